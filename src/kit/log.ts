@@ -1,0 +1,85 @@
+import { createConsola, LogLevels, type ConsolaReporter } from "consola";
+import { redact, redactText } from "./redact.ts";
+
+export type LogFields = Readonly<Record<string, unknown>>;
+
+/** Messages are fixed texts that people grep for; everything that varies is a field. Every field passes redaction. */
+export interface Logger {
+  debug(message: string, fields?: LogFields): void;
+  info(message: string, fields?: LogFields): void;
+  warn(message: string, fields?: LogFields): void;
+  error(message: string, fields?: LogFields): void;
+  /** A logger that adds these fields to every line. */
+  with(fields: LogFields): Logger;
+}
+
+export interface LogOptions {
+  /** `text` for people on a terminal, `json` (one object a line) for machines. */
+  readonly format: "text" | "json";
+  readonly debug: boolean;
+  readonly color: boolean;
+  /** Receives finished lines without their newline. Logs go to standard error: standard output is for data. */
+  readonly write: (line: string) => void;
+  readonly now: () => number;
+}
+
+type Level = "debug" | "info" | "warn" | "error";
+const LEVEL_NAMES: Readonly<Record<Level, string>> = { debug: "debug", info: "info", warn: "warning", error: "error" };
+const COLORS: Readonly<Record<Level, string>> = { debug: "\u001b[90m", info: "\u001b[36m", warn: "\u001b[33m", error: "\u001b[31m" };
+
+function fieldText(value: unknown): string {
+  if (typeof value === "string") return /^[\w./:@+-]+$/.test(value) ? value : JSON.stringify(value);
+  return JSON.stringify(value) ?? "undefined";
+}
+
+/** Removes what could move a terminal's cursor or forge a line: ids and messages come from strangers. */
+function oneLine(text: string): string {
+  // oxlint-disable-next-line no-control-regex -- control characters are what this removes
+  return text.replace(/[\u0000-\u001f\u007f-\u009f]/g, (char) => `\\x${char.charCodeAt(0).toString(16).padStart(2, "0")}`);
+}
+
+export function createLogger(options: LogOptions): Logger {
+  const reporter: ConsolaReporter = {
+    log(entry) {
+      const [level, message, fields] = entry.args as [Level, string, LogFields];
+      const clean = redact(fields) as Record<string, unknown>;
+      const time = new Date(options.now()).toISOString();
+      if (options.format === "json") {
+        options.write(JSON.stringify({ time, level: LEVEL_NAMES[level], message: redactText(message), ...clean }));
+        return;
+      }
+      const pairs = Object.entries(clean)
+        .filter(([, value]) => value !== undefined)
+        .map(([key, value]) => `${key}=${fieldText(value)}`);
+      const name = LEVEL_NAMES[level].toUpperCase().padEnd(7);
+      const painted = options.color ? `${COLORS[level]}${name}\u001b[0m` : name;
+      options.write(
+        `${time.slice(11, 23)} ${painted} ${oneLine(redactText(message))}${pairs.length > 0 ? `  ${oneLine(pairs.join(" "))}` : ""}`,
+      );
+    },
+  };
+  const consola = createConsola({ level: options.debug ? LogLevels.debug : LogLevels.info, reporters: [reporter], throttle: 0 });
+  const make = (base: LogFields): Logger => {
+    const emit = (level: Level, message: string, fields?: LogFields): void => {
+      if (level === "debug" && !options.debug) return;
+      consola[level](level, message, fields === undefined ? base : { ...base, ...fields });
+    };
+    return {
+      debug: (message, fields) => emit("debug", message, fields),
+      info: (message, fields) => emit("info", message, fields),
+      warn: (message, fields) => emit("warn", message, fields),
+      error: (message, fields) => emit("error", message, fields),
+      with: (fields) => make({ ...base, ...fields }),
+    };
+  };
+  return make({});
+}
+
+/** Says nothing; for tests of parts that log. */
+export const silentLogger: Logger = {
+  debug: () => undefined,
+  info: () => undefined,
+  warn: () => undefined,
+  error: () => undefined,
+  with: () => silentLogger,
+};

@@ -1,0 +1,60 @@
+import * as v from "valibot";
+import { type Checked, idProblem, issueRefusal } from "./event.ts";
+
+/** The protocol version of this program; 0.1 agents announce none. */
+export const PROTOCOL_VERSION = 2;
+
+/** What both sides of protocol 2 can do beyond 0.1. `ack`: deliveries and statuses are acknowledged and sent again until they are. */
+export const FEATURES = ["ack"] as const;
+export type Feature = (typeof FEATURES)[number];
+
+const StringMap = v.record(v.string(), v.string());
+
+/** The first frame of an agent: a bare object without `type`. The last four fields are ours; a 0.1 control plane ignores them. */
+export const RegistrationSchema = v.looseObject({
+  id: v.pipe(v.string(), v.nonEmpty()),
+  name: v.pipe(v.string(), v.nonEmpty()),
+  cluster_name: v.pipe(v.string(), v.nonEmpty()),
+  cluster_provider: v.nullish(v.string()),
+  region: v.nullish(v.string()),
+  version: v.pipe(v.string(), v.nonEmpty()),
+  labels: v.nullish(StringMap),
+  capabilities: v.pipe(v.array(v.string()), v.minLength(1)),
+  hostname: v.nullish(v.string()),
+  namespace: v.nullish(v.string()),
+  metadata: v.nullish(v.record(v.string(), v.unknown())),
+  protocol: v.nullish(v.number()),
+  features: v.nullish(v.array(v.string())),
+  /** A new value for each start of the agent process. */
+  boot_id: v.nullish(v.string()),
+  /** The agent's clock when it registered, RFC 3339. */
+  sent_at: v.nullish(v.string()),
+});
+export type Registration = v.InferOutput<typeof RegistrationSchema>;
+
+/** The answer. Every value is a string, because a 0.1 agent decodes it into a map of strings. */
+export const RegistrationReplySchema = v.record(v.string(), v.string());
+export type RegistrationReply = v.InferOutput<typeof RegistrationReplySchema>;
+
+export function checkRegistration(input: unknown): Checked<Registration> {
+  const parsed = v.safeParse(RegistrationSchema, input, { abortEarly: true });
+  if (!parsed.success) return issueRefusal(parsed.issues[0], "INVALID_REGISTRATION");
+  const problem = idProblem(parsed.output.id);
+  if (problem !== undefined) return { ok: false, code: "INVALID_REGISTRATION", message: `id ${problem}`, pointer: "/id" };
+  return { ok: true, value: parsed.output };
+}
+
+/** True for an agent that acknowledges; a 0.1 agent gets one event at a time and its first status stands for the acknowledgement. */
+export function acknowledges(registration: Pick<Registration, "protocol" | "features">): boolean {
+  return (registration.protocol ?? 0) >= 2 && (registration.features ?? []).includes("ack");
+}
+
+/** Builds the reply to a good registration. Protocol 2 fields go only to those who announced protocol 2. */
+export function registrationReply(registration: Registration): RegistrationReply {
+  const reply: RegistrationReply = { status: "registered", message: `Agent ${registration.id} registered successfully` };
+  if ((registration.protocol ?? 0) >= 2) {
+    reply["protocol"] = String(PROTOCOL_VERSION);
+    reply["features"] = FEATURES.filter((feature) => registration.features?.includes(feature)).join(",");
+  }
+  return reply;
+}

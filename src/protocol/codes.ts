@@ -1,0 +1,299 @@
+/** What an error means to whoever receives it: it decides the HTTP status, the exit code and whether trying again can help. */
+export type ErrorKind = "invalid" | "denied" | "missing" | "conflict" | "expired" | "failed" | "unavailable" | "timeout" | "bug";
+
+export const HTTP_STATUS_OF_KIND: Readonly<Record<ErrorKind, number>> = {
+  invalid: 400,
+  denied: 403,
+  missing: 404,
+  conflict: 409,
+  expired: 410,
+  failed: 422,
+  unavailable: 503,
+  timeout: 504,
+  bug: 500,
+};
+
+interface CodeEntry {
+  readonly kind: ErrorKind;
+  /** One short sentence, the problem+json `title`. */
+  readonly title: string;
+  /** What whoever meets it should do next. */
+  readonly remedy: string;
+  /** Where HTTP has a more telling status than the kind's. */
+  readonly httpStatus?: number;
+}
+
+/**
+ * Every error code that can leave the program, in one place: the HTTP answers, the OpenAPI document, the agent's reports, the
+ * CLI and `docs/errors.md` (held to this table by a test) all read it. A code is stable: it is never renamed or given another meaning.
+ */
+export const CODES = {
+  // Events at the door. The first seven are 0.1's own codes.
+  MISSING_EVENT_ID: {
+    kind: "invalid",
+    title: "The event has no id",
+    remedy: "Give the event an `id`: any non-empty string without control characters.",
+  },
+  MISSING_TARGET_AGENT: {
+    kind: "invalid",
+    title: "The event names no agent",
+    remedy: "Set `target_agent` to the id of the agent that should carry it out.",
+  },
+  MISSING_EVENT_TYPE: { kind: "invalid", title: "The event has no type", remedy: "Set `type` to one of k8s_resource, script, policy." },
+  EMPTY_MANIFESTS: {
+    kind: "invalid",
+    title: "A k8s_resource event without manifests",
+    remedy: "Put at least one non-empty manifest into `payload.manifests`.",
+  },
+  EMPTY_SCRIPT: { kind: "invalid", title: "A script event without a script", remedy: "Put the script into `payload.script`." },
+  EMPTY_POLICY_RULES: {
+    kind: "invalid",
+    title: "A policy event without rules",
+    remedy: "Put at least one rule into `payload.policy_rules`.",
+  },
+  UNKNOWN_EVENT_TYPE: { kind: "invalid", title: "Unknown event type", remedy: "Use one of k8s_resource, script, policy." },
+  INVALID_JSON: { kind: "invalid", title: "The body is not JSON", remedy: "Send one JSON object; the detail says where parsing stopped." },
+  INVALID_EVENT: {
+    kind: "invalid",
+    title: "A field of the event is not as the schema wants it",
+    remedy: "Correct the field that the detail names; /openapi.json has the schema.",
+  },
+  INVALID_EVENT_ID: {
+    kind: "invalid",
+    title: "The event id cannot be used",
+    remedy: "Use 1 to 253 characters, none of them a control character.",
+  },
+  INVALID_TTL: {
+    kind: "invalid",
+    title: "The TTL cannot be used",
+    remedy: "Give `ttl` as whole nanoseconds between 1 ms and ten years, or leave it out for 24 h.",
+  },
+  INVALID_TIMESTAMP: {
+    kind: "invalid",
+    title: "A timestamp is not RFC 3339",
+    remedy: "Write it like 2026-02-10T10:00:00Z, with up to nine fractional digits.",
+  },
+  EVENT_EXPIRED: {
+    kind: "expired",
+    title: "The event is past its TTL",
+    remedy: "Send it again with a fresh `created_at` or a longer `ttl`; check the sender's clock.",
+  },
+  EVENT_CONFLICT: {
+    kind: "conflict",
+    title: "Another event has this id",
+    remedy: "Use a new id for new content; the same id with the same content is answered again.",
+  },
+  BODY_TOO_LARGE: {
+    kind: "invalid",
+    title: "The body is larger than the control plane accepts",
+    remedy: "Split the event, or raise --max-event-bytes on the control plane.",
+    httpStatus: 413,
+  },
+  EVENT_NOT_FOUND: {
+    kind: "missing",
+    title: "No such event",
+    remedy: "List events with `transporter get events`; finished ones are removed after the retention time.",
+  },
+  EVENT_NOT_CANCELLABLE: {
+    kind: "conflict",
+    title: "The event can no longer be cancelled",
+    remedy: "Only an event that has not been handed to its agent can be cancelled; see its state.",
+  },
+  // HTTP in general.
+  NOT_FOUND: { kind: "missing", title: "Nothing is served here", remedy: "See /openapi.json for the paths." },
+  METHOD_NOT_ALLOWED: {
+    kind: "invalid",
+    title: "This path does not take this method",
+    remedy: "Use one of the methods in the Allow header.",
+    httpStatus: 405,
+  },
+  UNSUPPORTED_MEDIA_TYPE: {
+    kind: "invalid",
+    title: "The content type is not understood here",
+    remedy: "Send Content-Type: application/json.",
+    httpStatus: 415,
+  },
+  NOT_ACCEPTABLE: {
+    kind: "invalid",
+    title: "None of the accepted media types is served here",
+    remedy: "Ask for the media type that the detail names.",
+    httpStatus: 406,
+  },
+  UPGRADE_REQUIRED: { kind: "invalid", title: "This path speaks WebSocket", remedy: "Connect with a WebSocket client.", httpStatus: 426 },
+  INVALID_QUERY: { kind: "invalid", title: "A query parameter is not as expected", remedy: "Correct the parameter that the detail names." },
+  INVALID_CURSOR: { kind: "invalid", title: "The cursor is not one of ours", remedy: "Start the listing again without `cursor`." },
+  FOREIGN_ORIGIN: {
+    kind: "denied",
+    title: "The request comes from a web page or for a host that is not this control plane",
+    remedy: "Call it by 127.0.0.1 or localhost, not from a browser page of another origin.",
+  },
+  TOO_MANY_REQUESTS: {
+    kind: "unavailable",
+    title: "Too much is waiting",
+    remedy: "Try again after the seconds in Retry-After.",
+    httpStatus: 429,
+  },
+  SHUTTING_DOWN: {
+    kind: "unavailable",
+    title: "The control plane is stopping",
+    remedy: "Try again; another instance or the restarted one will take it.",
+  },
+  INTERNAL: { kind: "bug", title: "A fault of ours", remedy: "Report it with the request id; the control plane's log has the cause." },
+  // Agents.
+  AGENT_NOT_FOUND: { kind: "missing", title: "No such agent", remedy: "List agents with `transporter get agents`." },
+  INVALID_REGISTRATION: {
+    kind: "invalid",
+    title: "The registration is not complete",
+    remedy: "An agent must say id, name, cluster_name, version and at least one capability.",
+  },
+  AGENT_REMOVED: {
+    kind: "missing",
+    title: "The agent was removed",
+    remedy: "Send the event to an agent that exists; an agent that connects again is registered anew.",
+  },
+  INVALID_FRAME: {
+    kind: "invalid",
+    title: "The frame is not of the protocol",
+    remedy: "See docs/protocol.md for the frames of each side.",
+  },
+  // Stores.
+  STORE_UNAVAILABLE: {
+    kind: "unavailable",
+    title: "The store does not answer",
+    remedy: "Nothing was accepted; try again. /readyz?verbose says what is wrong.",
+  },
+  STORE_FULL: { kind: "unavailable", title: "The store's disk is full", remedy: "Free space; the control plane resumes by itself." },
+  STORE_CORRUPT: {
+    kind: "bug",
+    title: "The store's file is damaged",
+    remedy: "Restore a backup; `transporter doctor cp` checks the file.",
+  },
+  STORE_TOO_NEW: {
+    kind: "conflict",
+    title: "The store was written by a newer version",
+    remedy: "Run that version or a later one; downgrades need a backup from before.",
+  },
+  STORE_INVALID: { kind: "invalid", title: "The store's address is not understood", remedy: "Use sqlite:PATH or memory:." },
+  STORE_LOCKED: {
+    kind: "conflict",
+    title: "Another process uses this store",
+    remedy: "Stop the other process, or give this one a store of its own.",
+  },
+  // What the agent says about the work.
+  CAPABILITY_MISSING: {
+    kind: "failed",
+    title: "The agent cannot do this type of work",
+    remedy: "Send it to an agent whose capabilities include the type.",
+  },
+  DEADLINE_EXCEEDED: {
+    kind: "timeout",
+    title: "The execution ran past its deadline",
+    remedy: "Look at the log for what it was waiting for; give a longer deadline.",
+  },
+  OUTCOME_UNKNOWN: {
+    kind: "failed",
+    title: "The agent went away and never said how it ended",
+    remedy: "Look at the cluster before sending again.",
+  },
+  INVALID_MANIFEST: { kind: "invalid", title: "A manifest cannot be read", remedy: "Correct the place that the message names." },
+  INVALID_OBJECT: { kind: "invalid", title: "An object is not valid", remedy: "Correct the field that the API server names." },
+  DUPLICATE_OBJECT: { kind: "invalid", title: "An object stands twice in the event", remedy: "Keep one of the two." },
+  UNKNOWN_KIND: {
+    kind: "invalid",
+    title: "The cluster does not know this kind",
+    remedy: "Install its CRD first or send it in the same event; check apiVersion and kind.",
+  },
+  UNKNOWN_FIELD: { kind: "invalid", title: "A field does not exist in the schema", remedy: "Remove or correct the field." },
+  NAMESPACE_NOT_FOUND: { kind: "missing", title: "The namespace does not exist", remedy: "Create it first or send it in the same event." },
+  FORBIDDEN: { kind: "denied", title: "The agent may not do this", remedy: "Grant the agent's account the verb on the resource." },
+  KUBE_UNAUTHORIZED: {
+    kind: "denied",
+    title: "The API server does not accept the agent's credentials",
+    remedy: "Renew the token or certificate of the agent's kubeconfig.",
+    httpStatus: 401,
+  },
+  FIELD_CONFLICT: {
+    kind: "conflict",
+    title: "Another manager owns the field",
+    remedy: "Leave the field to its manager, or send with --force-conflicts to take it over.",
+  },
+  IMMUTABLE_FIELD: {
+    kind: "conflict",
+    title: "The field cannot be changed",
+    remedy: "Delete and create the object, or keep the field as it is.",
+  },
+  ADMISSION_DENIED: {
+    kind: "denied",
+    title: "An admission webhook or policy refused the object",
+    remedy: "Correct what the webhook names.",
+  },
+  QUOTA_EXCEEDED: { kind: "denied", title: "A quota of the namespace refuses the object", remedy: "Raise the quota or ask for less." },
+  NAMESPACE_TERMINATING: { kind: "conflict", title: "The namespace is being deleted", remedy: "Wait until it is gone, then send again." },
+  APPLY_FAILED: { kind: "failed", title: "The API server did not take the object", remedy: "The message has the API server's words." },
+  VERIFY_FAILED: {
+    kind: "failed",
+    title: "An object was applied and cannot become ready",
+    remedy: "The message says what the object and its pods report.",
+  },
+  VERIFY_TIMEOUT: {
+    kind: "timeout",
+    title: "An object was applied and did not become ready in time",
+    remedy: "The message says what it was waiting for; give a longer verify_timeout if it only needs time.",
+  },
+  READ_ONLY: {
+    kind: "denied",
+    title: "The agent is read-only",
+    remedy: "Start the agent without --read-only to let it change the cluster.",
+  },
+  KUBE_UNAVAILABLE: {
+    kind: "unavailable",
+    title: "The API server cannot be reached",
+    remedy: "Look at the agent's connection to its API server.",
+  },
+  KUBE_CONFIG_INVALID: {
+    kind: "invalid",
+    title: "The agent's access to its cluster is not configured",
+    remedy: "Give --kubeconfig or --in-cluster; `transporter doctor agent` checks it.",
+  },
+  // Command line.
+  USAGE: { kind: "invalid", title: "The command line is not understood", remedy: "See --help of the command." },
+  CONFIG_INVALID: {
+    kind: "invalid",
+    title: "A setting cannot be used",
+    remedy: "Correct the setting where the message says it came from.",
+  },
+  FILE_UNREADABLE: { kind: "invalid", title: "A file cannot be read", remedy: "Check the path and its permissions." },
+  CP_UNREACHABLE: {
+    kind: "unavailable",
+    title: "The control plane cannot be reached",
+    remedy: "Check --cp-url and that the control plane runs; `transporter doctor send` checks the way there.",
+  },
+  CP_ANSWER: { kind: "failed", title: "The control plane answered with an error", remedy: "The detail has its words." },
+  WAIT_TIMEOUT: {
+    kind: "timeout",
+    title: "The event did not finish in the time given to wait",
+    remedy: "It goes on; follow it with `transporter watch`.",
+  },
+  EVENT_FAILED: {
+    kind: "failed",
+    title: "The event did not complete",
+    remedy: "`transporter describe event ID` has its log and the state of each object.",
+  },
+  INSECURE_REFUSED: {
+    kind: "denied",
+    title: "Refused without security",
+    remedy: "Listen on 127.0.0.1, or say --insecure if the network itself keeps strangers out.",
+  },
+} as const satisfies Record<string, CodeEntry>;
+
+export type ErrorCode = keyof typeof CODES;
+
+export function isErrorCode(code: string): code is ErrorCode {
+  return Object.hasOwn(CODES, code);
+}
+
+/** The HTTP status that answers an error of this code. */
+export function httpStatusOf(code: ErrorCode): number {
+  const entry: CodeEntry = CODES[code];
+  return entry.httpStatus ?? HTTP_STATUS_OF_KIND[entry.kind];
+}

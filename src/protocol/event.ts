@@ -1,0 +1,282 @@
+import * as v from "valibot";
+import type { ErrorCode } from "./codes.ts";
+import { NS_PER_MS, formatDurationMs, parseGoDuration } from "./duration.ts";
+import { LIMITS } from "./limits.ts";
+import { parseTimestampMs } from "./timestamp.ts";
+
+export const EventTypeSchema = v.picklist(["k8s_resource", "script", "policy"]);
+export type EventType = v.InferOutput<typeof EventTypeSchema>;
+
+/** The capability an agent must announce before it is given an event of the type. */
+export const CAPABILITY_OF_TYPE: Readonly<Record<EventType, string>> = {
+  k8s_resource: "k8s_crud",
+  script: "script_exec",
+  policy: "policy",
+};
+
+/** Integer nanoseconds (Go's `time.Duration` in JSON), or Go's text form ("24h", "1h30m"). */
+export const DurationSchema = v.union([v.pipe(v.number(), v.integer()), v.string()]);
+export type WireDuration = v.InferOutput<typeof DurationSchema>;
+
+export const PolicyRuleSchema = v.looseObject({
+  name: v.string(),
+  type: v.string(),
+  parameters: v.nullish(v.record(v.string(), v.string())),
+  severity: v.nullish(v.picklist(["error", "warning", "info"])),
+  description: v.nullish(v.string()),
+});
+
+/** What is to be done. Fields that are not known are kept and travel on. */
+export const PayloadSchema = v.looseObject({
+  /** Each string is YAML or JSON of one or more documents. */
+  manifests: v.nullish(v.array(v.string())),
+  /** Take fields over from other field managers instead of reporting a conflict. */
+  force_conflicts: v.nullish(v.boolean()),
+  /** How long objects may take to become ready; 2 min when absent. */
+  verify_timeout: v.nullish(DurationSchema),
+  script: v.nullish(v.string()),
+  args: v.nullish(v.array(v.string())),
+  policy_rules: v.nullish(v.array(PolicyRuleSchema)),
+});
+export type Payload = v.InferOutput<typeof PayloadSchema>;
+
+/** An event as it stands on the wire: 0.1's fields, and ours that 0.1 programs ignore. */
+export const EventSchema = v.looseObject({
+  id: v.string(),
+  type: EventTypeSchema,
+  target_agent: v.string(),
+  payload: PayloadSchema,
+  /** RFC 3339, up to nine fractional digits; the time of receipt when absent. */
+  created_at: v.nullish(v.string()),
+  /** A claim of the sender's, never an identity. */
+  created_by: v.nullish(v.string()),
+  /** How long the event may wait for its start; 24 h when absent. */
+  ttl: v.nullish(DurationSchema),
+  /** Higher is more urgent; 0 when absent. */
+  priority: v.nullish(v.pipe(v.number(), v.integer())),
+  labels: v.nullish(v.record(v.string(), v.string())),
+  /** How long the execution may take once it has started; 1 h when absent. */
+  deadline: v.nullish(DurationSchema),
+  /** W3C trace context of whoever submitted the event. */
+  traceparent: v.nullish(v.string()),
+});
+export type WireEvent = v.InferOutput<typeof EventSchema>;
+
+/** A checked event with its defaults in place and its times in milliseconds. */
+export interface Event {
+  readonly id: string;
+  readonly type: EventType;
+  readonly targetAgent: string;
+  readonly payload: Payload;
+  /** As the sender wrote it; undefined when it wrote none. */
+  readonly createdAt: string | undefined;
+  readonly createdAtMs: number | undefined;
+  readonly createdBy: string;
+  /** Whole nanoseconds, as it goes to a 0.1 agent. */
+  readonly ttlNs: number;
+  readonly ttlMs: number;
+  readonly priority: number;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly deadlineMs: number | undefined;
+  readonly traceparent: string | undefined;
+  /** Fields we do not know, kept as they came. */
+  readonly extra: Readonly<Record<string, unknown>>;
+}
+
+export interface Refusal {
+  readonly ok: false;
+  readonly code: ErrorCode;
+  /** For people; names the field and what was wrong with it. */
+  readonly message: string;
+  /** JSON pointer of the field, where one field is to blame. */
+  readonly pointer?: string;
+}
+export type Checked<T> = { readonly ok: true; readonly value: T } | Refusal;
+
+function refuse(code: ErrorCode, message: string, pointer?: string): Refusal {
+  return pointer === undefined ? { ok: false, code, message } : { ok: false, code, message, pointer };
+}
+
+const KNOWN_FIELDS: ReadonlySet<string> = new Set(Object.keys(EventSchema.entries));
+const UNSAFE_KEY = "__proto__";
+
+/** Says why an id cannot be used, or undefined when it can. Ids stand in URLs, logs and terminals, so control characters are out. */
+export function idProblem(id: string): string | undefined {
+  if (id.length > LIMITS.idChars) return `is ${id.length} characters long; at most ${LIMITS.idChars} are allowed`;
+  // oxlint-disable-next-line no-control-regex -- control characters are what this looks for
+  if (/[\u0000-\u001f\u007f-\u009f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/.test(id)) return "contains a control character";
+  if (id.trim() === "") return "is only white space";
+  if (!id.isWellFormed()) return "is not well-formed Unicode";
+  return undefined;
+}
+
+/** Reads a duration of the wire as whole nanoseconds; undefined when it is neither. */
+export function durationNs(value: WireDuration): number | undefined {
+  if (typeof value === "string") return parseGoDuration(value);
+  return value;
+}
+
+function checkDuration(value: WireDuration, field: string): Checked<number> {
+  const ns = durationNs(value);
+  if (ns === undefined)
+    return refuse(
+      "INVALID_TTL",
+      `${field} "${String(value).slice(0, 40)}" is not a duration; write nanoseconds or text such as "24h"`,
+      `/${field}`,
+    );
+  if (ns <= 0) return refuse("INVALID_TTL", `${field} is ${ns === 0 ? "zero" : "negative"}; it must be longer than nothing`, `/${field}`);
+  const ms = ns / NS_PER_MS;
+  if (ms < LIMITS.ttlMinMs)
+    return refuse("INVALID_TTL", `${field} is ${ns} ns, less than a millisecond; durations are nanoseconds in JSON`, `/${field}`);
+  if (ms > LIMITS.ttlMaxMs) return refuse("INVALID_TTL", `${field} is longer than ten years (${formatDurationMs(ms)})`, `/${field}`);
+  return { ok: true, value: ns };
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** A key that could reach a prototype, anywhere in the value; its JSON pointer, or undefined. */
+function unsafeKey(value: unknown, pointer = "", depth = 0): string | undefined {
+  if (typeof value !== "object" || value === null) return undefined;
+  if (depth > 100) return pointer;
+  for (const [key, child] of Object.entries(value)) {
+    if (key === UNSAFE_KEY) return `${pointer}/${key}`;
+    const inner = unsafeKey(child, `${pointer}/${key}`, depth + 1);
+    if (inner !== undefined) return inner;
+  }
+  return undefined;
+}
+
+function missingField(value: Record<string, unknown>): Refusal | undefined {
+  // In 0.1's order, so that a request with several faults gets the same answer as before.
+  const absent = (field: string): boolean => value[field] === undefined || value[field] === null || value[field] === "";
+  if (absent("id")) return refuse("MISSING_EVENT_ID", "event ID is required", "/id");
+  if (absent("target_agent")) return refuse("MISSING_TARGET_AGENT", "target agent is required", "/target_agent");
+  if (absent("type")) return refuse("MISSING_EVENT_TYPE", "event type is required", "/type");
+  if (!v.is(EventTypeSchema, value["type"])) {
+    return refuse(
+      "UNKNOWN_EVENT_TYPE",
+      `unknown event type ${JSON.stringify(value["type"]).slice(0, 80)}; known are ${EventTypeSchema.options.join(", ")}`,
+      "/type",
+    );
+  }
+  return undefined;
+}
+
+function emptyPayload(type: EventType, payload: Payload): Refusal | undefined {
+  switch (type) {
+    case "k8s_resource":
+      if (!payload.manifests?.some((manifest) => manifest.trim() !== ""))
+        return refuse("EMPTY_MANIFESTS", "k8s_resource event must have at least one manifest", "/payload/manifests");
+      return undefined;
+    case "script":
+      if (!payload.script?.trim()) return refuse("EMPTY_SCRIPT", "script event must have a script", "/payload/script");
+      return undefined;
+    case "policy":
+      if (!payload.policy_rules?.length)
+        return refuse("EMPTY_POLICY_RULES", "policy event must have at least one rule", "/payload/policy_rules");
+      return undefined;
+  }
+}
+
+function checkLabels(labels: Readonly<Record<string, string>>): Refusal | undefined {
+  const entries = Object.entries(labels);
+  if (entries.length > LIMITS.labels)
+    return refuse("INVALID_EVENT", `labels has ${entries.length} entries; at most ${LIMITS.labels} are allowed`, "/labels");
+  for (const [key, value] of entries) {
+    if (key === "" || key.length > LIMITS.labelKeyChars)
+      return refuse(
+        "INVALID_EVENT",
+        `label key ${JSON.stringify(key.slice(0, 40))} must be 1 to ${LIMITS.labelKeyChars} characters`,
+        "/labels",
+      );
+    if (value.length > LIMITS.labelValueChars)
+      return refuse(
+        "INVALID_EVENT",
+        `label ${JSON.stringify(key)} has a value of more than ${LIMITS.labelValueChars} characters`,
+        "/labels",
+      );
+  }
+  return undefined;
+}
+
+/** Checks a decoded JSON or YAML value as an event; answers it with defaults in place, or the first fault. Throws nothing. */
+export function checkEvent(input: unknown): Checked<Event> {
+  if (!isRecord(input))
+    return refuse(
+      "INVALID_EVENT",
+      `an event is a JSON object, not ${Array.isArray(input) ? "an array" : input === null ? "null" : `a ${typeof input}`}`,
+    );
+  const unsafe = unsafeKey(input);
+  if (unsafe !== undefined) return refuse("INVALID_EVENT", `the key ${unsafe} is not allowed`, unsafe);
+  const missing = missingField(input);
+  if (missing !== undefined) return missing;
+  // 0.1 decodes an absent or null payload as an empty one, which then has no manifests.
+  const parsed = v.safeParse(EventSchema, input["payload"] === undefined || input["payload"] === null ? { ...input, payload: {} } : input, {
+    abortEarly: true,
+  });
+  if (!parsed.success) return issueRefusal(parsed.issues[0], "INVALID_EVENT");
+  const wire = parsed.output;
+  for (const field of ["id", "target_agent"] as const) {
+    const problem = idProblem(wire[field]);
+    if (problem !== undefined) return refuse(field === "id" ? "INVALID_EVENT_ID" : "INVALID_EVENT", `${field} ${problem}`, `/${field}`);
+  }
+  const empty = emptyPayload(wire.type, wire.payload);
+  if (empty !== undefined) return empty;
+  const labels = wire.labels ?? {};
+  const labelFault = checkLabels(labels);
+  if (labelFault !== undefined) return labelFault;
+  const ttl = wire.ttl === undefined || wire.ttl === null ? undefined : checkDuration(wire.ttl, "ttl");
+  if (ttl?.ok === false) return ttl;
+  const deadline = wire.deadline === undefined || wire.deadline === null ? undefined : checkDuration(wire.deadline, "deadline");
+  if (deadline?.ok === false) return deadline;
+  if (wire.payload.verify_timeout !== undefined && wire.payload.verify_timeout !== null) {
+    const verify = checkDuration(wire.payload.verify_timeout, "verify_timeout");
+    if (!verify.ok) return refuse("INVALID_EVENT", verify.message, "/payload/verify_timeout");
+  }
+  const priority = wire.priority ?? 0;
+  if (Math.abs(priority) > LIMITS.priorityAbs)
+    return refuse("INVALID_EVENT", `priority ${priority} is beyond ${LIMITS.priorityAbs}`, "/priority");
+  if ((wire.created_by?.length ?? 0) > LIMITS.creatorChars)
+    return refuse("INVALID_EVENT", `created_by has more than ${LIMITS.creatorChars} characters`, "/created_by");
+  const createdAt = wire.created_at ?? undefined;
+  const createdAtMs = createdAt === undefined ? undefined : parseTimestampMs(createdAt);
+  if (createdAt !== undefined && createdAtMs === undefined)
+    return refuse("INVALID_TIMESTAMP", `created_at ${JSON.stringify(createdAt.slice(0, 60))} is not an RFC 3339 timestamp`, "/created_at");
+  const ttlNs = ttl?.value ?? LIMITS.ttlDefaultMs * NS_PER_MS;
+  const extra: Record<string, unknown> = {};
+  for (const key of Object.keys(wire)) if (!KNOWN_FIELDS.has(key)) extra[key] = wire[key];
+  return {
+    ok: true,
+    value: {
+      id: wire.id,
+      type: wire.type,
+      targetAgent: wire.target_agent,
+      payload: wire.payload,
+      createdAt,
+      // Go's zero time means that nobody set it.
+      createdAtMs: createdAt?.startsWith("0001-01-01") === true ? undefined : createdAtMs,
+      createdBy: wire.created_by ?? "",
+      ttlNs,
+      ttlMs: ttlNs / NS_PER_MS,
+      priority,
+      labels,
+      deadlineMs: deadline === undefined ? undefined : deadline.value / NS_PER_MS,
+      traceparent: wire.traceparent ?? undefined,
+      extra,
+    },
+  };
+}
+
+/** Turns valibot's first issue into a refusal that names the field by JSON pointer. */
+export function issueRefusal(issue: v.BaseIssue<unknown>, code: ErrorCode): Refusal {
+  const keys = issue.path?.map((item) => String(item.key)) ?? [];
+  const pointer = keys.map((key) => `/${key.replaceAll("~", "~0").replaceAll("/", "~1")}`).join("");
+  const where = keys.length === 0 ? "the value" : keys.join(".");
+  return refuse(
+    code,
+    `${where}: expected ${issue.expected ?? "something else"} but received ${issue.received.slice(0, 80)}`,
+    pointer === "" ? undefined : pointer,
+  );
+}

@@ -1,0 +1,119 @@
+import * as v from "valibot";
+import { EventSchema, type Checked, issueRefusal } from "./event.ts";
+import { LogLevelSchema, PhaseSchema, StateSchema } from "./states.ts";
+
+/** One object's outcome. 0.1 knows created, updated, unchanged and failed; `pending` is ours: never reached because something before it failed. */
+export const ResourceStatusSchema = v.looseObject({
+  kind: v.string(),
+  name: v.string(),
+  namespace: v.nullish(v.string()),
+  api_version: v.nullish(v.string()),
+  status: v.string(),
+  message: v.nullish(v.string()),
+});
+export type ResourceStatus = v.InferOutput<typeof ResourceStatusSchema>;
+
+export const EventResultSchema = v.looseObject({
+  success: v.boolean(),
+  resource_status: v.nullish(v.array(ResourceStatusSchema)),
+  error_message: v.nullish(v.string()),
+  /** One of the catalogue's codes; absent from 0.1 agents. */
+  error_code: v.nullish(v.string()),
+  completed_at: v.nullish(v.string()),
+  /** Integer nanoseconds. */
+  duration: v.nullish(v.number()),
+});
+export type EventResult = v.InferOutput<typeof EventResultSchema>;
+
+export const HeartbeatSchema = v.looseObject({
+  type: v.literal("heartbeat"),
+  timestamp: v.nullish(v.string()),
+  metrics: v.nullish(v.record(v.string(), v.unknown())),
+});
+
+export const StatusUpdateSchema = v.looseObject({
+  type: v.literal("status_update"),
+  event_id: v.pipe(v.string(), v.nonEmpty()),
+  agent_id: v.nullish(v.string()),
+  state: StateSchema,
+  phase: PhaseSchema,
+  message: v.nullish(v.string()),
+  log_level: v.nullish(LogLevelSchema),
+  details: v.nullish(v.record(v.string(), v.unknown())),
+  result: v.nullish(EventResultSchema),
+  timestamp: v.nullish(v.string()),
+  // Protocol 2.
+  revision: v.nullish(v.pipe(v.number(), v.integer())),
+  boot_id: v.nullish(v.string()),
+  seq: v.nullish(v.pipe(v.number(), v.integer())),
+});
+export type StatusUpdate = v.InferOutput<typeof StatusUpdateSchema>;
+
+/** Protocol 2: the agent has this delivery on disk (`received`) and will not need it again. */
+export const EventAckSchema = v.looseObject({
+  type: v.literal("event_ack"),
+  event_id: v.pipe(v.string(), v.nonEmpty()),
+  revision: v.pipe(v.number(), v.integer()),
+});
+
+/** What an agent may send once it is registered. */
+export const AgentFrameSchema = v.variant("type", [HeartbeatSchema, StatusUpdateSchema, EventAckSchema]);
+export type AgentFrame = v.InferOutput<typeof AgentFrameSchema>;
+
+export const EventFrameSchema = v.looseObject({
+  type: v.literal("event"),
+  event: EventSchema,
+  // Protocol 2.
+  revision: v.nullish(v.pipe(v.number(), v.integer())),
+  /** Milliseconds, counted from receipt, within which the execution must begin: no clocks are compared. */
+  expires_in_ms: v.nullish(v.number()),
+});
+export type EventFrame = v.InferOutput<typeof EventFrameSchema>;
+
+/** Protocol 2: every status of this boot up to and with `seq` is stored; the agent may forget them. */
+export const StatusAckSchema = v.looseObject({
+  type: v.literal("status_ack"),
+  boot_id: v.string(),
+  seq: v.pipe(v.number(), v.integer()),
+});
+export type StatusAck = v.InferOutput<typeof StatusAckSchema>;
+
+/** What a control plane may send after the registration reply. */
+export const ControlPlaneFrameSchema = v.variant("type", [EventFrameSchema, StatusAckSchema]);
+export type ControlPlaneFrame = v.InferOutput<typeof ControlPlaneFrameSchema>;
+
+function frameType(input: unknown): string | undefined {
+  return typeof input === "object" && input !== null && "type" in input && typeof input.type === "string" ? input.type : undefined;
+}
+
+/** Checks a decoded frame of an agent. A refusal is to be logged and survived: 0.1 agents are known to garble frames. */
+export function checkAgentFrame(input: unknown): Checked<AgentFrame> {
+  const parsed = v.safeParse(AgentFrameSchema, input, { abortEarly: true });
+  if (parsed.success) return { ok: true, value: parsed.output };
+  const type = frameType(input);
+  if (type === undefined) return { ok: false, code: "INVALID_FRAME", message: "the frame has no type" };
+  return issueRefusal(parsed.issues[0], "INVALID_FRAME");
+}
+
+/** Checks a decoded frame of a control plane. An unknown type answers a refusal; the agent warns and goes on, as 0.1's does. */
+export function checkControlPlaneFrame(input: unknown): Checked<ControlPlaneFrame> {
+  const parsed = v.safeParse(ControlPlaneFrameSchema, input, { abortEarly: true });
+  if (parsed.success) return { ok: true, value: parsed.output };
+  const type = frameType(input);
+  if (type === undefined) return { ok: false, code: "INVALID_FRAME", message: "the frame has no type" };
+  return issueRefusal(parsed.issues[0], "INVALID_FRAME");
+}
+
+/** WebSocket close codes of our own (4000-4999 are for applications). */
+export const CLOSE = {
+  goingAway: 1001,
+  protocolError: 1002,
+  /** Another connection registered with the same agent id. */
+  replaced: 4001,
+  /** The agent was silent for longer than the heartbeat timeout. */
+  silent: 4002,
+  invalidRegistration: 4003,
+  /** It does not take what is sent to it fast enough. */
+  tooSlow: 4004,
+  removed: 4005,
+} as const;
