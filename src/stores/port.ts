@@ -1,0 +1,314 @@
+import type {
+  AgentStatus,
+  AuditEntry,
+  Event,
+  EventResult,
+  EventSummary,
+  LogEntry,
+  LogLevel,
+  Phase,
+  Registration,
+  State,
+  Verdict,
+} from "../protocol/mod.ts";
+
+/**
+ * The store: the truth of a control plane. Every method that changes something resolves only when the change is durable, and drivers
+ * may commit many calls together, so callers should not wait for one before making the next where order does not matter. Calls made
+ * in one order take effect in that order.
+ *
+ * What it does NOT promise: that two processes may open one embedded store; that payloads of finished events outlive the retention;
+ * that `listEvents` is a snapshot (its cursor neither repeats nor skips an event that existed all along, and newer ones do not appear).
+ *
+ * Errors: STORE_UNAVAILABLE (retry), STORE_FULL (retry), STORE_CORRUPT. Times are milliseconds since the epoch.
+ */
+export interface Store {
+  readonly info: StoreInfo;
+
+  /** Takes an event in. The same id with the same content is a duplicate; with other content a conflict. */
+  createEvent(input: NewEvent): Promise<CreateOutcome>;
+  getEvent(tenant: string, id: string, options: { readonly payload: boolean; readonly log: boolean }): Promise<StoredEvent | undefined>;
+  listEvents(query: EventQuery): Promise<Page<EventSummary>>;
+
+  /**
+   * Hands out what an agent still has to do, most urgent first, then in the order accepted. `states` picks which; `skip` leaves out
+   * what the caller holds already. Ends at `maxItems` or when `maxBytes` of payload are reached, but answers one where there is one.
+   */
+  openDeliveries(query: OpenQuery): Promise<DispatchItem[]>;
+  /** Writes that these deliveries are being handed to their agent (`assigned`, or again: the attempt counts) or wait again (`queued`). */
+  moveDelivery(move: DeliveryMove): Promise<MoveOutcome>;
+  /** Judges a status of an agent by the protocol's table and stores it when it takes effect; a late one goes to the log alone. */
+  applyStatus(status: StatusWrite): Promise<StatusOutcome>;
+  /** Cancels a delivery that was not handed over (`created`, `queued`). */
+  cancelEvent(input: CancelInput): Promise<CancelOutcome>;
+  /**
+   * Ends what is due at `nowMs`: `expired` where it was never handed over, `failed` with OUTCOME_UNKNOWN where it was and the agent never
+   * said more. Deliveries of `connectedAgents` that were handed over are left to their agents. Bounded by `limit`; once each, over restarts too.
+   */
+  expireDue(nowMs: number, limit: number, connectedAgents: ReadonlySet<string>): Promise<Ended[]>;
+  /** When the next open delivery is due; undefined when none is. */
+  nextDueMs(): Promise<number | undefined>;
+
+  /** Log entries of one event or of all with a sequence above `afterSeq`, oldest first. */
+  logAfter(query: LogQuery): Promise<LogEntry[]>;
+  /** The highest sequence number given so far; 0 when none. */
+  lastSeq(): Promise<number>;
+
+  saveAgent(agent: AgentWrite, audit?: NewAudit): Promise<void>;
+  /** Stores when agents were last heard of; many at once, and losing the last few seconds of it in a crash is fine. */
+  touchAgents(seen: readonly AgentSeen[]): Promise<void>;
+  getAgent(tenant: string, id: string): Promise<StoredAgent | undefined>;
+  listAgents(query: AgentQuery): Promise<Page<StoredAgent>>;
+  setPaused(tenant: string, id: string, paused: boolean, audit: NewAudit): Promise<StoredAgent | undefined>;
+  /** Forgets an agent and cancels what waits for it; what was handed over ends `failed` with OUTCOME_UNKNOWN. Undefined when there is none. */
+  removeAgent(tenant: string, id: string, nowMs: number, audit: NewAudit): Promise<Ended[] | undefined>;
+  /** At start: nobody is connected to a control plane that has just begun. */
+  disconnectAll(nowMs: number): Promise<void>;
+
+  appendAudit(entry: NewAudit): Promise<void>;
+  listAudit(query: AuditQuery): Promise<Page<AuditEntry>>;
+
+  /** How many events ever entered each state, and how many there were in all. Survives restarts and retention. */
+  counters(): Promise<EventCounters>;
+  /** How many deliveries are open now, in all and for each agent with any. */
+  openCounts(): Promise<OpenCounts>;
+
+  /** Removes finished events and audit entries older than the given times, at most `limit` of each; answers how many went. */
+  sweep(input: SweepInput): Promise<{ readonly events: number; readonly audit: number }>;
+  /** Writes a consistent copy to a path that does not exist yet, while the store goes on working. Drivers that cannot throw STORE_INVALID. */
+  backup(path: string): Promise<{ readonly bytes: number }>;
+  /** Resolves when a write would be durable now; rejects with why not. */
+  ping(): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface StoreInfo {
+  readonly driver: string;
+  /** Where it is, without secrets. */
+  readonly location: string;
+  readonly schemaVersion: number;
+}
+
+export type EventMeta = Omit<Event, "payload">;
+
+export interface NewEvent {
+  readonly tenant: string;
+  readonly principal: string;
+  readonly event: EventMeta;
+  /** The payload as compact JSON text; stored apart from rows, once per digest. */
+  readonly payloadText: string;
+  /** SHA-256 of `payloadText`, hex. */
+  readonly payloadDigest: string;
+  readonly payloadBytes: number;
+  /** SHA-256 over what "the same content" means, hex. */
+  readonly contentDigest: string;
+  readonly receivedAtMs: number;
+  /** min(created_at, received) + ttl. */
+  readonly expiresAtMs: number;
+  /** `assigned` when a connected agent's window has room and it is sent right after the commit; `queued` otherwise. */
+  readonly state: "assigned" | "queued";
+  readonly message: string;
+  readonly audit: NewAudit;
+}
+
+export type CreateOutcome =
+  | { readonly kind: "created"; readonly delivery: DeliveryRow; readonly entries: readonly LogEntry[] }
+  | { readonly kind: "duplicate"; readonly state: State }
+  | { readonly kind: "conflict" };
+
+/** One event at one agent: what becomes of what was asked. */
+export interface DeliveryRow {
+  /** Grows in the order accepted. */
+  readonly ord: number;
+  readonly tenant: string;
+  readonly eventId: string;
+  readonly agentId: string;
+  readonly revision: number;
+  readonly state: State;
+  readonly priority: number;
+  readonly expiresAtMs: number;
+  readonly payloadBytes: number;
+}
+
+export interface DispatchItem {
+  readonly delivery: DeliveryRow;
+  readonly event: EventMeta;
+  readonly payloadText: string;
+}
+
+export interface StoredEvent {
+  readonly summary: EventSummary;
+  readonly event: EventMeta;
+  readonly delivery: DeliveryRow;
+  readonly attempts: number;
+  readonly result: EventResult | undefined;
+  readonly payloadText: string | undefined;
+  readonly log: readonly LogEntry[];
+}
+
+export interface Page<T> {
+  readonly items: readonly T[];
+  /** Opaque; undefined on the last page. */
+  readonly nextCursor: string | undefined;
+}
+
+export interface EventQuery {
+  readonly tenant: string;
+  readonly states?: readonly State[];
+  readonly agentId?: string;
+  readonly type?: string;
+  /** All of them must match. */
+  readonly labels?: Readonly<Record<string, string>>;
+  readonly createdBy?: string;
+  /** Received at or after, and before. */
+  readonly sinceMs?: number;
+  readonly untilMs?: number;
+  readonly limit: number;
+  /** From an earlier answer; INVALID_CURSOR when it is not. */
+  readonly cursor?: string;
+}
+
+export interface OpenQuery {
+  readonly tenant: string;
+  readonly agentId: string;
+  readonly states: readonly State[];
+  readonly skip: ReadonlySet<string>;
+  readonly maxItems: number;
+  readonly maxBytes: number;
+}
+
+export interface DeliveryMove {
+  readonly tenant: string;
+  readonly eventId: string;
+  readonly revision: number;
+  readonly to: "assigned" | "queued";
+  readonly nowMs: number;
+  readonly message: string;
+}
+/** `refused`: the table does not allow it any more (finished, cancelled, already running); the caller forgets it. A repeated `assigned` counts an attempt and logs nothing. */
+export type MoveOutcome =
+  | { readonly kind: "moved"; readonly entry: LogEntry | undefined }
+  | { readonly kind: "refused"; readonly state: State | undefined };
+
+export interface StatusWrite {
+  readonly tenant: string;
+  readonly eventId: string;
+  /** Undefined for 0.1 agents: the newest revision. */
+  readonly revision: number | undefined;
+  /** Who says it; only a delivery of this agent is changed. */
+  readonly agentId: string;
+  readonly bootId: string | undefined;
+  readonly seq: number | undefined;
+  readonly state: State;
+  readonly phase: Phase;
+  readonly level: LogLevel;
+  readonly message: string;
+  readonly details: Readonly<Record<string, unknown>> | undefined;
+  readonly result: EventResult | undefined;
+  /** The agent's own timestamp when it gave one, for the log. */
+  readonly timestamp: string;
+  readonly nowMs: number;
+}
+/** `unknown`: no such delivery at this agent. */
+export type StatusOutcome = {
+  readonly verdict: Verdict | "unknown";
+  readonly state: State | undefined;
+  readonly entry: LogEntry | undefined;
+};
+
+export interface CancelInput {
+  readonly tenant: string;
+  readonly eventId: string;
+  readonly nowMs: number;
+  readonly message: string;
+  readonly audit: NewAudit;
+}
+export type CancelOutcome =
+  | { readonly kind: "cancelled"; readonly entry: LogEntry; readonly agentId: string }
+  | { readonly kind: "already" }
+  | { readonly kind: "refused"; readonly state: State }
+  | { readonly kind: "missing" };
+
+/** A delivery that the control plane itself ended. */
+export interface Ended {
+  readonly tenant: string;
+  readonly eventId: string;
+  readonly agentId: string;
+  readonly revision: number;
+  readonly state: State;
+  readonly entry: LogEntry;
+}
+
+export interface LogQuery {
+  readonly tenant: string;
+  readonly eventId?: string;
+  readonly afterSeq: number;
+  readonly limit: number;
+}
+
+export interface AgentWrite {
+  readonly tenant: string;
+  readonly id: string;
+  readonly registration: Registration;
+  readonly status: AgentStatus;
+  readonly principal: string;
+  readonly remoteAddress: string;
+  readonly connectedAtMs: number | undefined;
+  readonly disconnectedAtMs: number | undefined;
+  readonly lastSeenMs: number;
+  readonly clockOffsetMs: number | undefined;
+}
+export interface StoredAgent extends AgentWrite {
+  readonly paused: boolean;
+}
+export interface AgentSeen {
+  readonly tenant: string;
+  readonly id: string;
+  readonly status: AgentStatus;
+  readonly lastSeenMs: number;
+  readonly clockOffsetMs: number | undefined;
+}
+export interface AgentQuery {
+  readonly tenant: string;
+  readonly clusterName?: string;
+  readonly limit: number;
+  readonly cursor?: string;
+}
+
+export interface NewAudit {
+  readonly tenant: string;
+  readonly atMs: number;
+  readonly principal: string;
+  readonly action: string;
+  readonly eventId?: string;
+  readonly agentId?: string;
+  /** The sender's claim. */
+  readonly user?: string;
+  readonly remoteAddress?: string;
+  readonly requestId?: string;
+  readonly details?: Readonly<Record<string, unknown>>;
+}
+export interface AuditQuery {
+  readonly tenant: string;
+  readonly action?: string;
+  readonly eventId?: string;
+  readonly agentId?: string;
+  readonly sinceMs?: number;
+  readonly untilMs?: number;
+  readonly limit: number;
+  readonly cursor?: string;
+}
+
+export type EventCounters = Readonly<Record<State | "total", number>>;
+export interface OpenCounts {
+  /** Waiting for their agent (`created`, `queued`) and handed over (`assigned`, `in_progress`). */
+  readonly queued: number;
+  readonly inFlight: number;
+  readonly byAgent: ReadonlyMap<string, { readonly queued: number; readonly inFlight: number }>;
+}
+
+export interface SweepInput {
+  readonly finishedBeforeMs: number;
+  readonly auditBeforeMs: number;
+  readonly limit: number;
+}
