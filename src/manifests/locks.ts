@@ -1,0 +1,44 @@
+import { isBuiltInGroup, isClusterWide } from "./built-in.ts";
+import { type ParsedObject, refKey } from "./object.ts";
+import { crdProvides, providedKindKey } from "./provides.ts";
+
+/** What an event writes and what it leans on, as keys. */
+export interface LockSet {
+  readonly writes: ReadonlySet<string>;
+  readonly reads: ReadonlySet<string>;
+}
+
+/** The key of a Namespace object, for those who lock or wait for it. */
+export function namespaceKey(name: string): string {
+  return refKey({ group: "", version: "v1", kind: "Namespace", namespace: undefined, name });
+}
+
+function definitionKey(group: string, kind: string): string {
+  return `crd:${providedKindKey(group, kind)}`;
+}
+
+/**
+ * Writes: the key of each object, and for a CRD `crd:GROUP/KIND` too. Reads: the Namespace of each object (absent means `default`; a
+ * custom resource that turns out to be cluster-wide merely waits a little more than it must), and `crd:GROUP/KIND` for objects of groups
+ * that are not the API server's own.
+ */
+export function lockSet(parsed: readonly ParsedObject[], defaultNamespace = "default"): LockSet {
+  const writes = new Set<string>();
+  const reads = new Set<string>();
+  for (const { ref } of parsed) {
+    writes.add(refKey(ref, defaultNamespace));
+    if (!isClusterWide(ref.group, ref.kind)) reads.add(namespaceKey(ref.namespace ?? defaultNamespace));
+    if (!isBuiltInGroup(ref.group)) reads.add(definitionKey(ref.group, ref.kind));
+  }
+  for (const provided of crdProvides(parsed).values()) writes.add(definitionKey(provided.group, provided.kind));
+  return { writes, reads };
+}
+
+function meets(a: ReadonlySet<string>, b: ReadonlySet<string>): boolean {
+  return !a.isDisjointFrom(b);
+}
+
+/** True when one writes what the other writes or reads: then they must not run at the same time. */
+export function conflicts(a: LockSet, b: LockSet): boolean {
+  return meets(a.writes, b.writes) || meets(a.writes, b.reads) || meets(a.reads, b.writes);
+}
