@@ -28,6 +28,8 @@ export interface Store {
   /** Takes an event in. The same id with the same content is a duplicate; with other content a conflict. */
   createEvent(input: NewEvent): Promise<CreateOutcome>;
   getEvent(tenant: string, id: string, options: { readonly payload: boolean; readonly log: boolean }): Promise<StoredEvent | undefined>;
+  /** What tells an event from another of the same id; undefined when there is none. */
+  contentDigest(tenant: string, id: string): Promise<{ readonly digest: string; readonly state: State } | undefined>;
   listEvents(query: EventQuery): Promise<Page<EventSummary>>;
 
   /**
