@@ -1,0 +1,11 @@
+/**
+ * A real Kubernetes API server on 127.0.0.1 for the tests and the quickstart, from programs that it finds, keeps or builds. It needs no
+ * containers and no images; its nodes are simulated. It never touches another cluster, reads no kubeconfig of the user's, and leaves
+ * nothing running and nothing but its cache behind.
+ */
+export { BINARY_NAMES, binariesDirectory, missingBinaries, prepareBinaries, type BinaryName } from "./binaries.ts";
+export { Children, type Child, type SpawnOptions } from "./children.ts";
+export { startCluster, type Cluster, type ClusterOptions } from "./cluster.ts";
+export { freePorts, portIfFree } from "./free-port.ts";
+export type { KubectlOptions, KubectlResult } from "./kubectl.ts";
+export { Watchdog } from "./watchdog.ts";
