@@ -1,0 +1,298 @@
+import { type Logger, messageOf, type Ports, type TimerHandle } from "../kit/mod.ts";
+import { type EventType, formatTimestamp, type LogEntry, OPEN_STATES } from "../protocol/mod.ts";
+import type { DeliveryRow, DispatchItem, EventMeta, Store } from "../stores/mod.ts";
+import type { Bell } from "./bell.ts";
+import { eventJson } from "./prepare.ts";
+import type { Registry } from "./registry.ts";
+import { route } from "./router.ts";
+import type { AgentSession } from "./session.ts";
+
+/** Bytes of payload that one look into the store may bring along for one agent. */
+const LOAD_BYTES = 64 * 1024 * 1024;
+/** An acknowledging agent that does not acknowledge gets the delivery again after this long. */
+const ACK_TIMEOUT_MS = 30_000;
+const RETRY_MS = 1_000;
+
+interface InFlight {
+  sentAtMs: number;
+  acknowledged: boolean;
+}
+
+/** What one connection has been given and may still be given. */
+class Lane {
+  readonly session: AgentSession;
+  /** How many deliveries may be unfinished at the agent at once. */
+  readonly window: number;
+  readonly inFlight = new Map<string, InFlight>();
+  /** Places promised to events that are being committed. */
+  reserved = 0;
+  /** The store may hold deliveries that are not in flight. */
+  backlog = true;
+  /** What was handed over on an earlier connection goes out again first. */
+  resuming = true;
+  loading = false;
+  /** Grows when something new is known to wait, so that a load that began before does not miss it. */
+  version = 0;
+
+  constructor(session: AgentSession, window: number) {
+    this.session = session;
+    this.window = window;
+  }
+
+  get room(): number {
+    return this.window - this.inFlight.size - this.reserved;
+  }
+}
+
+/** A place in an agent's window, held while the event is being committed. Give it back, or use it. */
+export interface Reservation {
+  readonly lane: Lane;
+}
+
+export interface DispatcherOptions {
+  readonly tenant: string;
+  readonly store: Store;
+  readonly registry: Registry;
+  readonly bell: Bell;
+  readonly ports: Ports;
+  readonly log: Logger;
+  /** Deliveries in flight for each acknowledging agent; a 0.1 agent gets one at a time. */
+  readonly maxInFlight: number;
+  /** Called when a delivery past its TTL was met. */
+  readonly onOverdue: () => Promise<void>;
+}
+
+/**
+ * Hands deliveries to connected agents: most urgent first, then in the order accepted, at most a window at once, and again on each new
+ * connection until they are finished. An event that finds room goes out from memory right after its commit; all others are read from
+ * the store when there is room, so that nothing waits in memory.
+ */
+export class Dispatcher {
+  readonly #options: DispatcherOptions;
+  readonly #lanes = new Map<string, Lane>();
+  #ackTimer: TimerHandle | undefined;
+
+  constructor(options: DispatcherOptions) {
+    this.#options = options;
+  }
+
+  start(): void {
+    this.#ackTimer = this.#options.ports.timers.every(ACK_TIMEOUT_MS / 3, () => this.#resendUnacknowledged(), { background: true });
+  }
+
+  stop(): void {
+    this.#ackTimer?.cancel();
+    this.#lanes.clear();
+  }
+
+  /** Asks for a place for an event that is about to be committed. Without one, the event is to be stored as `queued`, for the reason given. */
+  reserve(type: EventType, agentId: string): { readonly reservation: Reservation } | { readonly why: string } {
+    const lane = this.#lanes.get(agentId);
+    const way = route(type, agentId, lane?.session);
+    if (way.kind !== "send") return { why: way.why };
+    if (lane === undefined || lane.backlog || lane.room <= 0) return { why: `agent ${agentId} has other events before it` };
+    lane.reserved += 1;
+    return { reservation: { lane } };
+  }
+
+  release({ lane }: Reservation): void {
+    lane.reserved -= 1;
+    void this.#pump(lane);
+  }
+
+  /** Sends an event whose commit said `assigned`. */
+  deliver({ lane }: Reservation, delivery: DeliveryRow, event: EventMeta, payloadText: string): void {
+    lane.reserved -= 1;
+    // The agent went away during the commit: the delivery is assigned in the store and goes out on its next connection.
+    if (lane.session.closed) return;
+    this.#send(lane, delivery, event, payloadText);
+  }
+
+  /** Something was stored as `queued` for this agent. */
+  queued(agentId: string): void {
+    const lane = this.#lanes.get(agentId);
+    if (lane === undefined) return;
+    lane.backlog = true;
+    lane.version += 1;
+    void this.#pump(lane);
+  }
+
+  connected(session: AgentSession): void {
+    const lane = new Lane(session, session.acks ? this.#options.maxInFlight : 1);
+    this.#lanes.set(session.agentId, lane);
+    void this.#pump(lane);
+  }
+
+  disconnected(session: AgentSession): void {
+    if (this.#lanes.get(session.agentId)?.session === session) this.#lanes.delete(session.agentId);
+  }
+
+  acknowledged(session: AgentSession, eventId: string): void {
+    const entry = this.#laneOf(session)?.inFlight.get(eventId);
+    if (entry !== undefined) entry.acknowledged = true;
+  }
+
+  /** The delivery is over, or another takes its place: its room is free. */
+  forget(agentId: string, eventId: string): void {
+    const lane = this.#lanes.get(agentId);
+    if (lane?.inFlight.delete(eventId) === true) void this.#pump(lane);
+  }
+
+  inFlightOf(agentId: string): number {
+    return this.#lanes.get(agentId)?.inFlight.size ?? 0;
+  }
+
+  #laneOf(session: AgentSession): Lane | undefined {
+    const lane = this.#lanes.get(session.agentId);
+    return lane?.session === session ? lane : undefined;
+  }
+
+  #isCurrent(lane: Lane): boolean {
+    return !lane.session.closed && this.#laneOf(lane.session) === lane;
+  }
+
+  #send(lane: Lane, delivery: DeliveryRow, event: EventMeta, payloadText: string): boolean {
+    const { clock } = this.#options.ports;
+    const json = eventJson(event, payloadText);
+    const frame = lane.session.acks
+      ? `{"type":"event","event":${json},"revision":${delivery.revision},"expires_in_ms":${Math.max(0, Math.round(delivery.expiresAtMs - clock.now()))}}`
+      : `{"type":"event","event":${json}}`;
+    lane.inFlight.set(delivery.eventId, { sentAtMs: clock.monotonic(), acknowledged: !lane.session.acks });
+    if (!lane.session.send(frame)) return false;
+    this.#options.log.info("Event routed to agent", {
+      event_id: delivery.eventId,
+      agent_id: delivery.agentId,
+      cluster: lane.session.clusterName,
+      state: delivery.state,
+    });
+    return true;
+  }
+
+  /** Fills a lane's window from the store until there is no room or nothing waits. One loop a lane. */
+  async #pump(lane: Lane): Promise<void> {
+    if (lane.loading || !lane.backlog) return;
+    lane.loading = true;
+    try {
+      while (lane.backlog && lane.room > 0 && !lane.session.paused && this.#isCurrent(lane)) {
+        if (!(await this.#load(lane))) break;
+      }
+    } catch (error) {
+      this.#options.log.error("Deliveries could not be loaded", { agent_id: lane.session.agentId, error: messageOf(error) });
+      this.#options.ports.timers.after(RETRY_MS, () => void this.#pump(lane), { background: true });
+    } finally {
+      lane.loading = false;
+    }
+  }
+
+  /** One look into the store. False when the lane should rest. */
+  async #load(lane: Lane): Promise<boolean> {
+    const { store, tenant } = this.#options;
+    const { version, resuming } = lane;
+    const states = resuming
+      ? OPEN_STATES.filter((state) => state === "assigned" || state === "in_progress")
+      : OPEN_STATES.filter((state) => state === "created" || state === "queued");
+    const items = await store.openDeliveries({
+      tenant,
+      agentId: lane.session.agentId,
+      states,
+      skip: new Set(lane.inFlight.keys()),
+      maxItems: lane.room,
+      maxBytes: LOAD_BYTES,
+    });
+    if (!this.#isCurrent(lane)) return false;
+    for (const item of items) {
+      if (lane.room <= 0) break;
+      if (!(await this.#handOver(lane, item))) return false;
+    }
+    if (items.length > 0) return true;
+    if (resuming) lane.resuming = false;
+    else if (lane.version === version) lane.backlog = false;
+    return true;
+  }
+
+  /** Gives one delivery from the store to the agent. False when the connection is gone. */
+  async #handOver(lane: Lane, item: DispatchItem): Promise<boolean> {
+    const { delivery, event } = item;
+    const { clock } = this.#options.ports;
+    if (lane.inFlight.has(delivery.eventId)) return true;
+    const handedOver = delivery.state === "assigned" || delivery.state === "in_progress";
+    if (!handedOver && delivery.expiresAtMs <= clock.now()) {
+      await this.#options.onOverdue();
+      return this.#isCurrent(lane);
+    }
+    const way = route(event.type, delivery.agentId, lane.session);
+    if (way.kind === "wait") return false;
+    if (way.kind === "refuse") {
+      await this.#refuse(delivery, way.why);
+      return this.#isCurrent(lane);
+    }
+    // The place is taken before the await, so that an event arriving meanwhile does not get it too.
+    lane.reserved += 1;
+    try {
+      if (delivery.state !== "in_progress") {
+        const moved = await this.#options.store.moveDelivery({
+          tenant: delivery.tenant,
+          eventId: delivery.eventId,
+          revision: delivery.revision,
+          to: "assigned",
+          nowMs: clock.now(),
+          message: "Event routed to agent",
+        });
+        if (moved.kind === "refused") return this.#isCurrent(lane);
+        this.#options.bell.ring(moved.entry);
+      }
+    } finally {
+      lane.reserved -= 1;
+    }
+    if (!this.#isCurrent(lane)) return false;
+    return this.#send(lane, delivery, event, item.payloadText);
+  }
+
+  async #refuse(delivery: DeliveryRow, why: string): Promise<void> {
+    const nowMs = this.#options.ports.clock.now();
+    const timestamp = formatTimestamp(nowMs);
+    const outcome = await this.#options.store.applyStatus({
+      tenant: delivery.tenant,
+      eventId: delivery.eventId,
+      revision: delivery.revision,
+      agentId: delivery.agentId,
+      bootId: undefined,
+      seq: undefined,
+      state: "failed",
+      phase: "failed",
+      level: "error",
+      message: `CAPABILITY_MISSING: ${why}`,
+      details: { code: "CAPABILITY_MISSING" },
+      result: { success: false, error_message: why, error_code: "CAPABILITY_MISSING", completed_at: timestamp, duration: 0 },
+      timestamp,
+      nowMs,
+    });
+    this.#ring(outcome.entry);
+  }
+
+  #ring(entry: LogEntry | undefined): void {
+    this.#options.bell.ring(entry);
+  }
+
+  #resendUnacknowledged(): void {
+    const nowMs = this.#options.ports.clock.monotonic();
+    for (const lane of this.#lanes.values()) {
+      for (const [eventId, entry] of lane.inFlight) {
+        if (entry.acknowledged || nowMs - entry.sentAtMs < ACK_TIMEOUT_MS) continue;
+        entry.sentAtMs = nowMs;
+        void this.#resend(lane, eventId);
+      }
+    }
+  }
+
+  async #resend(lane: Lane, eventId: string): Promise<void> {
+    try {
+      const stored = await this.#options.store.getEvent(this.#options.tenant, eventId, { payload: true, log: false });
+      if (stored?.payloadText === undefined || !this.#isCurrent(lane) || !lane.inFlight.has(eventId)) return;
+      this.#options.log.warn("Event sent again, not acknowledged", { event_id: eventId, agent_id: lane.session.agentId });
+      this.#send(lane, stored.delivery, stored.event, stored.payloadText);
+    } catch (error) {
+      this.#options.log.error("Event could not be sent again", { event_id: eventId, error: messageOf(error) });
+    }
+  }
+}

@@ -1,0 +1,309 @@
+import { type Logger, messageOf, type Ports, type TimerHandle } from "../kit/mod.ts";
+import { BoundedPeer } from "../net/mod.ts";
+import {
+  type AgentStatus,
+  CLOSE,
+  checkRegistration,
+  isTerminal,
+  LIMITS,
+  type Registration,
+  registrationReply,
+  type StatusUpdate,
+} from "../protocol/mod.ts";
+import { agentPrincipal } from "../security/mod.ts";
+import type { NewAudit, StatusOutcome, Store } from "../stores/mod.ts";
+import type { ServerWebSocket } from "bun";
+import type { Bell } from "./bell.ts";
+import type { Dispatcher } from "./dispatcher.ts";
+import type { Registry } from "./registry.ts";
+import { AgentSession } from "./session.ts";
+
+const REGISTRATION_TIMEOUT_MS = 10_000;
+const STORE_PATIENCE_MS = 8_000;
+const STORE_RETRY_MS = 500;
+const TOUCH_MS = 15_000;
+/** Bytes that may wait for a slow agent; it is closed beyond, and gets what it missed on its next connection. */
+const PEER_QUEUE_BYTES = 64 * 1024 * 1024;
+const TRY_AGAIN_LATER = 1013;
+
+/** What hangs on each socket. Kept small: there may be many thousands. */
+export interface SocketData {
+  readonly requestId: string;
+  peer: BoundedPeer | undefined;
+  session: AgentSession | undefined;
+  registering: boolean;
+  timeout: TimerHandle | undefined;
+}
+
+export interface GatewayOptions {
+  readonly tenant: string;
+  readonly store: Store;
+  readonly registry: Registry;
+  readonly dispatcher: Dispatcher;
+  readonly bell: Bell;
+  readonly ports: Ports;
+  readonly log: Logger;
+  readonly heartbeatTimeoutMs: number;
+  readonly onFrame: (kind: string) => void;
+}
+
+/** Where agents' sockets come in: registration, replacement, silence, farewell. */
+export class Gateway {
+  readonly #options: GatewayOptions;
+  readonly #open = new Set<ServerWebSocket<SocketData>>();
+  #timers: TimerHandle[] = [];
+  #stopping = false;
+
+  constructor(options: GatewayOptions) {
+    this.#options = options;
+  }
+
+  start(): void {
+    const { timers } = this.#options.ports;
+    this.#timers = [
+      timers.every(Math.max(100, this.#options.heartbeatTimeoutMs / 6), () => this.#watchSilence(), { background: true }),
+      timers.every(TOUCH_MS, () => void this.#touch(), { background: true }),
+    ];
+  }
+
+  /** Says farewell to every agent: they come back to whoever listens next. */
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    for (const timer of this.#timers) timer.cancel();
+    for (const socket of this.#open) socket.close(CLOSE.goingAway, "control plane is stopping");
+    await this.#touch();
+  }
+
+  /** The handlers for Bun.serve. */
+  handlers(): Pick<Bun.WebSocketHandler<SocketData>, "open" | "message" | "drain" | "close"> {
+    return {
+      open: (socket) => this.#opened(socket),
+      message: (socket, message) => this.#message(socket, message),
+      drain: (socket) => socket.data.peer?.drained(),
+      close: (socket, code, reason) => this.#closed(socket, code, reason),
+    };
+  }
+
+  #opened(socket: ServerWebSocket<SocketData>): void {
+    this.#open.add(socket);
+    socket.data.peer = new BoundedPeer(socket, { maxQueuedBytes: PEER_QUEUE_BYTES, tooSlowCode: CLOSE.tooSlow });
+    socket.data.timeout = this.#options.ports.timers.after(
+      REGISTRATION_TIMEOUT_MS,
+      () => socket.close(CLOSE.invalidRegistration, "no registration came"),
+      { background: true },
+    );
+  }
+
+  #message(socket: ServerWebSocket<SocketData>, message: string | Buffer): void {
+    const text = typeof message === "string" ? message : message.toString("utf8");
+    const { data } = socket;
+    if (data.session !== undefined) {
+      this.#options.onFrame("agent");
+      data.session.receive(text);
+      return;
+    }
+    if (data.registering) return;
+    data.registering = true;
+    this.#register(socket, text).catch((error: unknown) => {
+      this.#options.log.error("Registration failed", { remote_address: data.peer?.remoteAddress, error: messageOf(error) });
+      data.peer?.close(TRY_AGAIN_LATER, "try again later");
+    });
+  }
+
+  async #register(socket: ServerWebSocket<SocketData>, text: string): Promise<void> {
+    const { store, registry, dispatcher, ports, log, tenant } = this.#options;
+    const { data } = socket;
+    const { peer } = data;
+    if (peer === undefined) return;
+    const registration = this.#readRegistration(text);
+    if ("problem" in registration) {
+      log.warn("Registration refused", { remote_address: peer.remoteAddress, error: registration.problem });
+      peer.send(JSON.stringify({ error: registration.problem }));
+      peer.close(CLOSE.invalidRegistration, "invalid registration");
+      return;
+    }
+    const known = await this.#patiently(() => store.getAgent(tenant, registration.id));
+    const session = new AgentSession({
+      tenant,
+      registration,
+      peer,
+      store,
+      ports,
+      log,
+      paused: known?.paused ?? false,
+      events: {
+        acknowledged: (from, eventId) => dispatcher.acknowledged(from, eventId),
+        status: (from, update, outcome) => this.#status(from, update, outcome),
+      },
+    });
+    await this.#patiently(() => this.#save(session, "connected", this.#audit(session, "agent_connected", data.requestId)));
+    if (!this.#open.has(socket) || this.#stopping) return;
+    data.timeout?.cancel();
+    data.timeout = undefined;
+    data.session = session;
+    const replaced = registry.put(session);
+    if (replaced !== undefined) {
+      replaced.closed = true;
+      dispatcher.disconnected(replaced);
+      replaced.close(CLOSE.replaced, "replaced by another connection");
+      log.warn("Agent replaced by a new connection", {
+        agent_id: session.agentId,
+        remote_address: session.remoteAddress,
+        replaced_address: replaced.remoteAddress,
+      });
+    }
+    session.send(JSON.stringify(registrationReply(registration)));
+    log.info("Agent connected", {
+      agent_id: session.agentId,
+      cluster: session.clusterName,
+      version: registration.version,
+      remote_address: session.remoteAddress,
+    });
+    dispatcher.connected(session);
+  }
+
+  #readRegistration(text: string): Registration | { readonly problem: string } {
+    if (text.length > LIMITS.registrationBytes) return { problem: `registration is larger than ${LIMITS.registrationBytes} bytes` };
+    let decoded: unknown;
+    try {
+      decoded = JSON.parse(text);
+    } catch {
+      return { problem: "registration is not JSON" };
+    }
+    const checked = checkRegistration(decoded);
+    return checked.ok ? checked.value : { problem: `invalid registration: ${checked.message}` };
+  }
+
+  /** A store that is away for moments must not turn agents away: a 0.1 agent does not come back. */
+  async #patiently<T>(attempt: () => Promise<T>): Promise<T> {
+    const { ports } = this.#options;
+    const untilMs = ports.clock.monotonic() + STORE_PATIENCE_MS;
+    for (;;) {
+      try {
+        return await attempt();
+      } catch (error) {
+        if (ports.clock.monotonic() >= untilMs) throw error;
+        await ports.timers.sleep(STORE_RETRY_MS);
+      }
+    }
+  }
+
+  #closed(socket: ServerWebSocket<SocketData>, code: number, reason: string): void {
+    const { dispatcher, log, registry } = this.#options;
+    const { session } = socket.data;
+    this.#open.delete(socket);
+    socket.data.timeout?.cancel();
+    socket.data.peer?.closed();
+    if (session === undefined) return;
+    session.closed = true;
+    dispatcher.disconnected(session);
+    if (!registry.remove(session)) return;
+    log.info("Agent disconnected", { agent_id: session.agentId, cluster: session.clusterName, code, reason });
+    this.#save(session, "disconnected", this.#audit(session, "agent_disconnected", socket.data.requestId, { code, reason })).catch(
+      (error: unknown) => {
+        log.error("Disconnect could not be stored", { agent_id: session.agentId, error: messageOf(error) });
+      },
+    );
+  }
+
+  #status(session: AgentSession, update: StatusUpdate, outcome: StatusOutcome): void {
+    const { dispatcher, bell, log } = this.#options;
+    const fields = {
+      agent_id: session.agentId,
+      cluster: session.clusterName,
+      event_id: update.event_id,
+      state: update.state,
+      phase: update.phase,
+    };
+    bell.ring(outcome.entry);
+    if (isTerminal(update.state) || outcome.verdict === "late" || outcome.verdict === "unknown")
+      dispatcher.forget(session.agentId, update.event_id);
+    else dispatcher.acknowledged(session, update.event_id);
+    switch (outcome.verdict) {
+      case "apply":
+        if (update.state === "completed") log.info("Event completed successfully", fields);
+        else if (update.state === "failed") log.warn("Event failed", { ...fields, error: update.message ?? "" });
+        else log.debug("Event status", { ...fields, message: update.message ?? "" });
+        return;
+      case "stale":
+        return;
+      case "late":
+        log.warn("Status came after the event had ended", { ...fields, ended: outcome.state });
+        return;
+      case "forbidden":
+        log.warn("Status not allowed", { ...fields, stands: outcome.state });
+        return;
+      case "unknown":
+        log.warn("Status for an event that this agent does not have", fields);
+        return;
+    }
+  }
+
+  #save(session: AgentSession, status: AgentStatus, audit: NewAudit): Promise<void> {
+    return this.#options.store.saveAgent(
+      {
+        tenant: session.tenant,
+        id: session.agentId,
+        registration: session.registration,
+        status,
+        principal: agentPrincipal(session.agentId).name,
+        remoteAddress: session.remoteAddress,
+        connectedAtMs: session.connectedAtMs,
+        disconnectedAtMs: status === "disconnected" ? this.#options.ports.clock.now() : undefined,
+        lastSeenMs: session.lastSeenMs,
+        clockOffsetMs: session.clockOffsetMs,
+      },
+      audit,
+    );
+  }
+
+  #audit(session: AgentSession, action: string, requestId: string, details?: Record<string, unknown>): NewAudit {
+    return {
+      tenant: session.tenant,
+      atMs: this.#options.ports.clock.now(),
+      principal: agentPrincipal(session.agentId).name,
+      action,
+      agentId: session.agentId,
+      remoteAddress: session.remoteAddress,
+      requestId,
+      ...(details === undefined ? {} : { details }),
+    };
+  }
+
+  #watchSilence(): void {
+    const deadlineMs = this.#options.ports.clock.now() - this.#options.heartbeatTimeoutMs;
+    for (const session of this.#options.registry.values()) {
+      const healthy = session.lastSeenMs >= deadlineMs;
+      if (healthy === session.healthy) continue;
+      session.healthy = healthy;
+      session.touched = true;
+      this.#options.log.warn(healthy ? "Agent is heard of again" : "Agent is unhealthy", {
+        agent_id: session.agentId,
+        cluster: session.clusterName,
+        silent_ms: this.#options.ports.clock.now() - session.lastSeenMs,
+      });
+      void this.#touch();
+    }
+  }
+
+  async #touch(): Promise<void> {
+    const seen = [];
+    for (const session of this.#options.registry.values()) {
+      if (!session.touched) continue;
+      session.touched = false;
+      seen.push({
+        tenant: session.tenant,
+        id: session.agentId,
+        status: session.healthy ? ("connected" as const) : ("unhealthy" as const),
+        lastSeenMs: session.lastSeenMs,
+        clockOffsetMs: session.clockOffsetMs,
+      });
+    }
+    if (seen.length === 0) return;
+    try {
+      await this.#options.store.touchAgents(seen);
+    } catch (error) {
+      this.#options.log.warn("Last contact could not be stored", { agents: seen.length, error: messageOf(error) });
+    }
+  }
+}

@@ -1,0 +1,145 @@
+import { TransporterError } from "../../kit/mod.ts";
+import { AgentPageSchema, type AgentView, AgentViewSchema, CLOSE, formatTimestamp, RemovedAgentSchema } from "../../protocol/mod.ts";
+import type { NewAudit, OpenCounts, StoredAgent } from "../../stores/mod.ts";
+import type { HttpContext } from "./context.ts";
+import type { Call, Endpoint } from "./endpoint.ts";
+import { Query } from "./query.ts";
+
+const LIST_PARAMETERS = {
+  cluster: "Agents of this cluster.",
+  limit: "How many at most, 1 to 500; 50 when absent.",
+  cursor: "`next_cursor` of the page before.",
+};
+
+function missing(id: string): TransporterError {
+  return new TransporterError("AGENT_NOT_FOUND", `there is no agent ${id}`);
+}
+
+function auditOf(call: Call, action: string, agentId: string, atMs: number): NewAudit {
+  const { principal, remoteAddress, requestId } = call;
+  return { tenant: principal.tenant, atMs, principal: principal.name, action, agentId, remoteAddress, requestId };
+}
+
+export function agentEndpoints(context: HttpContext): Endpoint[] {
+  const { store, registry, dispatcher, ports, log } = context;
+
+  function view(agent: StoredAgent, open: OpenCounts): AgentView {
+    // What the socket says now is fresher than what was written down last.
+    const session = registry.get(agent.id);
+    const registration = session?.registration ?? agent.registration;
+    const counts = open.byAgent.get(agent.id);
+    const clockOffsetMs = session === undefined ? agent.clockOffsetMs : session.clockOffsetMs;
+    return {
+      id: agent.id,
+      name: registration.name,
+      cluster_name: registration.cluster_name,
+      cluster_provider: registration.cluster_provider ?? "",
+      region: registration.region ?? "",
+      version: registration.version,
+      labels: registration.labels ?? {},
+      capabilities: registration.capabilities,
+      hostname: registration.hostname ?? "",
+      namespace: registration.namespace ?? "",
+      metadata: registration.metadata ?? {},
+      status: session === undefined ? "disconnected" : session.healthy ? "connected" : "unhealthy",
+      paused: agent.paused,
+      protocol: registration.protocol ?? 0,
+      features: registration.features ?? [],
+      remote_address: session?.remoteAddress ?? agent.remoteAddress,
+      ...(agent.connectedAtMs === undefined ? {} : { connected_at: formatTimestamp(session?.connectedAtMs ?? agent.connectedAtMs) }),
+      ...(session !== undefined || agent.disconnectedAtMs === undefined
+        ? {}
+        : { disconnected_at: formatTimestamp(agent.disconnectedAtMs) }),
+      last_seen_at: formatTimestamp(session?.lastSeenMs ?? agent.lastSeenMs),
+      ...(clockOffsetMs === undefined ? {} : { clock_offset_ms: Math.round(clockOffsetMs) }),
+      in_flight: counts?.inFlight ?? 0,
+      queued: counts?.queued ?? 0,
+    };
+  }
+
+  async function list(call: Call): Promise<Response> {
+    const query = new Query(call.request.url, Object.keys(LIST_PARAMETERS));
+    const clusterName = query.text("cluster");
+    const page = await store.listAgents({
+      tenant: call.principal.tenant,
+      ...(clusterName === undefined ? {} : { clusterName }),
+      limit: query.limit(),
+      ...query.cursor(),
+    });
+    const open = await context.gauge.sample();
+    return Response.json({
+      items: page.items.map((agent) => view(agent, open)),
+      ...(page.nextCursor === undefined ? {} : { next_cursor: page.nextCursor }),
+    });
+  }
+
+  async function show(call: Call): Promise<Response> {
+    const agent = await store.getAgent(call.principal.tenant, call.param("id"));
+    if (agent === undefined) throw missing(call.param("id"));
+    return Response.json(view(agent, await context.gauge.sample()));
+  }
+
+  async function remove(call: Call): Promise<Response> {
+    const id = call.param("id");
+    const nowMs = ports.clock.now();
+    const ended = await store.removeAgent(call.principal.tenant, id, nowMs, auditOf(call, "agent_removed", id, nowMs));
+    if (ended === undefined) throw missing(id);
+    // Only now: a socket closed before the removal is durable would write the agent back.
+    const session = registry.get(id);
+    if (session !== undefined) {
+      registry.remove(session);
+      dispatcher.disconnected(session);
+      session.close(CLOSE.removed, "the agent was removed");
+    }
+    for (const one of ended) context.bell.ring(one.entry);
+    log.info("Agent removed", { agent_id: id, cancelled_events: ended.length });
+    return Response.json({ agent_id: id, status: "removed", cancelled_events: ended.filter((one) => one.state === "cancelled").length });
+  }
+
+  function setPaused(paused: boolean): (call: Call) => Promise<Response> {
+    return async (call) => {
+      const id = call.param("id");
+      const nowMs = ports.clock.now();
+      const agent = await store.setPaused(
+        call.principal.tenant,
+        id,
+        paused,
+        auditOf(call, paused ? "agent_paused" : "agent_resumed", id, nowMs),
+      );
+      if (agent === undefined) throw missing(id);
+      const session = registry.get(id);
+      if (session !== undefined) session.paused = paused;
+      if (!paused) dispatcher.queued(id);
+      log.info(paused ? "Delivery paused" : "Delivery resumed", { agent_id: id });
+      return Response.json(view(agent, await context.gauge.sample()));
+    };
+  }
+
+  const one = { 200: { description: "The agent.", schema: AgentViewSchema } };
+  return [
+    {
+      method: "GET",
+      path: "/v1/agents",
+      summary: "List agents, connected or not, by id.",
+      query: LIST_PARAMETERS,
+      answers: { 200: { description: "A page of agents.", schema: AgentPageSchema } },
+      handler: list,
+    },
+    { method: "GET", path: "/v1/agents/:id", summary: "One agent.", answers: one, handler: show },
+    {
+      method: "DELETE",
+      path: "/v1/agents/:id",
+      summary: "Forget an agent: its waiting events are cancelled, its socket is closed.",
+      answers: { 200: { description: "It is forgotten.", schema: RemovedAgentSchema } },
+      handler: remove,
+    },
+    {
+      method: "POST",
+      path: "/v1/agents/:id/pause",
+      summary: "Stop handing events to an agent; they wait.",
+      answers: one,
+      handler: setPaused(true),
+    },
+    { method: "POST", path: "/v1/agents/:id/resume", summary: "Hand events to the agent again.", answers: one, handler: setPaused(false) },
+  ];
+}

@@ -1,0 +1,71 @@
+import { TransporterError } from "../../kit/mod.ts";
+import { formatDurationMs } from "../../protocol/mod.ts";
+
+/** A whole body must have come within this time; a trickle would otherwise hold its memory for ever. */
+const BODY_TIMEOUT_MS = 120_000;
+
+/** Bounds what all bodies being read may take together. */
+export class BodyBudget {
+  readonly #limitBytes: number;
+  #usedBytes = 0;
+
+  constructor(limitBytes: number) {
+    this.#limitBytes = limitBytes;
+  }
+
+  /** Takes `bytes` from the budget or throws TOO_MANY_REQUESTS. */
+  take(bytes: number): void {
+    if (this.#usedBytes > 0 && this.#usedBytes + bytes > this.#limitBytes)
+      throw new TransporterError("TOO_MANY_REQUESTS", "too many large bodies are being read at once");
+    this.#usedBytes += bytes;
+  }
+
+  give(bytes: number): void {
+    this.#usedBytes -= bytes;
+  }
+}
+
+function tooLarge(maxBytes: number): TransporterError {
+  return new TransporterError("BODY_TOO_LARGE", `the body is larger than ${maxBytes} bytes`, { details: { max_bytes: maxBytes } });
+}
+
+/** Reads a body of at most `maxBytes`. A longer one is refused as soon as that is known, by its announced length or while it comes. */
+export async function readBody(request: Request, maxBytes: number, budget: BodyBudget): Promise<Uint8Array> {
+  const announced = request.headers.get("content-length");
+  if (announced !== null) {
+    if (Number(announced) > maxBytes) throw tooLarge(maxBytes);
+    const bytes = Number(announced);
+    budget.take(bytes);
+    try {
+      return await request.bytes();
+    } finally {
+      budget.give(bytes);
+    }
+  }
+  if (request.body === null) return new Uint8Array();
+  const chunks: Uint8Array[] = [];
+  let total = 0;
+  const reader = request.body.getReader();
+  const signal = AbortSignal.timeout(BODY_TIMEOUT_MS);
+  const cut = new Promise<never>((_resolve, reject) => {
+    signal.addEventListener(
+      "abort",
+      () => reject(new TransporterError("INVALID_JSON", `the body did not end within ${formatDurationMs(BODY_TIMEOUT_MS)}`)),
+      { once: true },
+    );
+  });
+  try {
+    for (;;) {
+      const { done, value } = await Promise.race([reader.read(), cut]);
+      if (done || value === undefined) break;
+      if (total + value.byteLength > maxBytes) throw tooLarge(maxBytes);
+      budget.take(value.byteLength);
+      total += value.byteLength;
+      chunks.push(value);
+    }
+    return Buffer.concat(chunks, total);
+  } finally {
+    budget.give(total);
+    reader.cancel().catch(() => undefined);
+  }
+}

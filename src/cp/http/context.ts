@@ -1,0 +1,27 @@
+import type { Logger, Ports } from "../../kit/mod.ts";
+import type { Metrics } from "../../metrics/mod.ts";
+import type { VersionView } from "../../protocol/mod.ts";
+import type { Store } from "../../stores/mod.ts";
+import type { Bell } from "../bell.ts";
+import type { Dispatcher } from "../dispatcher.ts";
+import type { Intake } from "../intake.ts";
+import type { OpenGauge } from "../open-gauge.ts";
+import type { Registry } from "../registry.ts";
+import type { BodyBudget } from "./body.ts";
+
+/** What the endpoints work on. */
+export interface HttpContext {
+  readonly store: Store;
+  readonly registry: Registry;
+  readonly dispatcher: Dispatcher;
+  readonly intake: Intake;
+  readonly bell: Bell;
+  readonly gauge: OpenGauge;
+  readonly metrics: Metrics;
+  readonly ports: Ports;
+  readonly log: Logger;
+  readonly version: VersionView;
+  readonly maxEventBytes: number;
+  readonly bodyBudget: BodyBudget;
+  readonly isStopping: () => boolean;
+}

@@ -1,0 +1,108 @@
+import type { BunRequest, Server } from "bun";
+import type { GenericSchema } from "valibot";
+import { type Logger, type Ports, TransporterError } from "../../kit/mod.ts";
+import type { Metrics } from "../../metrics/mod.ts";
+import { ANONYMOUS, guardBrowser, type GuardOptions, type Principal } from "../../security/mod.ts";
+import type { SocketData } from "../gateway.ts";
+import { problemResponse } from "./problem.ts";
+
+/** One request on its way through a handler. */
+export interface Call {
+  readonly request: BunRequest;
+  readonly server: Server<SocketData>;
+  readonly requestId: string;
+  readonly principal: Principal;
+  readonly remoteAddress: string;
+  /** A path parameter, decoded. */
+  param(name: string): string;
+}
+
+/** Answers undefined when the request has become a WebSocket. */
+export type Handler = (call: Call) => Response | undefined | Promise<Response | undefined>;
+
+export type Method = "GET" | "POST" | "DELETE";
+
+export interface Answer {
+  readonly description: string;
+  readonly schema?: GenericSchema;
+  readonly mediaType?: string;
+}
+
+/** One method of one path: what serves it and what the OpenAPI document says of it, side by side so that neither forgets the other. */
+export interface Endpoint {
+  readonly method: Method;
+  /** Bun's pattern: `/v1/events/:id`. */
+  readonly path: string;
+  readonly summary: string;
+  readonly handler: Handler;
+  readonly query?: Readonly<Record<string, string>>;
+  readonly body?: GenericSchema;
+  readonly answers: Readonly<Record<number, Answer>>;
+}
+
+export interface EndpointContext {
+  readonly guard: GuardOptions;
+  readonly ports: Ports;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+}
+
+const REQUEST_ID = /^[A-Za-z0-9._:-]{1,128}$/;
+
+type BunHandler = (request: BunRequest, server: Server<SocketData>) => Promise<Response | undefined>;
+
+/** Turns endpoints into Bun's routes: request id, guard, method, errors as problem+json, metrics. One function per path. */
+export function toRoutes(endpoints: readonly Endpoint[], context: EndpointContext): Record<string, BunHandler> {
+  const byPath = new Map<string, Endpoint[]>();
+  for (const endpoint of endpoints) byPath.set(endpoint.path, [...(byPath.get(endpoint.path) ?? []), endpoint]);
+  const routes: Record<string, BunHandler> = {};
+  for (const [path, ofPath] of byPath) routes[path] = serve(path, ofPath, context);
+  return routes;
+}
+
+/** What answers paths that no endpoint has. */
+export function notFound(context: EndpointContext): BunHandler {
+  return serve("*", [], context);
+}
+
+function serve(path: string, endpoints: readonly Endpoint[], context: EndpointContext): BunHandler {
+  const handlers = new Map<string, Handler>();
+  for (const { method, handler } of endpoints) {
+    handlers.set(method, handler);
+    if (method === "GET") handlers.set("HEAD", handler);
+  }
+  const allow = [...handlers.keys()].toSorted().join(", ");
+  const { clock, ids } = context.ports;
+  return async (request, server) => {
+    const startedMs = clock.monotonic();
+    const given = request.headers.get("x-request-id");
+    const requestId = given !== null && REQUEST_ID.test(given) ? given : ids.uuid();
+    let response: Response | undefined;
+    try {
+      guardBrowser(request.headers, context.guard);
+      const handler = handlers.get(request.method);
+      if (handler !== undefined) {
+        response = await handler({
+          request,
+          server,
+          requestId,
+          principal: ANONYMOUS,
+          remoteAddress: server.requestIP(request)?.address ?? "",
+          param: (name) => (request.params as Record<string, string | undefined>)[name] ?? "",
+        });
+        if (response === undefined) return undefined;
+      } else if (endpoints.length === 0) {
+        throw new TransporterError("NOT_FOUND", `nothing is served at ${new URL(request.url).pathname.slice(0, 200)}`);
+      } else {
+        const error = new TransporterError("METHOD_NOT_ALLOWED", `${path} does not take ${request.method.slice(0, 20)}; it takes ${allow}`);
+        response = problemResponse(error, requestId, context.log, { allow });
+      }
+    } catch (error) {
+      response = problemResponse(error, requestId, context.log);
+    }
+    response.headers.set("x-request-id", requestId);
+    response.headers.set("x-content-type-options", "nosniff");
+    context.metrics.http(path, request.method, response.status, (clock.monotonic() - startedMs) / 1000);
+    return response;
+  };
+}

@@ -1,0 +1,250 @@
+import { TransporterError } from "../../kit/mod.ts";
+import {
+  AcceptedSchema,
+  type Accepted,
+  EventDetailSchema,
+  type EventDetail,
+  EventPageSchema,
+  EventSchema,
+  EventTypeSchema,
+  isTerminal,
+  StateSchema,
+} from "../../protocol/mod.ts";
+import type { StoredEvent } from "../../stores/mod.ts";
+import { readBody } from "./body.ts";
+import type { HttpContext } from "./context.ts";
+import type { Call, Endpoint } from "./endpoint.ts";
+import { liveStream } from "./live.ts";
+import { Query } from "./query.ts";
+import * as v from "valibot";
+
+const CancelledSchema = v.object({ event_id: v.string(), status: v.literal("cancelled") });
+const LIST_PARAMETERS = {
+  state: `One or more of ${StateSchema.options.join(", ")}, separated by commas.`,
+  agent: "Events for this agent.",
+  type: `One of ${EventTypeSchema.options.join(", ")}.`,
+  label: "key=value; repeat it to ask for several, all of which must match.",
+  created_by: "The claim of whoever made the event.",
+  since: "Received at or after: an RFC 3339 time, or a duration such as 2h that counts back from now.",
+  until: "Received before: as `since`.",
+  limit: "How many at most, 1 to 500; 50 when absent.",
+  cursor: "`next_cursor` of the page before.",
+};
+
+function missing(id: string): TransporterError {
+  return new TransporterError("EVENT_NOT_FOUND", `there is no event ${id}`);
+}
+
+function detailOf(stored: StoredEvent, withPayload: boolean): EventDetail {
+  const { event, result } = stored;
+  return {
+    ...stored.summary,
+    ttl: event.ttlNs,
+    ...(event.deadlineMs === undefined ? {} : { deadline: Math.round(event.deadlineMs * 1_000_000) }),
+    attempts: stored.attempts,
+    ...(withPayload && stored.payloadText !== undefined ? { payload: JSON.parse(stored.payloadText) as Record<string, unknown> } : {}),
+    log: [...stored.log],
+    ...(result === undefined ? {} : { result }),
+  };
+}
+
+/** `Last-Event-ID` of a client that comes back, as a sequence number. */
+function lastEventId(request: Request): number | undefined {
+  const value = request.headers.get("last-event-id");
+  if (value === null || value === "") return undefined;
+  if (!/^\d{1,15}$/.test(value))
+    throw new TransporterError("INVALID_QUERY", `Last-Event-ID ${JSON.stringify(value.slice(0, 40))} is not one of ours`);
+  return Number(value);
+}
+
+function streamResponse(body: ReadableStream<Uint8Array>): Response {
+  return new Response(body, { headers: { "content-type": "text/event-stream", "cache-control": "no-store", "x-accel-buffering": "no" } });
+}
+
+export function eventEndpoints(context: HttpContext): Endpoint[] {
+  const { store, intake, ports } = context;
+
+  async function submit(call: Call): Promise<Accepted> {
+    if (context.isStopping()) throw new TransporterError("SHUTTING_DOWN", "the control plane is stopping and takes no new events");
+    const bytes = await readBody(call.request, context.maxEventBytes, context.bodyBudget);
+    const { eventId } = await intake.submit(bytes, {
+      principal: call.principal,
+      remoteAddress: call.remoteAddress,
+      requestId: call.requestId,
+      traceparent: call.request.headers.get("traceparent") ?? undefined,
+    });
+    return { event_id: eventId, message: "Event routed to agent", status: "accepted" };
+  }
+
+  async function list(call: Call): Promise<Response> {
+    const query = new Query(call.request.url, Object.keys(LIST_PARAMETERS));
+    const nowMs = ports.clock.now();
+    const states = query.choices("state", StateSchema.options);
+    const agentId = query.text("agent");
+    const type = query.choices("type", EventTypeSchema.options)?.[0];
+    const labels = query.labels("label");
+    const createdBy = query.text("created_by");
+    const sinceMs = query.timeMs("since", nowMs);
+    const untilMs = query.timeMs("until", nowMs);
+    const page = await store.listEvents({
+      tenant: call.principal.tenant,
+      ...(states === undefined ? {} : { states }),
+      ...(agentId === undefined ? {} : { agentId }),
+      ...(type === undefined ? {} : { type }),
+      ...(labels === undefined ? {} : { labels }),
+      ...(createdBy === undefined ? {} : { createdBy }),
+      ...(sinceMs === undefined ? {} : { sinceMs }),
+      ...(untilMs === undefined ? {} : { untilMs }),
+      limit: query.limit(),
+      ...query.cursor(),
+    });
+    return Response.json({ items: page.items, ...(page.nextCursor === undefined ? {} : { next_cursor: page.nextCursor }) });
+  }
+
+  async function show(call: Call): Promise<Response> {
+    const withPayload = new Query(call.request.url, ["payload"]).flag("payload");
+    const stored = await store.getEvent(call.principal.tenant, call.param("id"), { payload: withPayload, log: true });
+    if (stored === undefined) throw missing(call.param("id"));
+    return Response.json(detailOf(stored, withPayload), { headers: { "cache-control": "no-store" } });
+  }
+
+  async function cancel(call: Call): Promise<Response> {
+    const id = call.param("id");
+    const nowMs = ports.clock.now();
+    const outcome = await store.cancelEvent({
+      tenant: call.principal.tenant,
+      eventId: id,
+      nowMs,
+      message: `Event cancelled by ${call.principal.name}`,
+      audit: {
+        tenant: call.principal.tenant,
+        atMs: nowMs,
+        principal: call.principal.name,
+        action: "event_cancelled",
+        eventId: id,
+        remoteAddress: call.remoteAddress,
+        requestId: call.requestId,
+      },
+    });
+    switch (outcome.kind) {
+      case "missing":
+        throw missing(id);
+      case "refused":
+        throw new TransporterError("EVENT_NOT_CANCELLABLE", `event ${id} is ${outcome.state} and can no longer be cancelled`, {
+          details: { state: outcome.state },
+        });
+      case "cancelled":
+        context.bell.ring(outcome.entry);
+        context.dispatcher.forget(outcome.agentId, id);
+        context.log.info("Event cancelled", { event_id: id, agent_id: outcome.agentId, state: "cancelled" });
+        break;
+      case "already":
+        break;
+    }
+    return Response.json({ event_id: id, status: "cancelled" });
+  }
+
+  async function followOne(call: Call): Promise<Response> {
+    const id = call.param("id");
+    const stored = await store.getEvent(call.principal.tenant, id, { payload: false, log: false });
+    if (stored === undefined) throw missing(id);
+    call.server.timeout(call.request, 0);
+    return streamResponse(
+      liveStream({
+        store,
+        bell: context.bell,
+        ports,
+        tenant: call.principal.tenant,
+        eventId: id,
+        afterSeq: lastEventId(call.request) ?? 0,
+        finished: isTerminal(stored.delivery.state),
+        signal: call.request.signal,
+      }),
+    );
+  }
+
+  async function followAll(call: Call): Promise<Response> {
+    const afterSeq = lastEventId(call.request) ?? (await store.lastSeq());
+    call.server.timeout(call.request, 0);
+    return streamResponse(
+      liveStream({
+        store,
+        bell: context.bell,
+        ports,
+        tenant: call.principal.tenant,
+        eventId: undefined,
+        afterSeq,
+        finished: false,
+        signal: call.request.signal,
+      }),
+    );
+  }
+
+  const accepted = { description: "Stored; from now on it ends as completed, failed, expired or cancelled.", schema: AcceptedSchema };
+  return [
+    {
+      method: "POST",
+      path: "/events",
+      summary: "Hand in an event, as in 0.1: any content type.",
+      body: EventSchema,
+      answers: { 202: accepted },
+      handler: async (call) => Response.json(await submit(call), { status: 202 }),
+    },
+    {
+      method: "POST",
+      path: "/v1/events",
+      summary: "Hand in an event. The same id with the same content gets the same answer; with other content 409.",
+      body: EventSchema,
+      answers: { 202: accepted },
+      handler: async (call) => {
+        const type = call.request.headers.get("content-type")?.split(";")[0]?.trim().toLowerCase() ?? "";
+        if (type !== "application/json")
+          throw new TransporterError("UNSUPPORTED_MEDIA_TYPE", `content type ${JSON.stringify(type).slice(0, 80)} is not taken here`);
+        const answer = await submit(call);
+        return Response.json(answer, { status: 202, headers: { location: `/v1/events/${encodeURIComponent(answer.event_id)}` } });
+      },
+    },
+    {
+      method: "GET",
+      path: "/v1/events",
+      summary: "List events, newest first.",
+      query: LIST_PARAMETERS,
+      answers: { 200: { description: "A page of events.", schema: EventPageSchema } },
+      handler: list,
+    },
+    {
+      method: "GET",
+      path: "/v1/events/:id",
+      summary: "One event with its state, execution log and the result for each resource.",
+      query: { payload: "true to have the payload too; it may hold Secrets." },
+      answers: { 200: { description: "The event.", schema: EventDetailSchema } },
+      handler: show,
+    },
+    {
+      method: "DELETE",
+      path: "/v1/events/:id",
+      summary: "Cancel an event that was not handed to its agent.",
+      answers: { 200: { description: "It is cancelled, now or from before.", schema: CancelledSchema } },
+      handler: cancel,
+    },
+    {
+      method: "GET",
+      path: "/v1/events/:id/stream",
+      summary: "Follow one event from its beginning, or from Last-Event-ID, to its end.",
+      answers: {
+        200: {
+          description: "Server-sent events: `status` with a log entry as data, `end` after the last.",
+          mediaType: "text/event-stream",
+        },
+      },
+      handler: followOne,
+    },
+    {
+      method: "GET",
+      path: "/v1/stream",
+      summary: "Follow all events from now, or from Last-Event-ID.",
+      answers: { 200: { description: "Server-sent events: `status` with a log entry as data.", mediaType: "text/event-stream" } },
+      handler: followAll,
+    },
+  ];
+}

@@ -1,0 +1,99 @@
+import type { Ports } from "../../kit/mod.ts";
+import { isTerminal, type LogEntry } from "../../protocol/mod.ts";
+import type { Store } from "../../stores/mod.ts";
+import type { Bell } from "../bell.ts";
+
+/** Proxies and Bun itself cut a stream that says nothing; a comment line keeps it. */
+const KEEP_ALIVE_MS = 5_000;
+const BATCH = 200;
+
+export interface LiveOptions {
+  readonly store: Store;
+  readonly bell: Bell;
+  readonly ports: Ports;
+  readonly tenant: string;
+  /** One event, or all when undefined. */
+  readonly eventId: string | undefined;
+  readonly afterSeq: number;
+  /** The event is over already: what is in the log, then the end. */
+  readonly finished: boolean;
+  readonly signal: AbortSignal;
+}
+
+function frame(entry: LogEntry): string {
+  return `id: ${entry.seq}\nevent: status\ndata: ${JSON.stringify(entry)}\n\n`;
+}
+
+/**
+ * A live stream as server-sent events: everything after `afterSeq` from the store, then each new entry as the bell rings. It ends after an
+ * event's last entry with `event: end`. Nothing is buffered for a slow reader: it is read from the store when there is room.
+ */
+export function liveStream(options: LiveOptions): ReadableStream<Uint8Array> {
+  const { store, bell, ports, tenant, eventId } = options;
+  const encoder = new TextEncoder();
+  let afterSeq = options.afterSeq;
+  let { finished } = options;
+  let rung = true;
+  let wake: (() => void) | undefined;
+  const reader = { gone: false };
+  const stopListening = bell.listen(eventId, () => {
+    rung = true;
+    wake?.();
+  });
+  const stop = (): void => {
+    reader.gone = true;
+    stopListening();
+    wake?.();
+  };
+  options.signal.addEventListener("abort", stop, { once: true });
+  const waitForBell = (): Promise<void> =>
+    new Promise((resolve) => {
+      const timer = ports.timers.after(KEEP_ALIVE_MS, () => wake?.(), { background: true });
+      wake = () => {
+        wake = undefined;
+        timer.cancel();
+        resolve();
+      };
+    });
+  return new ReadableStream<Uint8Array>(
+    {
+      start(controller) {
+        controller.enqueue(encoder.encode(": follow\n\n"));
+      },
+      // Called again whenever the reader has room; one call must enqueue something or end.
+      async pull(controller) {
+        while (!reader.gone) {
+          if (rung) {
+            rung = false;
+            const entries = await store.logAfter({ tenant, ...(eventId === undefined ? {} : { eventId }), afterSeq, limit: BATCH });
+            if (entries.length === BATCH) rung = true;
+            if (entries.length > 0) {
+              afterSeq = entries.at(-1)?.seq ?? afterSeq;
+              if (eventId !== undefined && entries.some((entry) => isTerminal(entry.state))) finished = true;
+              controller.enqueue(encoder.encode(entries.map(frame).join("")));
+              return;
+            }
+          }
+          if (finished) {
+            controller.enqueue(encoder.encode("event: end\ndata: {}\n\n"));
+            stop();
+            controller.close();
+            return;
+          }
+          await waitForBell();
+          if (!rung && !reader.gone) {
+            controller.enqueue(encoder.encode(": still here\n\n"));
+            return;
+          }
+        }
+        try {
+          controller.close();
+        } catch {
+          // The reader went away first; there is nobody left to tell.
+        }
+      },
+      cancel: stop,
+    },
+    new CountQueuingStrategy({ highWaterMark: 1 }),
+  );
+}

@@ -1,0 +1,61 @@
+import { toJsonSchema } from "@valibot/to-json-schema";
+import type { GenericSchema } from "valibot";
+import { CODES, httpStatusOf, type ErrorCode, ProblemSchema } from "../../protocol/mod.ts";
+import type { Endpoint } from "./endpoint.ts";
+
+type Json = Record<string, unknown>;
+
+function schemaOf(schema: GenericSchema): Json {
+  const { $schema: _dialect, ...rest } = toJsonSchema(schema, { errorMode: "ignore" }) as Json;
+  return rest;
+}
+
+/** The OpenAPI 3.1 document, made from the endpoints themselves and the schemas they check with. */
+export function openApiDocument(endpoints: readonly Endpoint[], version: string): Json {
+  const paths: Record<string, Json> = {};
+  for (const endpoint of endpoints) {
+    const path = endpoint.path.replaceAll(/:(\w+)/g, "{$1}");
+    paths[path] = { ...paths[path], [endpoint.method.toLowerCase()]: operationOf(endpoint) };
+  }
+  const codes = (Object.keys(CODES) as ErrorCode[]).map(
+    (code) => `- \`${code}\` (${httpStatusOf(code)}): ${CODES[code].title}. ${CODES[code].remedy}`,
+  );
+  return {
+    openapi: "3.1.0",
+    info: {
+      title: "Transporter control plane",
+      version,
+      license: { name: "MIT", identifier: "MIT" },
+      description: `Events in, and what becomes of them. Errors are problem+json (RFC 9457) with one of these codes:\n\n${codes.join("\n")}`,
+    },
+    paths,
+    components: { schemas: { Problem: schemaOf(ProblemSchema) } },
+  };
+}
+
+function operationOf(endpoint: Endpoint): Json {
+  const parameters: Json[] = [];
+  for (const [, name] of endpoint.path.matchAll(/:(\w+)/g))
+    parameters.push({ name, in: "path", required: true, schema: { type: "string" } });
+  for (const [name, description] of Object.entries(endpoint.query ?? {}))
+    parameters.push({ name, in: "query", description, schema: { type: "string" } });
+  const responses: Record<string, Json> = {
+    default: { description: "A problem.", content: { "application/problem+json": { schema: { $ref: "#/components/schemas/Problem" } } } },
+  };
+  for (const [status, answer] of Object.entries(endpoint.answers)) {
+    const content =
+      answer.schema === undefined
+        ? { [answer.mediaType ?? "text/plain"]: {} }
+        : { [answer.mediaType ?? "application/json"]: { schema: schemaOf(answer.schema) } };
+    responses[status] = { description: answer.description, content };
+  }
+  return {
+    summary: endpoint.summary,
+    operationId: `${endpoint.method.toLowerCase()}${endpoint.path.replaceAll(/[/:]+(\w)/g, (_all, letter: string) => letter.toUpperCase()).replaceAll(/\W/g, "")}`,
+    ...(parameters.length === 0 ? {} : { parameters }),
+    ...(endpoint.body === undefined
+      ? {}
+      : { requestBody: { required: true, content: { "application/json": { schema: schemaOf(endpoint.body) } } } }),
+    responses,
+  };
+}

@@ -1,0 +1,34 @@
+import { type Logger, toTransporterError, type TransporterError } from "../../kit/mod.ts";
+import { CODES, httpStatusOf, type Problem } from "../../protocol/mod.ts";
+
+const RETRY_AFTER_SECONDS = 1;
+
+/** Turns whatever a handler threw into problem+json (RFC 9457). The cause is logged and never sent. */
+export function problemResponse(thrown: unknown, requestId: string, log: Logger, headers: Record<string, string> = {}): Response {
+  const error = toTransporterError(thrown);
+  const status = httpStatusOf(error.code);
+  if (status >= 500) log.error("Request failed", { request_id: requestId, code: error.code, error: error.message, cause: error.cause });
+  else log.debug("Request refused", { request_id: requestId, code: error.code, error: error.message });
+  return Response.json(problemOf(error, status, requestId), {
+    status,
+    headers: {
+      "content-type": "application/problem+json",
+      ...(error.kind === "unavailable" ? { "retry-after": String(RETRY_AFTER_SECONDS) } : {}),
+      ...headers,
+    },
+  });
+}
+
+function problemOf(error: TransporterError, status: number, requestId: string): Problem {
+  const pointer = error.details["pointer"];
+  return {
+    type: `urn:transporter:problem:${error.code}`,
+    title: CODES[error.code].title,
+    status,
+    detail: error.message,
+    code: error.code,
+    request_id: requestId,
+    remedy: error.remedy,
+    ...(typeof pointer === "string" ? { pointer } : {}),
+  };
+}

@@ -1,0 +1,73 @@
+import { TransporterError } from "../../kit/mod.ts";
+import { LIMITS } from "../../protocol/mod.ts";
+import type { GuardOptions } from "../../security/mod.ts";
+import type { Gateway, SocketData } from "../gateway.ts";
+import { agentEndpoints } from "./agents.ts";
+import type { HttpContext } from "./context.ts";
+import { type Endpoint, notFound, toRoutes } from "./endpoint.ts";
+import { eventEndpoints } from "./events.ts";
+import { metaEndpoints } from "./meta.ts";
+import { openApiDocument } from "./openapi.ts";
+import { problemResponse } from "./problem.ts";
+
+/** A socket that answers no ping for this long is gone. */
+const SOCKET_IDLE_SECONDS = 60;
+
+export interface ServerOptions {
+  readonly host: string;
+  readonly port: number;
+  readonly guard: GuardOptions;
+  readonly gateway: Gateway;
+}
+
+/** Every endpoint of the control plane, `/ws` and `/openapi.json` included. */
+export function endpointsOf(context: HttpContext): Endpoint[] {
+  const endpoints: Endpoint[] = [...eventEndpoints(context), ...agentEndpoints(context), ...metaEndpoints(context)];
+  endpoints.push({
+    method: "GET",
+    path: "/ws",
+    summary: "WebSocket upgrade for agents.",
+    answers: { 101: { description: "The agent's registration is expected as the first frame.", mediaType: "application/json" } },
+    handler: ({ request, server, requestId }) => {
+      if (context.isStopping()) throw new TransporterError("SHUTTING_DOWN", "the control plane is stopping");
+      const data: SocketData = { requestId, peer: undefined, session: undefined, registering: false, timeout: undefined };
+      if (server.upgrade(request, { data })) return undefined;
+      throw new TransporterError("UPGRADE_REQUIRED", "/ws takes WebSocket connections only");
+    },
+  });
+  let document: string | undefined;
+  endpoints.push({
+    method: "GET",
+    path: "/openapi.json",
+    summary: "This document.",
+    answers: { 200: { description: "OpenAPI 3.1.", mediaType: "application/json" } },
+    handler: () => {
+      document ??= JSON.stringify(openApiDocument(endpoints, context.version.version), undefined, 2);
+      return new Response(document, { headers: { "content-type": "application/json" } });
+    },
+  });
+  return endpoints;
+}
+
+export function serveHttp(context: HttpContext, options: ServerOptions): Bun.Server<SocketData> {
+  const endpointContext = { guard: options.guard, ports: context.ports, log: context.log, metrics: context.metrics };
+  return Bun.serve<SocketData>({
+    hostname: options.host,
+    port: options.port,
+    // Bodies are counted as they are read, so that too large ones get a problem with a code instead of a bare 413.
+    maxRequestBodySize: Number.MAX_SAFE_INTEGER,
+    routes: toRoutes(endpointsOf(context), endpointContext),
+    fetch: notFound(endpointContext),
+    error: (error) => problemResponse(error, context.ports.ids.uuid(), context.log),
+    websocket: {
+      ...options.gateway.handlers(),
+      maxPayloadLength: LIMITS.agentFrameBytes,
+      idleTimeout: SOCKET_IDLE_SECONDS,
+      sendPings: true,
+      // One frame of any allowed size may be on its way; what follows waits in the bounded queue of its peer.
+      backpressureLimit: context.maxEventBytes * 2 + LIMITS.registrationBytes,
+      closeOnBackpressureLimit: true,
+      perMessageDeflate: false,
+    },
+  });
+}

@@ -1,0 +1,68 @@
+import { type Logger, messageOf, type Ports, type TimerHandle } from "../kit/mod.ts";
+import type { Store } from "../stores/mod.ts";
+
+const EVERY_MS = 10 * 60_000;
+/** Small steps with a pause between: nobody's event waits for a clean-up. */
+const STEP = 200;
+const PAUSE_MS = 50;
+
+export interface RetentionOptions {
+  readonly store: Store;
+  readonly ports: Ports;
+  readonly log: Logger;
+  readonly eventsMs: number;
+  readonly auditMs: number;
+}
+
+/** Removes finished events and audit entries that are older than they are to be kept. */
+export class Retention {
+  readonly #options: RetentionOptions;
+  #timer: TimerHandle | undefined;
+  #running: Promise<void> | undefined;
+  #stopped = false;
+
+  constructor(options: RetentionOptions) {
+    this.#options = options;
+  }
+
+  start(): void {
+    this.#timer = this.#options.ports.timers.every(EVERY_MS, () => void this.run(), { background: true });
+    void this.run();
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    this.#timer?.cancel();
+    await this.#running;
+  }
+
+  run(): Promise<void> {
+    this.#running ??= this.#sweep().finally(() => {
+      this.#running = undefined;
+    });
+    return this.#running;
+  }
+
+  async #sweep(): Promise<void> {
+    const { store, ports, log } = this.#options;
+    let events = 0;
+    let audit = 0;
+    try {
+      while (!this.#stopped) {
+        const nowMs = ports.clock.now();
+        const gone = await store.sweep({
+          finishedBeforeMs: nowMs - this.#options.eventsMs,
+          auditBeforeMs: nowMs - this.#options.auditMs,
+          limit: STEP,
+        });
+        events += gone.events;
+        audit += gone.audit;
+        if (gone.events < STEP && gone.audit < STEP) break;
+        await ports.timers.sleep(PAUSE_MS);
+      }
+      if (events + audit > 0) log.info("Old records removed", { events, audit });
+    } catch (error) {
+      log.error("Old records could not be removed", { error: messageOf(error) });
+    }
+  }
+}

@@ -1,0 +1,210 @@
+import { isRetryable, type Logger, messageOf, type Ports } from "../kit/mod.ts";
+import type { Peer } from "../net/mod.ts";
+import {
+  acknowledges,
+  CLOSE,
+  checkAgentFrame,
+  isTerminal,
+  LIMITS,
+  parseTimestampMs,
+  type Registration,
+  type StatusUpdate,
+} from "../protocol/mod.ts";
+import type { StatusOutcome, StatusWrite, Store } from "../stores/mod.ts";
+
+/** How many statuses may wait for a store that does not answer before their agent is sent away to keep them itself. */
+const MAX_PENDING = 20_000;
+const RETRY_FIRST_MS = 200;
+const RETRY_MAX_MS = 5_000;
+
+/** What a session tells its surroundings. */
+export interface SessionEvents {
+  /** The agent has the delivery on disk. */
+  acknowledged(session: AgentSession, eventId: string): void;
+  /** A status was judged and, where it took effect, is durable. */
+  status(session: AgentSession, update: StatusUpdate, outcome: StatusOutcome): void;
+}
+
+export interface SessionOptions {
+  readonly tenant: string;
+  readonly registration: Registration;
+  readonly peer: Peer;
+  readonly store: Store;
+  readonly ports: Ports;
+  readonly log: Logger;
+  readonly events: SessionEvents;
+  readonly paused: boolean;
+}
+
+/**
+ * One registered agent on one socket: takes its frames, stores its statuses in the order they came, and acknowledges them when they are
+ * durable. A frame that cannot be read is logged and survived. When the store fails, statuses wait here and are tried again.
+ */
+export class AgentSession {
+  readonly agentId: string;
+  readonly tenant: string;
+  readonly clusterName: string;
+  readonly capabilities: readonly string[];
+  readonly acks: boolean;
+  readonly protocol: number;
+  readonly bootId: string | undefined;
+  readonly registration: Registration;
+  readonly remoteAddress: string;
+  readonly connectedAtMs: number;
+  lastSeenMs: number;
+  healthy = true;
+  /** Heard of since its last-seen time was written. */
+  touched = false;
+  paused: boolean;
+  clockOffsetMs: number | undefined;
+  closed = false;
+
+  readonly #peer: Peer;
+  readonly #store: Store;
+  readonly #ports: Ports;
+  readonly #log: Logger;
+  readonly #events: SessionEvents;
+  #pending: StatusUpdate[] = [];
+  #pumping = false;
+
+  constructor(options: SessionOptions) {
+    const { registration, ports } = options;
+    this.agentId = registration.id;
+    this.tenant = options.tenant;
+    this.clusterName = registration.cluster_name;
+    this.capabilities = registration.capabilities;
+    this.acks = acknowledges(registration);
+    this.protocol = registration.protocol ?? 0;
+    this.bootId = registration.boot_id ?? undefined;
+    this.registration = registration;
+    this.remoteAddress = options.peer.remoteAddress;
+    this.paused = options.paused;
+    this.#peer = options.peer;
+    this.#store = options.store;
+    this.#ports = ports;
+    this.#log = options.log;
+    this.#events = options.events;
+    this.connectedAtMs = ports.clock.now();
+    this.lastSeenMs = this.connectedAtMs;
+    this.#noteClock(registration.sent_at);
+  }
+
+  /** Sends a frame that is already JSON. False when it was not taken; the socket is then being closed. */
+  send(frame: string): boolean {
+    return !this.closed && this.#peer.send(frame);
+  }
+
+  close(code: number, reason: string): void {
+    this.#peer.close(code, reason);
+  }
+
+  /** Takes one text frame of the agent. Throws nothing. */
+  receive(text: string): void {
+    this.lastSeenMs = this.#ports.clock.now();
+    this.touched = true;
+    let decoded: unknown;
+    try {
+      decoded = JSON.parse(text);
+    } catch (error) {
+      this.#log.warn("Frame is not JSON", { agent_id: this.agentId, bytes: text.length, error: messageOf(error) });
+      return;
+    }
+    const frame = checkAgentFrame(decoded);
+    if (!frame.ok) {
+      this.#log.warn("Frame is not of the protocol", { agent_id: this.agentId, error: frame.message });
+      return;
+    }
+    switch (frame.value.type) {
+      case "heartbeat":
+        this.#noteClock(frame.value.timestamp);
+        return;
+      case "event_ack":
+        this.#events.acknowledged(this, frame.value.event_id);
+        return;
+      case "status_update":
+        this.#take(frame.value);
+        return;
+    }
+  }
+
+  #noteClock(timestamp: string | null | undefined): void {
+    const sentMs = timestamp === undefined || timestamp === null ? undefined : parseTimestampMs(timestamp);
+    if (sentMs !== undefined) this.clockOffsetMs = sentMs - this.#ports.clock.now();
+  }
+
+  #take(update: StatusUpdate): void {
+    if (this.#pending.length >= MAX_PENDING) {
+      this.close(CLOSE.tooSlow, "the store does not keep up");
+      return;
+    }
+    this.#pending.push(update);
+    if (!this.#pumping) void this.#pump();
+  }
+
+  /** Stores what has come in, one round after the other: calls of a round are committed together, and rounds keep the order. */
+  async #pump(): Promise<void> {
+    this.#pumping = true;
+    let waitMs = RETRY_FIRST_MS;
+    while (this.#pending.length > 0) {
+      const round = this.#pending;
+      this.#pending = [];
+      const outcomes = await Promise.allSettled(round.map((update) => this.#store.applyStatus(this.#write(update))));
+      const failedAt = await this.#settle(round, outcomes);
+      if (failedAt === undefined) {
+        waitMs = RETRY_FIRST_MS;
+        continue;
+      }
+      this.#pending = [...round.slice(failedAt), ...this.#pending];
+      await this.#ports.timers.sleep(waitMs);
+      waitMs = Math.min(RETRY_MAX_MS, waitMs * 2);
+    }
+    this.#pumping = false;
+  }
+
+  /** Reports a round's outcomes and acknowledges up to the first that failed; answers its index, or undefined when all are stored. */
+  async #settle(round: readonly StatusUpdate[], outcomes: readonly PromiseSettledResult<StatusOutcome>[]): Promise<number | undefined> {
+    const acked = new Map<string, number>();
+    let failedAt: number | undefined;
+    for (const [index, outcome] of outcomes.entries()) {
+      const update = round[index];
+      if (update === undefined) break;
+      if (outcome.status === "rejected") {
+        this.#log.error("Status could not be stored", {
+          agent_id: this.agentId,
+          event_id: update.event_id,
+          error: messageOf(outcome.reason),
+        });
+        if (isRetryable(outcome.reason)) {
+          failedAt = index;
+          break;
+        }
+        // A fault of ours that no repetition mends: not acknowledged, so that the agent still has it.
+        continue;
+      }
+      if (typeof update.boot_id === "string" && typeof update.seq === "number") acked.set(update.boot_id, update.seq);
+      this.#events.status(this, update, outcome.value);
+    }
+    if (this.acks) for (const [bootId, seq] of acked) this.send(`{"type":"status_ack","boot_id":${JSON.stringify(bootId)},"seq":${seq}}`);
+    return failedAt;
+  }
+
+  #write(update: StatusUpdate): StatusWrite {
+    const nowMs = this.#ports.clock.now();
+    return {
+      tenant: this.tenant,
+      eventId: update.event_id,
+      revision: update.revision ?? undefined,
+      agentId: this.agentId,
+      bootId: update.boot_id ?? undefined,
+      seq: update.seq ?? undefined,
+      state: update.state,
+      phase: update.phase,
+      level: update.log_level ?? (update.state === "failed" ? "error" : "info"),
+      message: (update.message ?? "").slice(0, LIMITS.messageChars),
+      details: update.details ?? undefined,
+      result: isTerminal(update.state) ? (update.result ?? undefined) : undefined,
+      timestamp: update.timestamp ?? new Date(nowMs).toISOString(),
+      nowMs,
+    };
+  }
+}

@@ -1,0 +1,2 @@
+/** What a control plane tells Prometheus. Names and units live here; the numbers are read from their owners when a scrape comes. */
+export * from "./registry.ts";

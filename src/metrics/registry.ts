@@ -1,0 +1,106 @@
+import {
+  collectDefaultMetrics,
+  Counter,
+  type CounterConfiguration,
+  Gauge,
+  type GaugeConfiguration,
+  Histogram,
+  Registry,
+} from "prom-client";
+
+/** What is asked for when somebody scrapes: read from where the truth is, so that the hot path counts nothing twice. */
+export interface MetricSources {
+  readonly agents: () => { readonly connected: number; readonly registered: number };
+  readonly eventsTotal: () => Promise<Readonly<Record<string, number>>>;
+  readonly open: () => Promise<{ readonly queued: number; readonly inFlight: number }>;
+  readonly liveStreams: () => number;
+  readonly version: string;
+}
+
+export interface Metrics {
+  /** One HTTP request is over. `route` is the pattern, never the path: ids must not become label values. */
+  http(route: string, method: string, status: number, seconds: number): void;
+  /** A frame of an agent came in. */
+  frame(): void;
+  /** Prometheus' text format and its content type. */
+  render(): Promise<{ readonly body: string; readonly contentType: string }>;
+}
+
+const SECONDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5];
+
+/** Names follow Prometheus' own rules: base units, `_total` on counters. */
+export function createMetrics(sources: MetricSources): Metrics {
+  const registry = new Registry();
+  collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: 100 });
+  const registers = [registry];
+  let frames = 0;
+  const requests = new Histogram({
+    name: "transporter_http_request_duration_seconds",
+    help: "Time to answer HTTP requests, by route, method and status.",
+    labelNames: ["route", "method", "status"] as const,
+    buckets: SECONDS,
+    registers,
+  });
+  const gauge = (configuration: GaugeConfiguration<string>): Gauge => new Gauge({ ...configuration, registers });
+  const counter = (configuration: CounterConfiguration<string>): Counter => new Counter({ ...configuration, registers });
+  gauge({
+    name: "transporter_agents",
+    help: "Agents whose socket is registered now, by health.",
+    labelNames: ["status"] as const,
+    collect() {
+      const { connected, registered } = sources.agents();
+      this.set({ status: "connected" }, connected);
+      this.set({ status: "unhealthy" }, registered - connected);
+    },
+  });
+  counter({
+    name: "transporter_events_total",
+    help: "Events that ever entered the state.",
+    labelNames: ["state"] as const,
+    async collect() {
+      const counts = await sources.eventsTotal();
+      this.reset();
+      for (const [state, count] of Object.entries(counts)) if (state !== "total") this.inc({ state }, count);
+    },
+  });
+  gauge({
+    name: "transporter_deliveries_open",
+    help: "Deliveries that are not finished: waiting for their agent, or handed over.",
+    labelNames: ["state"] as const,
+    async collect() {
+      const { queued, inFlight } = await sources.open();
+      this.set({ state: "queued" }, queued);
+      this.set({ state: "in_flight" }, inFlight);
+    },
+  });
+  gauge({
+    name: "transporter_live_streams",
+    help: "Live streams that are being followed.",
+    collect() {
+      this.set(sources.liveStreams());
+    },
+  });
+  counter({
+    name: "transporter_agent_frames_total",
+    help: "Frames received from agents.",
+    collect() {
+      this.reset();
+      this.inc(frames);
+    },
+  });
+  gauge({ name: "transporter_build_info", help: "Always 1; the version is a label.", labelNames: ["version"] as const, registers }).set(
+    { version: sources.version },
+    1,
+  );
+  return {
+    http(route, method, status, seconds) {
+      requests.observe({ route, method, status: String(status) }, seconds);
+    },
+    frame() {
+      frames += 1;
+    },
+    async render() {
+      return { body: await registry.metrics(), contentType: registry.contentType };
+    },
+  };
+}

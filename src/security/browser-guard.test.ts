@@ -1,0 +1,39 @@
+import { describe, expect, test } from "bun:test";
+import { guardBrowser } from "./mod.ts";
+
+const loopback = { loopbackOnly: true, hosts: [] };
+const open = { loopbackOnly: false, hosts: [] };
+
+function verdict(headers: Record<string, string>, options = loopback): string {
+  try {
+    guardBrowser(new Headers(headers), options);
+    return "ok";
+  } catch (error) {
+    return (error as { code: string }).code;
+  }
+}
+
+describe("guardBrowser", () => {
+  test.each([
+    [{ host: "127.0.0.1:8080" }, "ok"],
+    [{ host: "localhost" }, "ok"],
+    [{ host: "[::1]:8080" }, "ok"],
+    [{ host: "LOCALHOST:1" }, "ok"],
+    [{ host: "evil.example:8080" }, "FOREIGN_ORIGIN"],
+    [{ host: "127.0.0.1.evil.example" }, "FOREIGN_ORIGIN"],
+    [{}, "FOREIGN_ORIGIN"],
+    [{ host: "127.0.0.1:8080", origin: "http://127.0.0.1:8080" }, "ok"],
+    [{ host: "127.0.0.1:8080", origin: "http://127.0.0.1:9090" }, "FOREIGN_ORIGIN"],
+    [{ host: "127.0.0.1:8080", origin: "null" }, "FOREIGN_ORIGIN"],
+    [{ host: "127.0.0.1:8080", "sec-fetch-site": "cross-site" }, "FOREIGN_ORIGIN"],
+    [{ host: "127.0.0.1:8080", "sec-fetch-site": "same-site" }, "FOREIGN_ORIGIN"],
+    [{ host: "127.0.0.1:8080", "sec-fetch-site": "none" }, "ok"],
+  ] as const)("on loopback %p is %s", (headers, expected) => {
+    expect(verdict(headers)).toBe(expected);
+  });
+
+  test("beyond loopback any host is answered, but still no foreign page", () => {
+    expect(verdict({ host: "cp.example" }, open)).toBe("ok");
+    expect(verdict({ host: "cp.example", origin: "https://evil.example" }, open)).toBe("FOREIGN_ORIGIN");
+  });
+});

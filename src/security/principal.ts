@@ -1,0 +1,16 @@
+/** Who is behind a request, an event, an agent or an audit line. Always there; without security configured it is anonymous. */
+export interface Principal {
+  readonly tenant: string;
+  readonly name: string;
+  readonly kind: "anonymous" | "user" | "agent" | "system";
+}
+
+export const DEFAULT_TENANT = "default";
+export const ANONYMOUS: Principal = { tenant: DEFAULT_TENANT, name: "anonymous", kind: "anonymous" };
+/** The control plane itself: expiry, retention, routing. */
+export const SYSTEM: Principal = { tenant: DEFAULT_TENANT, name: "system", kind: "system" };
+
+/** An agent that proved nothing but its id, as all do until identities are configured. */
+export function agentPrincipal(agentId: string): Principal {
+  return { tenant: DEFAULT_TENANT, name: `agent:${agentId}`, kind: "agent" };
+}
