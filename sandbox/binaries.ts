@@ -167,7 +167,8 @@ async function buildAll(
       "4 to 6 minutes for the API server and 6 to 9 for all; about 2 GiB of memory and 5 GB of disk.",
   );
   say(`Kept for the next time in ${directory}`);
-  await using watchdog = new BuildWatch();
+  // Keeps a compiler from running on when we are gone.
+  const watchdog = new Watchdog();
   for (const [index, name] of names.entries()) {
     const label = `[${index + 1}/${names.length}] ${name}`;
     const toolStartedMs = performance.now();
@@ -182,13 +183,7 @@ async function buildAll(
     }
     say(`${label}: built in ${elapsed(toolStartedMs)} (${elapsed(startedMs)} in all)`);
   }
-}
-
-/** The watchdog that keeps a compiler from running on when we are gone. */
-class BuildWatch extends Watchdog implements AsyncDisposable {
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.close();
-  }
+  watchdog.close();
 }
 
 async function buildOne(go: string, name: BinaryName, kubernetes: string, directory: string, watchdog: Watchdog): Promise<string> {
@@ -209,9 +204,9 @@ async function buildOne(go: string, name: BinaryName, kubernetes: string, direct
       detached: true,
     },
   );
-  await watchdog.add(build.pid);
+  watchdog.add(build.pid);
   const [errors, code] = await Promise.all([build.stderr.text(), build.exited]);
-  await watchdog.drop(build.pid);
+  watchdog.drop(build.pid);
   if (code !== 0) {
     await rm(partial, { force: true });
     throw new Error(

@@ -1,5 +1,5 @@
 import { closeSync, openSync } from "node:fs";
-import { mkdir, readFile } from "node:fs/promises";
+import { mkdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { Watchdog } from "./watchdog.ts";
 
@@ -63,7 +63,7 @@ export class Children implements AsyncDisposable {
     });
     closeSync(log);
     child.unref();
-    await this.#watchdog.add(child.pid);
+    this.#watchdog.add(child.pid);
     const signalGroup = (signal: NodeJS.Signals): void => {
       try {
         process.kill(-child.pid, signal);
@@ -91,7 +91,7 @@ export class Children implements AsyncDisposable {
     await child.exited;
     this.#children.delete(child);
     this.#ended.add(child);
-    if (this.#stopping === undefined) await this.#watchdog.drop(child.pid);
+    if (this.#stopping === undefined) this.#watchdog.drop(child.pid);
   }
 
   /** Asks politely first when `graceMs` is given, kills what is left, removes the directory. Safe to call often. */
@@ -113,7 +113,8 @@ export class Children implements AsyncDisposable {
     }
     for (const child of children) child.kill("SIGKILL");
     await allExited;
-    await this.#watchdog.close();
+    await rm(this.directory, { recursive: true, force: true });
+    this.#watchdog.close();
   }
 }
 

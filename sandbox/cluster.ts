@@ -1,5 +1,5 @@
 import { generateKeyPairSync } from "node:crypto";
-import { mkdir, mkdtemp, readFile, realpath, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, realpath, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { BINARY_NAMES, prepareBinaries, type Binaries, type BinaryName } from "./binaries.ts";
@@ -75,7 +75,6 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
       return await new SandboxCluster(options, binaries, children).start();
     } catch (error) {
       await children.stop();
-      await rm(directory, { recursive: true, force: true });
       if (!(error instanceof StartFailure && error.portTaken && attempt < START_ATTEMPTS)) throw error;
     }
   }

@@ -19,7 +19,7 @@ export async function eventually<T extends object | string | number | boolean | 
   for (;;) {
     try {
       const answer = await ask();
-      if (answer !== false && answer !== null && answer !== undefined) return answer as Exclude<T, false | null | undefined>;
+      if (answer !== false && answer !== null && answer !== undefined) return answer as unknown as Exclude<T, false | null | undefined>;
       last = undefined;
     } catch (error) {
       last = error;

@@ -68,7 +68,7 @@ export async function startProcess(command: readonly string[], options: ProcessO
     detached: true,
   });
   child.unref();
-  await watchdog.add(child.pid);
+  watchdog.add(child.pid);
   void child.exited.then(() => watchdog?.drop(child.pid));
   const stdout = collect(child.stdout);
   const stderr = collect(child.stderr);
