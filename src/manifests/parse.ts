@@ -1,18 +1,51 @@
 import { TransporterError } from "../kit/mod.ts";
-import type { ParsedObject } from "./object.ts";
+import { readDocuments } from "./documents.ts";
+import { describeRef, type ParsedObject, refKey } from "./object.ts";
+import { describePlace } from "./place.ts";
+import { objectsOf } from "./shape.ts";
 
-/** Bounds of one document, against alias bombs and stack exhaustion; aliases count as what they expand to. */
+/** Bounds against manifests that are small to send and huge to hold. What stands in the manifest itself is bounded by its size. */
 export interface ManifestLimits {
+  /** How deep mappings and lists may nest. The deepest schemas of real CRDs need about 60. */
   readonly depth: number;
-  readonly nodes: number;
+  /** How many nodes all aliases of the event may expand to. */
+  readonly aliasNodes: number;
+  /** How many characters of text all aliases of the event may expand to. */
+  readonly aliasChars: number;
 }
 
-export const DEFAULT_MANIFEST_LIMITS: ManifestLimits = { depth: 100, nodes: 1_000_000 };
+export const DEFAULT_MANIFEST_LIMITS: ManifestLimits = { depth: 200, aliasNodes: 100_000, aliasChars: 8 * 1024 * 1024 };
+
+function refuseDuplicates(parsed: readonly ParsedObject[]): void {
+  const seen = new Map<string, ParsedObject>();
+  for (const one of parsed) {
+    const key = refKey(one.ref);
+    const first = seen.get(key);
+    if (first !== undefined) {
+      const [a, b] = [first.source, one.source];
+      throw new TransporterError(
+        "DUPLICATE_OBJECT",
+        `${describeRef(one.ref)} stands twice: at ${describePlace(a)} and at ${describePlace(b)}`,
+        { details: { object: describeRef(one.ref), first: a, second: b } },
+      );
+    }
+    seen.set(key, one);
+  }
+}
 
 /**
  * Every object of every document of every manifest, checked in shape, in the order of the event. Throws INVALID_MANIFEST (with
- * `manifest`, `document`, `line`, `column` in details), INVALID_OBJECT or DUPLICATE_OBJECT; never a part of the objects.
+ * `manifest`, `document`, `line` and `column` in details), INVALID_OBJECT (with `field`), DUPLICATE_OBJECT, or EMPTY_MANIFESTS when there
+ * is not one object; never returns a part of the objects.
  */
-export function parseManifests(_manifests: readonly string[], _limits: Partial<ManifestLimits> = {}): ParsedObject[] {
-  throw new TransporterError("INTERNAL", "manifests cannot be parsed yet");
+export function parseManifests(manifests: readonly string[], limits: Partial<ManifestLimits> = {}): ParsedObject[] {
+  const { depth, aliasNodes, aliasChars } = { ...DEFAULT_MANIFEST_LIMITS, ...limits };
+  const budget = { nodes: aliasNodes, chars: aliasChars };
+  const parsed = manifests.flatMap((text, manifest) => readDocuments(text, manifest, { depth, budget }).flatMap(objectsOf));
+  if (parsed.length === 0)
+    throw new TransporterError("EMPTY_MANIFESTS", "the manifests hold no object", {
+      remedy: "Put at least one object into the manifests; comments and empty Lists are none.",
+    });
+  refuseDuplicates(parsed);
+  return parsed;
 }
