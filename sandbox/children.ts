@@ -17,6 +17,8 @@ export interface Child {
 export interface SpawnOptions {
   readonly env?: Readonly<Record<string, string>>;
   readonly cwd?: string;
+  /** Its output goes to our own terminal instead of its log file. */
+  readonly toTerminal?: boolean;
 }
 
 /**
@@ -54,8 +56,8 @@ export class Children implements AsyncDisposable {
       // Nothing is inherited: proxies, BUN_OPTIONS or a KUBECONFIG of the user's must not reach a child.
       env: { PATH: process.env["PATH"] ?? "/usr/bin:/bin", HOME: this.directory, ...options.env },
       stdin: "ignore",
-      stdout: log,
-      stderr: log,
+      stdout: options.toTerminal === true ? "inherit" : log,
+      stderr: options.toTerminal === true ? "inherit" : log,
       detached: true,
       onExit: () => {
         running = false;
@@ -104,7 +106,8 @@ export class Children implements AsyncDisposable {
     return this.stop();
   }
 
-  async #stop(graceMs: number): Promise<void> {
+  /** Ends them all as `stop` does, and keeps the directory. */
+  async end(graceMs = 0): Promise<void> {
     const children = [...this.#children];
     const allExited = Promise.all(children.map((child) => child.exited));
     if (graceMs > 0 && children.length > 0) {
@@ -113,6 +116,10 @@ export class Children implements AsyncDisposable {
     }
     for (const child of children) child.kill("SIGKILL");
     await allExited;
+  }
+
+  async #stop(graceMs: number): Promise<void> {
+    await this.end(graceMs);
     await rm(this.directory, { recursive: true, force: true });
     this.#watchdog.close();
   }

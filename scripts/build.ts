@@ -1,10 +1,6 @@
-/**
- * Makes ./transporter. Version and commit are put in at build time as the constants TRANSPORTER_BUILD_VERSION and
- * TRANSPORTER_BUILD_COMMIT, which do not exist when the program runs from source.
- */
+/** Makes ./transporter. The commit is put in at build time as BUILD_COMMIT, which does not exist when the program runs from source. */
 import { chmod, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
-import packageJson from "../package.json";
 import { BUN, capture, EXECUTABLE, ROOT, seconds } from "./run.ts";
 
 /** The commit of the working copy, marked when files differ from it; `unknown` outside a repository. */
@@ -35,8 +31,7 @@ export async function build(): Promise<void> {
     "--no-compile-autoload-dotenv",
     "--no-compile-autoload-bunfig",
     "--root=.",
-    `--define=TRANSPORTER_BUILD_VERSION=${JSON.stringify(packageJson.version)}`,
-    `--define=TRANSPORTER_BUILD_COMMIT=${JSON.stringify(await commit())}`,
+    `--define=BUILD_COMMIT=${JSON.stringify(await commit())}`,
     `--outfile=${partial}`,
     "bin/transporter.ts",
     ...workers,
