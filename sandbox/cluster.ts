@@ -3,9 +3,10 @@ import { mkdir, mkdtemp, readFile, realpath, writeFile } from "node:fs/promises"
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { BINARY_NAMES, prepareBinaries, type Binaries, type BinaryName } from "./binaries.ts";
+import { ClientAuthority, type Certified } from "./certificates.ts";
 import { Children, type Child } from "./children.ts";
 import { freePorts } from "./free-port.ts";
-import { kubeconfigText } from "./kubeconfig.ts";
+import { kubeconfigText, type KubeconfigParts } from "./kubeconfig.ts";
 import { runKubectl, type KubectlOptions, type KubectlResult } from "./kubectl.ts";
 
 export interface ClusterOptions {
@@ -38,6 +39,12 @@ export interface Cluster extends AsyncDisposable {
   readonly alive: boolean;
   /** A kubeconfig with this bearer token. */
   kubeconfigFor(user: string, token: string, namespace?: string): Promise<string>;
+  /** A client certificate that the API server trusts, and a kubeconfig with it; expired already when `validForMs` is negative. */
+  clientCertificate(
+    user: string,
+    groups?: readonly string[],
+    validForMs?: number,
+  ): Promise<Certified & { readonly kubeconfigPath: string }>;
   /** Fails with what kubectl wrote unless it ends with 0. */
   kubectl(args: readonly string[], options?: KubectlOptions): Promise<string>;
   /** Whatever the exit code. */
@@ -91,6 +98,7 @@ class SandboxCluster implements Cluster {
   readonly #apiPort: number;
   readonly #etcdPort: number;
   readonly #etcdPeerPort: number;
+  readonly #clientAuthority = new ClientAuthority();
   #startedInMs = 0;
   #caPem = "";
   #kubectlPath = "";
@@ -146,11 +154,13 @@ class SandboxCluster implements Cluster {
     return this;
   }
 
-  async kubeconfigFor(user: string, token: string, namespace?: string): Promise<string> {
-    const path = join(this.directory, `${user.replaceAll(/[^\w.-]/g, "_")}-${crypto.randomUUID().slice(0, 8)}.kubeconfig`);
-    const scope = namespace === undefined ? {} : { namespace };
-    await writeFile(path, kubeconfigText({ url: this.url, caPem: this.#caPem, user, credentials: { token }, ...scope }), { mode: 0o600 });
-    return path;
+  kubeconfigFor(user: string, token: string, namespace?: string): Promise<string> {
+    return this.#writeKubeconfig({ user, credentials: { token }, ...(namespace === undefined ? {} : { namespace }) });
+  }
+
+  async clientCertificate(user: string, groups?: readonly string[], validForMs?: number): Promise<Certified & { kubeconfigPath: string }> {
+    const certified = this.#clientAuthority.issue(user, groups, validForMs);
+    return { ...certified, kubeconfigPath: await this.#writeKubeconfig({ user, credentials: certified }) };
   }
 
   tryKubectl(args: readonly string[], options: KubectlOptions = {}): Promise<KubectlResult> {
@@ -191,6 +201,12 @@ class SandboxCluster implements Cluster {
     return this.stop();
   }
 
+  async #writeKubeconfig(parts: Omit<KubeconfigParts, "url" | "caPem">): Promise<string> {
+    const path = join(this.directory, `${parts.user.replaceAll(/[^\w.-]/g, "_")}-${crypto.randomUUID().slice(0, 8)}.kubeconfig`);
+    await writeFile(path, kubeconfigText({ url: this.url, caPem: this.#caPem, ...parts }), { mode: 0o600 });
+    return path;
+  }
+
   async #writeSecrets(): Promise<void> {
     const tokens = [[this.adminToken, "admin", "admin", '"system:masters"'].join(",")];
     for (const [user, token] of Object.entries(this.#options.users ?? {})) {
@@ -206,6 +222,7 @@ class SandboxCluster implements Cluster {
     await writeFile(join(this.directory, "tokens.csv"), `${tokens.join("\n")}\n`, { mode: 0o600 });
     await writeFile(join(this.directory, "tls", "service-account.key"), key.privateKey, { mode: 0o600 });
     await writeFile(join(this.directory, "tls", "service-account.pub"), key.publicKey);
+    await writeFile(join(this.directory, "tls", "clients-ca.crt"), this.#clientAuthority.certificatePem);
   }
 
   async #startEtcd(): Promise<void> {
@@ -239,6 +256,7 @@ class SandboxCluster implements Cluster {
       `--secure-port=${this.#apiPort}`,
       `--cert-dir=${tls}`,
       `--token-auth-file=${join(this.directory, "tokens.csv")}`,
+      `--client-ca-file=${join(tls, "clients-ca.crt")}`,
       "--authorization-mode=RBAC",
       "--service-account-issuer=https://kubernetes.default.svc",
       `--service-account-key-file=${join(tls, "service-account.pub")}`,

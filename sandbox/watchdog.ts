@@ -15,7 +15,8 @@ const SCRIPT = `
     esac
   done
   for g in $groups; do kill -s KILL -- "-$g"; done
-  [ -z "$1" ] || rm -rf -- "$1"
+  # What is being killed may still write into it.
+  for try in 1 2 3 4 5; do [ -z "$1" ] || rm -rf -- "$1" && break; sleep 0.2; done
 ) </dev/null >/dev/null 2>&1 &
 `;
 

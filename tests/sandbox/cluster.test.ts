@@ -105,6 +105,18 @@ describe("the sandbox", () => {
     expect((await kube.tryKubectl(["get", "configmaps"], { kubeconfigPath: unknown })).exitCode).not.toBe(0);
   });
 
+  kubeTest("knows users by their client certificates", async () => {
+    const kube = await sharedKube();
+    const whoIs = async (kubeconfigPath: string): Promise<unknown> => {
+      const answer = await kube.tryKubectl(["auth", "whoami", "--output=json"], { kubeconfigPath });
+      return answer.exitCode === 0 ? (JSON.parse(answer.stdout) as { status: { userInfo: unknown } }).status.userInfo : answer.stderr;
+    };
+    const valid = await kube.clientCertificate("ada", ["builders", "testers"]);
+    expect(await whoIs(valid.kubeconfigPath)).toMatchObject({ username: "ada", groups: ["builders", "testers", "system:authenticated"] });
+    const expired = await kube.clientCertificate("ada", [], -3_600_000);
+    expect(await whoIs(expired.kubeconfigPath)).toContain("Unauthorized");
+  });
+
   kubeTest("keeps its state over a kill -9 of the API server, and leaves nothing behind", async () => {
     const kube = await startKube({ controllers: true });
     try {
