@@ -1,0 +1,223 @@
+import { TransporterError, toTransporterError } from "../kit/mod.ts";
+import type { ObjectRef } from "../manifests/mod.ts";
+import { metadataOf, provesNoChange, sendApply, type ApplyOptions } from "./apply-request.ts";
+import { awaitReady, type Standing } from "./await-ready.ts";
+import type { KubeClient } from "./client.ts";
+import { forEachLimited } from "./limiter.ts";
+import { migrateObject } from "./migrate.ts";
+import type { Plan, PlannedObject } from "./plan.ts";
+import { errorOfAnswer } from "./status-error.ts";
+import { dryRunAll, isClusterFault, type Finding, type Validation } from "./validate.ts";
+
+/**
+ * What became of one object.
+ * - `created`, `updated`, `unchanged`: as the API server answered.
+ * - `failed`: refused; `error` says why.
+ * - `pending`: never tried, because something before it failed.
+ */
+export interface ResourceOutcome {
+  readonly planned: PlannedObject;
+  readonly ref: ObjectRef;
+  readonly apiVersion: string;
+  readonly status: "created" | "updated" | "unchanged" | "failed" | "pending";
+  /** For people; empty where the status says it all. */
+  readonly message: string;
+  readonly error: TransporterError | undefined;
+  /** Of the object after our apply. */
+  readonly generation: number | undefined;
+}
+
+export interface ApplyPlanOptions extends ApplyOptions {
+  readonly onProgress?: (done: number, total: number) => void;
+  /** As each object's outcome is known; `pending` ones come at the end. */
+  readonly onResource?: (outcome: ResourceOutcome) => void;
+  /** While namespaces and definitions are waited for. */
+  readonly onWaiting?: (text: string) => void;
+}
+
+/** How long namespaces and definitions may take to stand before what leans on them fails. */
+const PREREQUISITE_MS = 60_000;
+/** After a definition is established, the API server needs a moment until it serves the kind. */
+const SERVING_MS = 15_000;
+/** A proof that nothing would change is not acted on when it is older. */
+const PROOF_MS = 30_000;
+
+function isNamespace(planned: PlannedObject): boolean {
+  return planned.ref.group === "" && planned.ref.kind === "Namespace";
+}
+
+function isDefinition(planned: PlannedObject): boolean {
+  return planned.ref.group === "apiextensions.k8s.io" && planned.ref.kind === "CustomResourceDefinition";
+}
+
+/** One run of `applyPlan`. */
+class Run {
+  readonly #client: KubeClient;
+  readonly #plan: Plan;
+  readonly #options: ApplyPlanOptions;
+  readonly #findings: Map<PlannedObject, Finding>;
+  readonly #deferred: Set<PlannedObject>;
+  readonly outcomes = new Map<PlannedObject, ResourceOutcome>();
+  #failed = false;
+
+  constructor(client: KubeClient, plan: Plan, validation: Validation, options: ApplyPlanOptions) {
+    this.#client = client;
+    this.#plan = plan;
+    this.#options = options;
+    this.#findings = new Map(validation.findings);
+    this.#deferred = new Set(validation.deferred);
+  }
+
+  async stages(): Promise<void> {
+    for (const stage of this.#plan.stages) {
+      await this.#tryDeferred(stage);
+      if (this.#failed) return;
+      await forEachLimited(stage, this.#client.maxInFlight, async (planned) => this.#one(planned));
+      if (this.#failed) return;
+      await this.#awaitPrerequisites(stage);
+      if (this.#failed) return;
+    }
+  }
+
+  /** What could not be dry-run before is, as soon as what it leans on stands: all that can be by now, so that a fault shows early. */
+  async #tryDeferred(stage: readonly PlannedObject[]): Promise<void> {
+    if (this.#deferred.size === 0 || stage.some(isNamespace) || stage.some(isDefinition)) return;
+    const due = [...this.#deferred];
+    this.#deferred.clear();
+    const options = { fieldManager: this.#options.fieldManager, forceConflicts: this.#options.forceConflicts, ...this.#signal() };
+    const { faults } = await dryRunAll(this.#client, due, options, this.#findings);
+    for (const { planned, error } of faults) this.#fail(planned, error);
+  }
+
+  #signal(): { readonly signal?: AbortSignal } {
+    return this.#options.signal === undefined ? {} : { signal: this.#options.signal };
+  }
+
+  async #awaitPrerequisites(stage: readonly PlannedObject[]): Promise<void> {
+    const awaited = stage
+      .filter((planned) => isNamespace(planned) || isDefinition(planned))
+      .map((planned) => ({ planned, generation: this.outcomes.get(planned)?.generation }));
+    if (awaited.length === 0) return;
+    const ending = await awaitReady(this.#client, awaited, {
+      timeoutMs: PREREQUISITE_MS,
+      ...this.#signal(),
+      onWaiting: (standings) =>
+        this.#options.onWaiting?.(`waiting for ${standings.map(({ planned, message }) => `${planned.label}: ${message}`).join("; ")}`),
+    });
+    if (ending.status !== "ready") {
+      for (const standing of ending.standings) this.#blocked(standing, ending.status);
+      return;
+    }
+    if (stage.some(isDefinition)) await this.#awaitServing();
+  }
+
+  #blocked(standing: Standing, why: "failed" | "timeout"): void {
+    const { planned, message } = standing;
+    const text =
+      why === "failed" && standing.status === "failed"
+        ? `${planned.label}: ${message}`
+        : `${planned.label} was applied and what leans on it cannot go on: ${message}`;
+    this.#fail(
+      planned,
+      new TransporterError(why === "failed" ? "VERIFY_FAILED" : "VERIFY_TIMEOUT", text, { details: { object: planned.label } }),
+    );
+  }
+
+  /** Established says that the names are taken; served is the kind only when discovery has it. */
+  async #awaitServing(): Promise<void> {
+    const refs = [...this.#deferred].filter((planned) => planned.deferral?.because === "definition").map(({ ref }) => ref);
+    const { clock, timers } = this.#client.ports;
+    const until = clock.monotonic() + SERVING_MS;
+    await this.#client.discovery.refresh(this.#options.signal);
+    for (let waitMs = 50; refs.length > 0; waitMs = Math.min(1_000, waitMs * 2)) {
+      const types = await this.#client.discovery.resolve(refs, this.#options.signal);
+      if (!types.includes(undefined) || clock.monotonic() >= until) return;
+      await timers.sleep(waitMs, this.#options.signal);
+    }
+  }
+
+  async #one(planned: PlannedObject): Promise<void> {
+    if (this.outcomes.has(planned)) return;
+    try {
+      this.#record(await this.#apply(planned));
+    } catch (error) {
+      this.#options.signal?.throwIfAborted();
+      // The rest of the stage would end in the same way, each only after its own patience.
+      if (isClusterFault(error)) {
+        this.#fail(planned, toTransporterError(error));
+        throw error;
+      }
+      this.#fail(planned, toTransporterError(error));
+    }
+  }
+
+  async #apply(planned: PlannedObject): Promise<ResourceOutcome> {
+    const client = this.#client;
+    const options = this.#options;
+    const finding = this.#findings.get(planned);
+    const proven = finding?.would === "unchanged" && client.ports.clock.monotonic() - finding.atMs < PROOF_MS;
+    // The dry run was an apply in everything but its writing, and it would have written nothing.
+    if (proven) return this.#outcome(planned, "unchanged", finding.generation);
+    const migrated = (finding?.legacy.size ?? 0) > 0 ? await migrateObject(client, planned, options) : undefined;
+    const strict = finding === undefined || finding.would === "unknown";
+    const answer = await sendApply(client, planned, options, { dryRun: false, force: options.forceConflicts, strict });
+    if (answer.status >= 300) throw errorOfAnswer(answer, planned.label);
+    const { resourceVersion, generation, managedFields } = metadataOf(answer);
+    if (answer.status === 201) return this.#outcome(planned, "created", generation);
+    const before = migrated ?? finding?.resourceVersion;
+    const unchanged = resourceVersion === before || provesNoChange(answer, managedFields, options.fieldManager);
+    return this.#outcome(planned, unchanged ? "unchanged" : "updated", generation);
+  }
+
+  #outcome(planned: PlannedObject, status: ResourceOutcome["status"], generation: number | undefined): ResourceOutcome {
+    return { planned, ref: planned.ref, apiVersion: planned.apiVersion, status, message: "", error: undefined, generation };
+  }
+
+  #fail(planned: PlannedObject, error: TransporterError): void {
+    this.#failed = true;
+    this.#record({ ...this.#outcome(planned, "failed", undefined), message: error.message, error });
+  }
+
+  #record(outcome: ResourceOutcome): void {
+    this.outcomes.set(outcome.planned, outcome);
+    this.#options.onResource?.(outcome);
+    this.#options.onProgress?.(this.outcomes.size, this.#plan.objects.length);
+  }
+
+  /** Everything in the event's order, with what was never tried as `pending`. */
+  finish(): ResourceOutcome[] {
+    const reason = "not tried, because something before it failed";
+    return this.#plan.objects.map((planned) => {
+      const known = this.outcomes.get(planned);
+      if (known !== undefined) return known;
+      const pending = { ...this.#outcome(planned, "pending", undefined), message: reason };
+      this.#options.onResource?.(pending);
+      return pending;
+    });
+  }
+}
+
+/**
+ * Applies stage by stage, each object by server-side apply, and tells truly what became of each. Namespaces and definitions are waited
+ * for; what leans on them is dry-run before it is applied. When an object fails, the rest of its stage is still applied and later stages
+ * are not touched. Resolves to all outcomes in the event's order, failed or not; throws only the signal's reason, after the requests in
+ * flight ended: what `onResource` told until then holds.
+ */
+export async function applyPlan(
+  client: KubeClient,
+  plan: Plan,
+  validation: Validation,
+  options: ApplyPlanOptions,
+): Promise<ResourceOutcome[]> {
+  const run = new Run(client, plan, validation, options);
+  try {
+    await run.stages();
+  } catch (error) {
+    options.signal?.throwIfAborted();
+    const infrastructure = toTransporterError(error);
+    client.log.warn("Apply ended early", { error: infrastructure.message, code: infrastructure.code });
+    // Told by at least one outcome already, unless it happened between objects.
+    if (![...run.outcomes.values()].some((outcome) => outcome.status === "failed")) throw infrastructure;
+  }
+  return run.finish();
+}

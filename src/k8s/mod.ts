@@ -1,0 +1,22 @@
+/**
+ * The cluster: how to reach it, what it serves, and the four verbs of an event (plan, validate, apply, verify), one file each.
+ *
+ * It refuses before it touches: every kind and namespace is looked up and every object is judged by the API server's own strict dry run
+ * first; what cannot be judged yet, because its namespace or definition comes with the event, is judged just before its own apply. It
+ * refuses to take fields from other managers unless told to, to follow redirects, and to run a program that the operator's own kubeconfig
+ * does not name.
+ *
+ * It promises to send each object exactly as it was parsed, to tell truly what became of it, to wait by watching, to say why something is
+ * not ready in words that help, to keep few requests in flight, and to wait as a throttling API server tells it.
+ */
+export type { InClusterOptions, KubeAccess, KubeAccessOptions, KubeCredentials, KubeTls } from "./access.ts";
+export { applyPlan, type ApplyPlanOptions, type ResourceOutcome } from "./apply.ts";
+export type { ApplyOptions } from "./apply-request.ts";
+export { createKubeClient, type KubeClient, type KubeClientOptions } from "./client.ts";
+export type { ResourceType } from "./discovery.ts";
+export { explain } from "./explain.ts";
+export { loadKubeAccess } from "./load-access.ts";
+export { planObjects, type Deferral, type Plan, type PlannedObject, type PlanOptions } from "./plan.ts";
+export { hasReadiness, readiness, type Readiness } from "./readiness.ts";
+export { validatePlan, type Finding, type ValidateOptions, type Validation } from "./validate.ts";
+export { verifyPlan, type NotReady, type VerifyOptions } from "./verify.ts";

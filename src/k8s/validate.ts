@@ -1,0 +1,168 @@
+import { TransporterError, messageOf } from "../kit/mod.ts";
+import { carriesServerFields, isPlain, metadataOf, provesNoChange, sendApply, sendDryCreate, type ApplyOptions } from "./apply-request.ts";
+import type { KubeClient } from "./client.ts";
+import { forEachLimited } from "./limiter.ts";
+import { legacyManagers } from "./managers.ts";
+import { readMetadata } from "./migrate.ts";
+import type { Plan, PlannedObject } from "./plan.ts";
+import { surveyNewcomers } from "./survey.ts";
+import { conflictingManagers, errorOfAnswer, refusesDryRun } from "./status-error.ts";
+import type { KubeAnswer } from "./transport.ts";
+
+/** What the dry run of one object said. */
+export interface Finding {
+  /**
+   * - `create`, `update`: what an apply would do; `update` also where nothing would change and that could not be proven.
+   * - `unchanged`: proven that an apply would change nothing.
+   * - `unknown`: could not be dry-run, because an admission webhook refuses every dry run.
+   */
+  readonly would: "create" | "update" | "unchanged" | "unknown";
+  /** Of the object as it stood; undefined for a new one. */
+  readonly resourceVersion: string | undefined;
+  readonly generation: number | undefined;
+  /** Field managers whose fields are ours by history and have to be migrated before the apply. */
+  readonly legacy: ReadonlySet<string>;
+  /** Milliseconds of the monotonic clock. */
+  readonly atMs: number;
+}
+
+export interface Validation {
+  readonly findings: ReadonlyMap<PlannedObject, Finding>;
+  /** Not dry-run yet: each is, as soon as what it waits for stands. */
+  readonly deferred: readonly PlannedObject[];
+}
+
+export interface ValidateOptions extends ApplyOptions {
+  /** After each object. */
+  readonly onProgress?: (done: number, total: number) => void;
+}
+
+/** More than these tell a person nothing; the dry runs stop. */
+const MAX_FAULTS = 100;
+const NAMED_FAULTS = 5;
+/** The cluster, not the object, is at fault: nothing is gained by asking for the next one. */
+const CLUSTER_FAULTS: ReadonlySet<string> = new Set(["KUBE_UNAVAILABLE", "KUBE_UNAUTHORIZED", "KUBE_CONFIG_INVALID"]);
+
+export interface Fault {
+  readonly planned: PlannedObject;
+  readonly error: TransporterError;
+}
+
+export function isClusterFault(error: unknown): boolean {
+  return !(error instanceof TransporterError) || CLUSTER_FAULTS.has(error.code);
+}
+
+/** One error for all faults: the code of the first in the event's order, and the first few in words. */
+export function faultsError(faults: readonly Fault[], plan: Plan, more: boolean): TransporterError {
+  const order = new Map(plan.objects.map((planned, index) => [planned, index]));
+  const sorted = faults.toSorted((a, b) => (order.get(a.planned) ?? 0) - (order.get(b.planned) ?? 0));
+  const [first] = sorted;
+  if (first === undefined) return new TransporterError("INTERNAL", "no fault to report");
+  const details = {
+    fault_count: faults.length,
+    faults: sorted.map(({ planned, error }) => ({ object: planned.label, code: error.code, message: error.message })),
+  };
+  if (sorted.length === 1)
+    return new TransporterError(first.error.code, first.error.message, {
+      details: { ...first.error.details, ...details },
+      remedy: first.error.remedy,
+      cause: first.error,
+    });
+  const rest = sorted.length - NAMED_FAULTS;
+  const named = sorted.slice(0, NAMED_FAULTS).map(({ error }) => error.message);
+  return new TransporterError(
+    first.error.code,
+    `${more ? "more than " : ""}${sorted.length} of ${plan.objects.length} objects are refused: ${named.join("; ")}${rest > 0 ? `; and ${rest} more` : ""}`,
+    { details, remedy: first.error.remedy, cause: first.error },
+  );
+}
+
+function created(atMs: number): Finding {
+  return { would: "create", resourceVersion: undefined, generation: undefined, legacy: new Set(), atMs };
+}
+
+function findingOf(answer: KubeAnswer, options: ApplyOptions, atMs: number): Finding {
+  if (answer.status === 201) return created(atMs);
+  const { resourceVersion, generation, managedFields } = metadataOf(answer);
+  const legacy = legacyManagers(managedFields, options.fieldManager);
+  const unchanged = legacy.size === 0 && provesNoChange(answer, managedFields, options.fieldManager);
+  return { would: unchanged ? "unchanged" : "update", resourceVersion, generation, legacy, atMs };
+}
+
+async function dryApply(client: KubeClient, planned: PlannedObject, options: ApplyOptions): Promise<Finding> {
+  const atMs = client.ports.clock.monotonic();
+  const answer = await sendApply(client, planned, options, { dryRun: true, force: options.forceConflicts, strict: true });
+  if (answer.status < 300) return findingOf(answer, options, atMs);
+  if (refusesDryRun(answer)) return { would: "unknown", resourceVersion: undefined, generation: undefined, legacy: new Set(), atMs };
+  const error = errorOfAnswer(answer, planned.label);
+  const managers = conflictingManagers(error);
+  if (managers === undefined) throw error;
+  // With force, a dry run answers what the apply will after a migration.
+  const forced = await sendApply(client, planned, options, { dryRun: true, force: true, strict: true });
+  if (forced.status >= 300) throw errorOfAnswer(forced, planned.label);
+  // Whose fields they are stands in the cluster only: the forced dry run has already taken them away.
+  const metadata = await readMetadata(client, planned, options.signal);
+  const legacy = metadata === undefined ? new Set<string>() : legacyManagers(metadata.managedFields, options.fieldManager);
+  if (!managers.every((manager) => legacy.has(manager))) throw errorOfAnswer(answer, planned.label, legacy);
+  return { would: "update", resourceVersion: metadataOf(forced).resourceVersion, generation: undefined, legacy, atMs };
+}
+
+/** Dry-runs one object in the cheapest way that gives the same refusals. Throws the object's or the cluster's fault. */
+async function dryRun(client: KubeClient, planned: PlannedObject, isNew: boolean, options: ApplyOptions): Promise<Finding> {
+  if (isNew && isPlain(planned.parsed.object) && !carriesServerFields(planned.parsed.object.metadata)) {
+    const atMs = client.ports.clock.monotonic();
+    const answer = await sendDryCreate(client, planned, options);
+    if (answer.status < 300) return created(atMs);
+    // Anything else (it exists by now, a refusal) is said by an apply, in an apply's words.
+  }
+  return dryApply(client, planned, options);
+}
+
+/**
+ * Dry-runs these objects and adds what was found; collects every fault. A namespace that comes with the event and that the account may not
+ * read shows only here: then the object is put off, not refused.
+ */
+export async function dryRunAll(
+  client: KubeClient,
+  objects: readonly PlannedObject[],
+  options: ValidateOptions,
+  into: Map<PlannedObject, Finding>,
+): Promise<{ readonly faults: readonly Fault[]; readonly more: boolean }> {
+  const newcomers = await surveyNewcomers(client, objects, options);
+  const faults: Fault[] = [];
+  let done = 0;
+  await forEachLimited(objects, client.maxInFlight, async (planned) => {
+    if (faults.length >= MAX_FAULTS) return;
+    try {
+      into.set(planned, await dryRun(client, planned, newcomers.has(planned), options));
+    } catch (error) {
+      if (options.signal?.aborted === true || isClusterFault(error)) throw error;
+      faults.push({
+        planned,
+        error: error instanceof TransporterError ? error : new TransporterError("INTERNAL", messageOf(error), { cause: error }),
+      });
+    }
+    done += 1;
+    options.onProgress?.(done, objects.length);
+  });
+  return { faults, more: faults.length >= MAX_FAULTS };
+}
+
+/**
+ * Has the API server judge every object that it can judge by now, by a strict server-side dry run; changes nothing. Throws one error
+ * that names the first faults and counts all; `details.faults` lists them. Objects whose namespace or definition comes with the event are
+ * left for later and listed.
+ */
+export async function validatePlan(client: KubeClient, plan: Plan, options: ValidateOptions): Promise<Validation> {
+  const findings = new Map<PlannedObject, Finding>();
+  const ready = plan.objects.filter((planned) => planned.deferral === undefined);
+  const { faults, more } = await dryRunAll(client, ready, options, findings);
+  const brought = new Set(plan.objects.filter(({ ref }) => ref.group === "" && ref.kind === "Namespace").map(({ ref }) => ref.name));
+  const putOff = faults.filter(
+    ({ planned, error }) =>
+      error.code === "NAMESPACE_NOT_FOUND" && planned.ref.namespace !== undefined && brought.has(planned.ref.namespace),
+  );
+  const real = faults.filter((fault) => !putOff.includes(fault));
+  if (real.length > 0) throw faultsError(real, plan, more);
+  return { findings, deferred: [...plan.deferred, ...putOff.map(({ planned }) => planned)] };
+}
