@@ -1,0 +1,77 @@
+import type { Statement } from "bun:sqlite";
+import { type AuditEntry, formatTimestamp } from "../../../protocol/mod.ts";
+import type { OpenedDatabase } from "../../../sqlite/mod.ts";
+import type { NewAudit } from "../../port.ts";
+import type { Tally } from "./tally.ts";
+
+export interface AuditRow {
+  readonly seq: number;
+  readonly principal: string;
+  readonly at_ms: number;
+  readonly action: string;
+  readonly event_id: string | null;
+  readonly agent_id: string | null;
+  readonly user: string | null;
+  readonly remote_address: string | null;
+  readonly request_id: string | null;
+  readonly details: string | null;
+}
+
+type Values = [
+  number,
+  string,
+  string,
+  number,
+  string,
+  string | null,
+  string | null,
+  string | null,
+  string | null,
+  string | null,
+  string | null,
+];
+
+/** Who did what, when, from where. Entries are only added here; `retention` removes what is old. */
+export class Audit {
+  readonly #tally: Tally;
+  readonly #insert: Statement<unknown, Values>;
+
+  constructor(database: OpenedDatabase, tally: Tally) {
+    this.#tally = tally;
+    this.#insert = database.prepare(
+      `INSERT INTO audit (seq, tenant, principal, at_ms, action, event_id, agent_id, user, remote_address, request_id, details)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+    );
+  }
+
+  append(entry: NewAudit): void {
+    this.#insert.run(
+      this.#tally.next("audit"),
+      entry.tenant,
+      entry.principal,
+      entry.atMs,
+      entry.action,
+      entry.eventId ?? null,
+      entry.agentId ?? null,
+      entry.user ?? null,
+      entry.remoteAddress ?? null,
+      entry.requestId ?? null,
+      entry.details === undefined ? null : JSON.stringify(entry.details),
+    );
+  }
+}
+
+export function auditEntry(row: AuditRow): AuditEntry {
+  return {
+    seq: row.seq,
+    timestamp: formatTimestamp(row.at_ms),
+    principal: row.principal,
+    action: row.action,
+    ...(row.event_id === null ? {} : { event_id: row.event_id }),
+    ...(row.agent_id === null ? {} : { agent_id: row.agent_id }),
+    ...(row.user === null ? {} : { user: row.user }),
+    ...(row.remote_address === null ? {} : { remote_address: row.remote_address }),
+    ...(row.request_id === null ? {} : { request_id: row.request_id }),
+    ...(row.details === null ? {} : { details: JSON.parse(row.details) as Record<string, unknown> }),
+  };
+}

@@ -1,0 +1,434 @@
+import type { Statement } from "bun:sqlite";
+import {
+  type EventResult,
+  formatTimestamp,
+  isTerminal,
+  type LogEntry,
+  type LogLevel,
+  type Phase,
+  type State,
+} from "../../../protocol/mod.ts";
+import type { OpenedDatabase } from "../../../sqlite/mod.ts";
+import { dueAtMs } from "../../ending.ts";
+import type { DeliveryRow } from "../../port.ts";
+import type { Tally } from "./tally.ts";
+
+/** Bits of `delivery.entered`: each event counts once for each state, however often it comes there. Terminal states come once anyway. */
+const ENTERED: Readonly<Record<State, number>> = {
+  created: 1,
+  queued: 2,
+  assigned: 4,
+  in_progress: 8,
+  completed: 0,
+  failed: 0,
+  expired: 0,
+  cancelled: 0,
+};
+
+/** Open deliveries whose row is kept in memory, so that a status needs no SELECT. About half a kilobyte each. */
+const KEPT = 8192;
+
+/** How much of a row must be written: what every log entry moves, the state and when it is due, or its end. Each touches more indexes. */
+const CLEAN = 0;
+const SAID = 1;
+const MOVED = 2;
+const ENDED = 3;
+
+/** A delivery as it stands, the changes of the transaction included. Never to be kept from one operation to the next. */
+export interface Delivery {
+  readonly ord: number;
+  readonly eventNo: number;
+  readonly tenant: string;
+  readonly eventId: string;
+  readonly agentId: string;
+  readonly revision: number;
+  readonly expiresAtMs: number;
+  readonly deadlineMs: number | undefined;
+  state: State;
+  phase: Phase | "";
+  message: string;
+  entered: number;
+  attempts: number;
+  bootId: string | undefined;
+  seq: number | undefined;
+  lastSeq: number;
+  resultSeq: number | undefined;
+  dueAtMs: number;
+  updatedAtMs: number;
+  startedAtMs: number | undefined;
+  finishedAtMs: number | undefined;
+  /** Whether it is the newest revision of its event; only those are kept in memory. */
+  readonly newest: boolean;
+  unsaved: number;
+}
+
+/** What a delivery's log says next, and what becomes of it. */
+export interface Step {
+  readonly to: State;
+  readonly phase: Phase | "";
+  readonly level: LogLevel;
+  readonly message: string;
+  readonly timestamp: string;
+  readonly nowMs: number;
+  readonly details?: Readonly<Record<string, unknown>> | undefined;
+  readonly result?: EventResult | undefined;
+}
+
+interface Row {
+  readonly ord: number;
+  readonly event_no: number;
+  readonly tenant: string;
+  readonly event_id: string;
+  readonly agent_id: string;
+  readonly revision: number;
+  readonly expires_at_ms: number;
+  readonly deadline_ms: number | null;
+  readonly state: State;
+  readonly phase: Phase | "";
+  readonly message: string;
+  readonly entered: number;
+  readonly attempts: number;
+  readonly boot_id: string | null;
+  readonly seq: number | null;
+  readonly last_seq: number;
+  readonly result_seq: number | null;
+  readonly due_at_ms: number;
+  readonly updated_at_ms: number;
+  readonly started_at_ms: number | null;
+  readonly finished_at_ms: number | null;
+  readonly newest: number;
+}
+
+const SELECT = `SELECT d.ord, d.event_no, d.tenant, e.id AS event_id, d.agent_id, d.revision, d.expires_at_ms, e.deadline_ms, d.state, d.phase,
+  d.message, d.entered, d.attempts, d.boot_id, d.seq, d.last_seq, d.result_seq, d.due_at_ms, d.updated_at_ms, d.started_at_ms, d.finished_at_ms,
+  d.revision = (SELECT max(revision) FROM delivery WHERE event_no = e.no) AS newest FROM event e JOIN delivery d ON d.event_no = e.no`;
+
+type SqlText = string | null;
+type SqlNumber = number | null;
+
+/**
+ * Deliveries and their log: the hot path. Rows of open deliveries are kept in memory between transactions and written at most once in
+ * each, however many statuses it holds; `save` must therefore run before anything else reads the table, and before the commit.
+ */
+export class Deliveries {
+  readonly #tally: Tally;
+  readonly #kept = new Map<string, Delivery>();
+  #unsaved: Delivery[] = [];
+  readonly #newest: Statement<Row, [string, string]>;
+  readonly #ofRevision: Statement<Row, [string, string, number]>;
+  readonly #byOrd: Statement<Row, [number]>;
+  readonly #insert;
+  readonly #log;
+  readonly #said;
+  readonly #moved;
+  readonly #ended;
+
+  constructor(database: OpenedDatabase, tally: Tally) {
+    this.#tally = tally;
+    this.#newest = database.prepare(`${SELECT} WHERE e.tenant = ? AND e.id = ? ORDER BY d.revision DESC LIMIT 1`);
+    this.#ofRevision = database.prepare(`${SELECT} WHERE e.tenant = ? AND e.id = ? AND d.revision = ?`);
+    this.#byOrd = database.prepare(`${SELECT} WHERE d.ord = ?`);
+    this.#insert = database.prepare<
+      unknown,
+      [number, number, string, string, string, number, number, number, number, string, string, number, number, number, number, string]
+    >(
+      `INSERT INTO delivery (ord, event_no, tenant, agent_id, principal, revision, priority, expires_at_ms, due_at_ms, state, phase, entered,
+       attempts, last_seq, updated_at_ms, message) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+    );
+    this.#log = database.prepare<unknown, [number, number, SqlNumber, string, string, string, string, string, SqlText, SqlText]>(
+      `INSERT INTO execution_log (seq, delivery, prev, timestamp, state, phase, level, message, details, result)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+    );
+    this.#said = database.prepare<unknown, [string, string, SqlText, SqlNumber, number, number, number]>(
+      "UPDATE delivery SET phase = ?, message = ?, boot_id = ?, seq = ?, last_seq = ?, updated_at_ms = ? WHERE ord = ?",
+    );
+    this.#moved = database.prepare<
+      unknown,
+      [string, string, string, SqlText, SqlNumber, number, number, number, number, number, SqlNumber, number]
+    >(
+      `UPDATE delivery SET state = ?, phase = ?, message = ?, boot_id = ?, seq = ?, last_seq = ?, updated_at_ms = ?, entered = ?,
+       attempts = ?, due_at_ms = ?, started_at_ms = ? WHERE ord = ?`,
+    );
+    this.#ended = database.prepare<
+      unknown,
+      [string, string, string, SqlText, SqlNumber, number, number, number, number, SqlNumber, SqlNumber, SqlNumber, number]
+    >(
+      `UPDATE delivery SET state = ?, phase = ?, message = ?, boot_id = ?, seq = ?, last_seq = ?, updated_at_ms = ?, entered = ?,
+       attempts = ?, started_at_ms = ?, finished_at_ms = ?, result_seq = ? WHERE ord = ?`,
+    );
+  }
+
+  /** The newest revision when none is named. */
+  find(tenant: string, eventId: string, revision?: number): Delivery | undefined {
+    const kept = this.#kept.get(keyOf(tenant, eventId));
+    if (kept !== undefined && (revision === undefined || revision === kept.revision)) return kept;
+    const row = revision === undefined ? this.#newest.get(tenant, eventId) : this.#ofRevision.get(tenant, eventId, revision);
+    return row === null ? undefined : fromRow(row);
+  }
+
+  byOrd(ord: number): Delivery | undefined {
+    const row = this.#byOrd.get(ord);
+    if (row === null) return undefined;
+    const kept = this.#kept.get(keyOf(row.tenant, row.event_id));
+    return kept?.ord === ord ? kept : fromRow(row);
+  }
+
+  /** The first delivery of an event that was just written. */
+  create(input: {
+    readonly eventNo: number;
+    readonly tenant: string;
+    readonly principal: string;
+    readonly eventId: string;
+    readonly agentId: string;
+    readonly priority: number;
+    readonly expiresAtMs: number;
+    readonly deadlineMs: number | undefined;
+    readonly payloadBytes: number;
+    readonly state: "assigned" | "queued";
+    readonly message: string;
+    readonly nowMs: number;
+  }): { readonly row: DeliveryRow; readonly entry: LogEntry } {
+    const { state, agentId, eventId, tenant, nowMs, message } = input;
+    const tally = this.#tally;
+    const delivery: Delivery = {
+      ord: tally.next("ord"),
+      eventNo: input.eventNo,
+      tenant,
+      eventId,
+      agentId,
+      revision: 1,
+      expiresAtMs: input.expiresAtMs,
+      deadlineMs: input.deadlineMs,
+      state,
+      phase: "",
+      message,
+      entered: ENTERED.created | ENTERED[state],
+      attempts: state === "assigned" ? 1 : 0,
+      bootId: undefined,
+      seq: undefined,
+      lastSeq: 0,
+      resultSeq: undefined,
+      dueAtMs: 0,
+      updatedAtMs: nowMs,
+      startedAtMs: undefined,
+      finishedAtMs: undefined,
+      newest: true,
+      unsaved: CLEAN,
+    };
+    delivery.dueAtMs = dueAtMs(delivery);
+    tally.entered("total");
+    tally.entered("created");
+    tally.entered(state);
+    tally.moved(agentId, undefined, state);
+    const entry = this.#append(delivery, { to: state, phase: "", level: "info", message, timestamp: formatTimestamp(nowMs), nowMs });
+    this.#insert.run(
+      delivery.ord,
+      delivery.eventNo,
+      tenant,
+      agentId,
+      input.principal,
+      delivery.revision,
+      input.priority,
+      delivery.expiresAtMs,
+      delivery.dueAtMs,
+      state,
+      "",
+      delivery.entered,
+      delivery.attempts,
+      delivery.lastSeq,
+      nowMs,
+      message,
+    );
+    // What waits for an absent agent may wait for days; only what is about to be answered is worth its memory.
+    if (state === "assigned") this.#kept.set(keyOf(tenant, eventId), delivery);
+    return {
+      row: {
+        ord: delivery.ord,
+        tenant,
+        eventId,
+        agentId,
+        revision: delivery.revision,
+        state,
+        priority: input.priority,
+        expiresAtMs: delivery.expiresAtMs,
+        payloadBytes: input.payloadBytes,
+      },
+      entry,
+    };
+  }
+
+  /** Takes a step that the caller has judged: state, counters, due time and one log entry. */
+  take(delivery: Delivery, step: Step): LogEntry {
+    const from = delivery.state;
+    delivery.updatedAtMs = step.nowMs;
+    delivery.message = step.message;
+    if (step.phase !== "") delivery.phase = step.phase;
+    const entry = this.#append(delivery, step);
+    if (from === step.to) {
+      this.#mark(delivery, SAID);
+      return entry;
+    }
+    delivery.state = step.to;
+    if (ENTERED[step.to] === 0 || (delivery.entered & ENTERED[step.to]) === 0) this.#tally.entered(step.to);
+    delivery.entered |= ENTERED[step.to];
+    this.#tally.moved(delivery.agentId, from, step.to);
+    if (isTerminal(step.to)) {
+      delivery.finishedAtMs = step.nowMs;
+      if (step.result !== undefined) delivery.resultSeq = entry.seq;
+      this.#mark(delivery, ENDED);
+      return entry;
+    }
+    if (step.to === "in_progress") delivery.startedAtMs ??= step.nowMs;
+    if (step.to === "assigned") delivery.attempts += 1;
+    delivery.dueAtMs = dueAtMs(delivery);
+    this.#mark(delivery, MOVED);
+    return entry;
+  }
+
+  /** Adds to the log of a delivery that stays as it is. */
+  note(delivery: Delivery, step: Step): LogEntry {
+    const entry = this.#append(delivery, step);
+    this.#mark(delivery, SAID);
+    return entry;
+  }
+
+  /** Handed over once more. */
+  again(delivery: Delivery): void {
+    delivery.attempts += 1;
+    this.#mark(delivery, MOVED);
+  }
+
+  /** Looked at and left alone; to be looked at again then. */
+  postpone(delivery: Delivery, untilMs: number): void {
+    delivery.dueAtMs = untilMs;
+    this.#mark(delivery, MOVED);
+  }
+
+  /** Writes what the transaction changed so far. */
+  save(): void {
+    if (this.#unsaved.length === 0) return;
+    const unsaved = this.#unsaved;
+    this.#unsaved = [];
+    for (const delivery of unsaved) this.#write(delivery);
+    if (this.#kept.size > KEPT) for (const key of this.#kept.keys()) if (this.#kept.delete(key) && this.#kept.size <= KEPT) break;
+  }
+
+  /** The transaction is gone, and what memory says with it. */
+  undo(): void {
+    this.#kept.clear();
+    this.#unsaved = [];
+  }
+
+  #mark(delivery: Delivery, how: number): void {
+    const known = delivery.unsaved !== CLEAN;
+    if (how > delivery.unsaved) delivery.unsaved = how;
+    if (known) return;
+    if (!delivery.newest) {
+      this.#write(delivery);
+      return;
+    }
+    this.#unsaved.push(delivery);
+    // Until it is saved, everybody who asks for it must get this one.
+    this.#kept.set(keyOf(delivery.tenant, delivery.eventId), delivery);
+  }
+
+  #write(d: Delivery): void {
+    const how = d.unsaved;
+    d.unsaved = CLEAN;
+    const { phase, message, lastSeq, updatedAtMs } = d;
+    const bootId = d.bootId ?? null;
+    const seq = d.seq ?? null;
+    if (how === SAID) {
+      this.#said.run(phase, message, bootId, seq, lastSeq, updatedAtMs, d.ord);
+      return;
+    }
+    const startedAtMs = d.startedAtMs ?? null;
+    const { state, entered, attempts, dueAtMs: due } = d;
+    if (how === MOVED) {
+      this.#moved.run(state, phase, message, bootId, seq, lastSeq, updatedAtMs, entered, attempts, due, startedAtMs, d.ord);
+      return;
+    }
+    const finishedAtMs = d.finishedAtMs ?? null;
+    const resultSeq = d.resultSeq ?? null;
+    this.#ended.run(
+      state,
+      phase,
+      message,
+      bootId,
+      seq,
+      lastSeq,
+      updatedAtMs,
+      entered,
+      attempts,
+      startedAtMs,
+      finishedAtMs,
+      resultSeq,
+      d.ord,
+    );
+    if (d.newest) this.#kept.delete(keyOf(d.tenant, d.eventId));
+  }
+
+  #append(delivery: Delivery, step: Step): LogEntry {
+    const seq = this.#tally.next("seq");
+    const { details, result } = step;
+    this.#log.run(
+      seq,
+      delivery.ord,
+      delivery.lastSeq === 0 ? null : delivery.lastSeq,
+      step.timestamp,
+      step.to,
+      step.phase,
+      step.level,
+      step.message,
+      details === undefined ? null : JSON.stringify(details),
+      result === undefined ? null : JSON.stringify(result),
+    );
+    delivery.lastSeq = seq;
+    const entry: LogEntry = {
+      seq,
+      event_id: delivery.eventId,
+      agent_id: delivery.agentId,
+      revision: delivery.revision,
+      timestamp: step.timestamp,
+      state: step.to,
+      phase: step.phase,
+      level: step.level,
+      message: step.message,
+    };
+    if (details !== undefined) entry.details = details;
+    if (result !== undefined) entry.result = result;
+    return entry;
+  }
+}
+
+function keyOf(tenant: string, eventId: string): string {
+  return `${tenant}\u0000${eventId}`;
+}
+
+function fromRow(row: Row): Delivery {
+  return {
+    ord: row.ord,
+    eventNo: row.event_no,
+    tenant: row.tenant,
+    eventId: row.event_id,
+    agentId: row.agent_id,
+    revision: row.revision,
+    expiresAtMs: row.expires_at_ms,
+    deadlineMs: row.deadline_ms ?? undefined,
+    state: row.state,
+    phase: row.phase,
+    message: row.message,
+    entered: row.entered,
+    attempts: row.attempts,
+    bootId: row.boot_id ?? undefined,
+    seq: row.seq ?? undefined,
+    lastSeq: row.last_seq,
+    resultSeq: row.result_seq ?? undefined,
+    dueAtMs: row.due_at_ms,
+    updatedAtMs: row.updated_at_ms,
+    startedAtMs: row.started_at_ms ?? undefined,
+    finishedAtMs: row.finished_at_ms ?? undefined,
+    newest: row.newest === 1,
+    unsaved: CLEAN,
+  };
+}

@@ -1,0 +1,89 @@
+import type { Statement } from "bun:sqlite";
+import type { OpenedDatabase } from "../../../sqlite/mod.ts";
+import { EXPIRED_MESSAGE, GRACE_MS, REMOVED_MESSAGE, unknownOutcome } from "../../ending.ts";
+import type { Ended } from "../../port.ts";
+import type { Deliveries, Delivery } from "./deliveries.ts";
+import { ownStep } from "./handling.ts";
+
+interface Ord {
+  readonly ord: number;
+}
+
+/** Ends that the control plane itself decides on: nobody came for an event, or nobody ever said how it went. */
+export class Endings {
+  readonly #deliveries: Deliveries;
+  readonly #due: Statement<Ord, [number, number]>;
+  readonly #nextDue: Statement<{ readonly due: number | null }, []>;
+  readonly #openOfAgent: Statement<Ord, [string, string, number]>;
+
+  constructor(database: OpenedDatabase, deliveries: Deliveries) {
+    this.#deliveries = deliveries;
+    this.#due = database.prepare(
+      "SELECT ord FROM delivery INDEXED BY delivery_due WHERE finished_at_ms IS NULL AND due_at_ms <= ? ORDER BY due_at_ms LIMIT ?",
+    );
+    this.#nextDue = database.prepare("SELECT min(due_at_ms) AS due FROM delivery INDEXED BY delivery_due WHERE finished_at_ms IS NULL");
+    this.#openOfAgent = database.prepare(
+      "SELECT ord FROM delivery INDEXED BY delivery_open WHERE tenant = ? AND agent_id = ? AND finished_at_ms IS NULL LIMIT ?",
+    );
+  }
+
+  nextDueMs(): number | undefined {
+    this.#deliveries.save();
+    return this.#nextDue.get()?.due ?? undefined;
+  }
+
+  /** Answers also how many rows it looked at, so that the caller knows whether more are due. */
+  expire(nowMs: number, limit: number, connected: ReadonlySet<string>): { readonly ended: Ended[]; readonly seen: number } {
+    this.#deliveries.save();
+    const ended: Ended[] = [];
+    const due = this.#due.all(nowMs, limit);
+    for (const { ord } of due) {
+      const delivery = this.#deliveries.byOrd(ord);
+      if (delivery === undefined) continue;
+      if (delivery.state === "created" || delivery.state === "queued") {
+        ended.push(this.#end(delivery, { ...ownStep("expired", EXPIRED_MESSAGE, nowMs), level: "warning" }));
+      } else if (delivery.state === "assigned" && connected.has(delivery.agentId)) {
+        // Its agent has it and is there. Looked at again later, or those that are left alone would hide all that are due after them.
+        this.#deliveries.postpone(delivery, nowMs + GRACE_MS);
+      } else {
+        const why =
+          delivery.state === "assigned"
+            ? "it was handed to its agent, which never answered and is gone"
+            : "its deadline passed without a final status from its agent";
+        ended.push(this.#unknown(delivery, why, nowMs));
+      }
+    }
+    return { ended, seen: due.length };
+  }
+
+  /** Ends what is open at an agent that is being removed, at most `limit` deliveries. */
+  abandon(tenant: string, agentId: string, nowMs: number, limit: number): Ended[] {
+    this.#deliveries.save();
+    const ended: Ended[] = [];
+    for (const { ord } of this.#openOfAgent.all(tenant, agentId, limit)) {
+      const delivery = this.#deliveries.byOrd(ord);
+      if (delivery === undefined) continue;
+      if (delivery.state === "created" || delivery.state === "queued")
+        ended.push(this.#end(delivery, ownStep("cancelled", REMOVED_MESSAGE, nowMs)));
+      else ended.push(this.#unknown(delivery, "its agent was removed", nowMs));
+    }
+    return ended;
+  }
+
+  #unknown(delivery: Delivery, why: string, nowMs: number): Ended {
+    const { message, result } = unknownOutcome(nowMs, why);
+    return this.#end(delivery, { ...ownStep("failed", message, nowMs), level: "error", result });
+  }
+
+  #end(delivery: Delivery, step: Parameters<Deliveries["take"]>[1]): Ended {
+    const entry = this.#deliveries.take(delivery, step);
+    return {
+      tenant: delivery.tenant,
+      eventId: delivery.eventId,
+      agentId: delivery.agentId,
+      revision: delivery.revision,
+      state: delivery.state,
+      entry,
+    };
+  }
+}

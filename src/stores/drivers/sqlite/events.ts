@@ -1,0 +1,242 @@
+import type { Statement } from "bun:sqlite";
+import { type EventSummary, type EventType, formatTimestamp, NS_PER_MS, type Phase, type State } from "../../../protocol/mod.ts";
+import type { OpenedDatabase } from "../../../sqlite/mod.ts";
+import type { CreateOutcome, DeliveryRow, EventMeta, NewEvent } from "../../port.ts";
+import type { Audit } from "./audit.ts";
+import type { Deliveries } from "./deliveries.ts";
+import type { Tally } from "./tally.ts";
+
+/** Payloads up to this many bytes lie in the event's own row: sharing them would cost more than it saves. */
+const INLINE_BYTES = 1024;
+
+/** The columns of an event and its delivery that an answer needs; the payload is fetched apart, when it is asked for. */
+export const JOINED = `e.no, e.tenant, e.id, e.principal, e.type, e.target_agent, e.created_at, e.created_at_ms, e.created_by, e.ttl_ns,
+  e.deadline_ms, e.priority, e.traceparent, e.received_at_ms, e.payload_digest, e.payload_bytes, e.labels, e.extra, d.ord, d.agent_id,
+  d.revision, d.expires_at_ms, d.state, d.phase, d.message, d.attempts, d.result_seq, d.updated_at_ms, d.finished_at_ms`;
+
+export interface JoinedRow {
+  readonly no: number;
+  readonly tenant: string;
+  readonly id: string;
+  readonly principal: string;
+  readonly type: EventType;
+  readonly target_agent: string;
+  readonly created_at: string | null;
+  readonly created_at_ms: number | null;
+  readonly created_by: string;
+  readonly ttl_ns: number;
+  readonly deadline_ms: number | null;
+  readonly priority: number;
+  readonly traceparent: string | null;
+  readonly received_at_ms: number;
+  readonly payload_digest: string;
+  readonly payload_bytes: number;
+  readonly labels: string | null;
+  readonly extra: string | null;
+  readonly ord: number;
+  readonly agent_id: string;
+  readonly revision: number;
+  readonly expires_at_ms: number;
+  readonly state: State;
+  readonly phase: Phase | "";
+  readonly message: string;
+  readonly attempts: number;
+  readonly result_seq: number | null;
+  readonly updated_at_ms: number;
+  readonly finished_at_ms: number | null;
+}
+
+type Nullable<T> = T | null;
+type EventValues = [
+  number,
+  string,
+  string,
+  string,
+  string,
+  string,
+  Nullable<string>,
+  Nullable<number>,
+  string,
+  number,
+  Nullable<number>,
+  number,
+  Nullable<string>,
+  number,
+  string,
+  string,
+  number,
+  Nullable<number>,
+  Nullable<string>,
+  Nullable<string>,
+  Nullable<string>,
+];
+
+/** Events as they were asked for, and their payloads. */
+export class Events {
+  readonly #tally: Tally;
+  readonly #deliveries: Deliveries;
+  readonly #audit: Audit;
+  readonly #insert: Statement<unknown, EventValues>;
+  readonly #known: Statement<{ readonly content_digest: string; readonly no: number }, [string, string]>;
+  readonly #sharedNo: Statement<{ readonly no: number }, [string]>;
+  readonly #share: Statement<unknown, [number, string, number, string]>;
+  readonly #payload: Statement<{ readonly text: string }, [number]>;
+
+  constructor(database: OpenedDatabase, parts: { readonly tally: Tally; readonly deliveries: Deliveries; readonly audit: Audit }) {
+    this.#tally = parts.tally;
+    this.#deliveries = parts.deliveries;
+    this.#audit = parts.audit;
+    this.#insert = database.prepare(
+      `INSERT INTO event (no, tenant, id, principal, type, target_agent, created_at, created_at_ms, created_by, ttl_ns, deadline_ms, priority,
+       traceparent, received_at_ms, content_digest, payload_digest, payload_bytes, payload_no, labels, extra, payload)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (tenant, id) DO NOTHING`,
+    );
+    this.#known = database.prepare("SELECT content_digest, no FROM event WHERE tenant = ? AND id = ?");
+    this.#sharedNo = database.prepare("SELECT no FROM payload WHERE digest = ?");
+    this.#share = database.prepare("INSERT INTO payload (no, digest, bytes, text) VALUES (?, ?, ?, ?)");
+    this.#payload = database.prepare(
+      "SELECT coalesce(e.payload, p.text) AS text FROM event e LEFT JOIN payload p ON p.no = e.payload_no WHERE e.no = ?",
+    );
+  }
+
+  create(input: NewEvent): CreateOutcome {
+    const { event, tenant, principal } = input;
+    const apart = input.payloadBytes > INLINE_BYTES;
+    // A payload that lies apart is written before its event, so whether the event is new must be known first.
+    if (apart && this.#known.get(tenant, event.id) !== null) return this.#repeated(input);
+    const no = this.#tally.next("event");
+    const written = this.#insert.run(
+      no,
+      tenant,
+      event.id,
+      principal,
+      event.type,
+      event.targetAgent,
+      event.createdAt ?? null,
+      event.createdAtMs ?? null,
+      event.createdBy,
+      event.ttlNs,
+      event.deadlineMs ?? null,
+      event.priority,
+      event.traceparent ?? null,
+      input.receivedAtMs,
+      input.contentDigest,
+      input.payloadDigest,
+      input.payloadBytes,
+      apart ? this.#shared(input) : null,
+      jsonOrNull(event.labels),
+      jsonOrNull(event.extra),
+      apart ? null : input.payloadText,
+    );
+    if (written.changes === 0) return this.#repeated(input);
+    const { row, entry } = this.#deliveries.create({
+      eventNo: no,
+      tenant,
+      principal,
+      eventId: event.id,
+      agentId: event.targetAgent,
+      priority: event.priority,
+      expiresAtMs: input.expiresAtMs,
+      deadlineMs: event.deadlineMs,
+      payloadBytes: input.payloadBytes,
+      state: input.state,
+      message: input.message,
+      nowMs: input.receivedAtMs,
+    });
+    this.#audit.append(input.audit);
+    return { kind: "created", delivery: row, entries: [entry] };
+  }
+
+  contentDigest(tenant: string, id: string): { readonly digest: string; readonly state: State } | undefined {
+    const known = this.#known.get(tenant, id);
+    const state = known === null ? undefined : this.#deliveries.find(tenant, id)?.state;
+    return known === null || state === undefined ? undefined : { digest: known.content_digest, state };
+  }
+
+  /** The payload of an event by its number, as JSON text. */
+  payloadText(eventNo: number): string {
+    return this.#payload.get(eventNo)?.text ?? "{}";
+  }
+
+  #shared(input: NewEvent): number {
+    const found = this.#sharedNo.get(input.payloadDigest);
+    if (found !== null) return found.no;
+    const no = this.#tally.next("payload");
+    this.#share.run(no, input.payloadDigest, input.payloadBytes, input.payloadText);
+    return no;
+  }
+
+  #repeated(input: NewEvent): CreateOutcome {
+    if (this.#known.get(input.tenant, input.event.id)?.content_digest !== input.contentDigest) return { kind: "conflict" };
+    const delivery = this.#deliveries.find(input.tenant, input.event.id);
+    return delivery === undefined ? { kind: "conflict" } : { kind: "duplicate", state: delivery.state };
+  }
+}
+
+function jsonOrNull(value: Readonly<Record<string, unknown>>): string | null {
+  // Most events have none, and an empty object need not be written or read.
+  for (const key in value) if (Object.hasOwn(value, key)) return JSON.stringify(value);
+  return null;
+}
+
+export function eventMeta(row: JoinedRow): EventMeta {
+  return {
+    id: row.id,
+    type: row.type,
+    targetAgent: row.target_agent,
+    createdAt: row.created_at ?? undefined,
+    createdAtMs: row.created_at_ms ?? undefined,
+    createdBy: row.created_by,
+    ttlNs: row.ttl_ns,
+    ttlMs: row.ttl_ns / NS_PER_MS,
+    priority: row.priority,
+    labels: labelsOf(row),
+    deadlineMs: row.deadline_ms ?? undefined,
+    traceparent: row.traceparent ?? undefined,
+    extra: row.extra === null ? {} : (JSON.parse(row.extra) as Record<string, unknown>),
+  };
+}
+
+function labelsOf(row: JoinedRow): Record<string, string> {
+  return row.labels === null ? {} : (JSON.parse(row.labels) as Record<string, string>);
+}
+
+export function deliveryRow(row: JoinedRow): DeliveryRow {
+  return {
+    ord: row.ord,
+    tenant: row.tenant,
+    eventId: row.id,
+    agentId: row.agent_id,
+    revision: row.revision,
+    state: row.state,
+    priority: row.priority,
+    expiresAtMs: row.expires_at_ms,
+    payloadBytes: row.payload_bytes,
+  };
+}
+
+export function eventSummary(row: JoinedRow): EventSummary {
+  const receivedAt = formatTimestamp(row.received_at_ms);
+  const summary: EventSummary = {
+    id: row.id,
+    type: row.type,
+    target_agent: row.target_agent,
+    state: row.state,
+    phase: row.phase,
+    message: row.message,
+    priority: row.priority,
+    labels: labelsOf(row),
+    created_at: row.created_at ?? receivedAt,
+    created_by: row.created_by,
+    principal: row.principal,
+    received_at: receivedAt,
+    updated_at: formatTimestamp(row.updated_at_ms),
+    expires_at: formatTimestamp(row.expires_at_ms),
+    revision: row.revision,
+    payload_bytes: row.payload_bytes,
+    payload_sha256: row.payload_digest,
+  };
+  if (row.finished_at_ms !== null) summary.finished_at = formatTimestamp(row.finished_at_ms);
+  if (row.traceparent !== null) summary.traceparent = row.traceparent;
+  return summary;
+}

@@ -1,0 +1,147 @@
+import type { Migration } from "../../../sqlite/mod.ts";
+
+/** "TPST": marks a file as a store of Transporter. */
+export const STORE_APPLICATION_ID = 0x54505354;
+
+/**
+ * Written into rows, so that a later version can tell how to read what an older one left. The file's own version is `user_version`.
+ *
+ * Why it looks as it does (`tests/bench/store.ts` has the figures):
+ * - An index entry at a random place costs a page of the WAL for each event, so there are few. What is open lies in small partial
+ *   indexes. The ids of a delivery's log are chained (`delivery.last_seq`, `execution_log.prev`) instead of indexed.
+ * - Numbers (`no`, `ord`, `seq`) are given out by the one process that owns the file and kept in `counter` by the same transaction, so
+ *   none is ever given twice, and none has to be read back.
+ * - Payloads up to a quarter of a page lie in the event's row, last, where a listing does not read them; larger ones lie apart, once per digest.
+ */
+const FIRST = `
+CREATE TABLE payload (
+  no INTEGER PRIMARY KEY,
+  digest TEXT NOT NULL UNIQUE,
+  bytes INTEGER NOT NULL,
+  text TEXT NOT NULL
+);
+
+CREATE TABLE event (
+  no INTEGER PRIMARY KEY,
+  tenant TEXT NOT NULL,
+  id TEXT NOT NULL,
+  principal TEXT NOT NULL,
+  schema_version INTEGER NOT NULL DEFAULT 1,
+  type TEXT NOT NULL,
+  target_agent TEXT NOT NULL,
+  created_at TEXT,
+  created_at_ms INTEGER,
+  created_by TEXT NOT NULL,
+  ttl_ns INTEGER NOT NULL,
+  deadline_ms REAL,
+  priority INTEGER NOT NULL,
+  traceparent TEXT,
+  received_at_ms INTEGER NOT NULL,
+  content_digest TEXT NOT NULL,
+  payload_digest TEXT NOT NULL,
+  payload_bytes INTEGER NOT NULL,
+  payload_no INTEGER REFERENCES payload (no),
+  labels TEXT,
+  extra TEXT,
+  payload TEXT
+);
+CREATE UNIQUE INDEX event_by_id ON event (tenant, id);
+CREATE INDEX event_by_payload ON event (payload_no) WHERE payload_no IS NOT NULL;
+
+CREATE TABLE delivery (
+  ord INTEGER PRIMARY KEY,
+  event_no INTEGER NOT NULL REFERENCES event (no),
+  tenant TEXT NOT NULL,
+  agent_id TEXT NOT NULL,
+  principal TEXT NOT NULL,
+  schema_version INTEGER NOT NULL DEFAULT 1,
+  revision INTEGER NOT NULL,
+  priority INTEGER NOT NULL,
+  expires_at_ms INTEGER NOT NULL,
+  due_at_ms INTEGER NOT NULL,
+  state TEXT NOT NULL,
+  phase TEXT NOT NULL,
+  entered INTEGER NOT NULL,
+  attempts INTEGER NOT NULL,
+  last_seq INTEGER NOT NULL,
+  result_seq INTEGER,
+  updated_at_ms INTEGER NOT NULL,
+  started_at_ms INTEGER,
+  finished_at_ms INTEGER,
+  seq INTEGER,
+  boot_id TEXT,
+  message TEXT NOT NULL
+);
+CREATE INDEX delivery_by_event ON delivery (event_no);
+CREATE INDEX delivery_open ON delivery (tenant, agent_id, priority DESC, ord) WHERE finished_at_ms IS NULL;
+CREATE INDEX delivery_due ON delivery (due_at_ms) WHERE finished_at_ms IS NULL;
+CREATE INDEX delivery_finished ON delivery (finished_at_ms) WHERE finished_at_ms IS NOT NULL;
+CREATE INDEX delivery_unsuccessful ON delivery (ord) WHERE finished_at_ms IS NOT NULL AND state <> 'completed';
+
+CREATE TABLE execution_log (
+  seq INTEGER PRIMARY KEY,
+  delivery INTEGER NOT NULL,
+  prev INTEGER,
+  timestamp TEXT NOT NULL,
+  state TEXT NOT NULL,
+  phase TEXT NOT NULL,
+  level TEXT NOT NULL,
+  message TEXT NOT NULL,
+  details TEXT,
+  result TEXT
+);
+
+CREATE TABLE agent (
+  tenant TEXT NOT NULL,
+  id TEXT NOT NULL,
+  principal TEXT NOT NULL,
+  schema_version INTEGER NOT NULL DEFAULT 1,
+  cluster_name TEXT NOT NULL,
+  status TEXT NOT NULL,
+  paused INTEGER NOT NULL DEFAULT 0,
+  remote_address TEXT NOT NULL,
+  connected_at_ms INTEGER,
+  disconnected_at_ms INTEGER,
+  last_seen_ms INTEGER NOT NULL,
+  clock_offset_ms REAL,
+  registration TEXT NOT NULL,
+  PRIMARY KEY (tenant, id)
+);
+
+CREATE TABLE audit (
+  seq INTEGER PRIMARY KEY,
+  tenant TEXT NOT NULL,
+  principal TEXT NOT NULL,
+  schema_version INTEGER NOT NULL DEFAULT 1,
+  at_ms INTEGER NOT NULL,
+  action TEXT NOT NULL,
+  event_id TEXT,
+  agent_id TEXT,
+  user TEXT,
+  remote_address TEXT,
+  request_id TEXT,
+  details TEXT
+);
+CREATE INDEX audit_by_time ON audit (at_ms);
+
+CREATE TABLE counter (
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  total INTEGER NOT NULL DEFAULT 0,
+  created INTEGER NOT NULL DEFAULT 0,
+  queued INTEGER NOT NULL DEFAULT 0,
+  assigned INTEGER NOT NULL DEFAULT 0,
+  in_progress INTEGER NOT NULL DEFAULT 0,
+  completed INTEGER NOT NULL DEFAULT 0,
+  failed INTEGER NOT NULL DEFAULT 0,
+  expired INTEGER NOT NULL DEFAULT 0,
+  cancelled INTEGER NOT NULL DEFAULT 0,
+  last_event INTEGER NOT NULL DEFAULT 0,
+  last_ord INTEGER NOT NULL DEFAULT 0,
+  last_seq INTEGER NOT NULL DEFAULT 0,
+  last_audit INTEGER NOT NULL DEFAULT 0,
+  last_payload INTEGER NOT NULL DEFAULT 0
+);
+INSERT INTO counter (id) VALUES (1);
+`;
+
+export const STORE_MIGRATIONS: readonly Migration[] = [{ version: 1, name: "first schema", sql: FIRST }];

@@ -1,0 +1,170 @@
+import type { Clock, Logger, Timers } from "../../../kit/mod.ts";
+import { copyDatabaseInSteps, copyMemory, GroupCommit, openDatabase, type OpenedDatabase } from "../../../sqlite/mod.ts";
+import type { Ended, NewAudit, Store, SweepInput } from "../../port.ts";
+import { Agents } from "./agents.ts";
+import { Audit } from "./audit.ts";
+import { Deliveries } from "./deliveries.ts";
+import { Endings } from "./endings.ts";
+import { Events } from "./events.ts";
+import { Handling } from "./handling.ts";
+import { Listing } from "./listing.ts";
+import { Reading } from "./reading.ts";
+import { Retention } from "./retention.ts";
+import { STORE_APPLICATION_ID, STORE_MIGRATIONS } from "./schema.ts";
+import { Tally } from "./tally.ts";
+
+export interface SqliteStoreOptions {
+  /** A file, or ":memory:". */
+  readonly path: string;
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly log: Logger;
+  /** Check the whole file at the start even if it is large and was closed cleanly. */
+  readonly check?: boolean;
+}
+
+/** How many rows one step of a bounded job takes: some milliseconds. */
+const STEP_ROWS = 64;
+
+/** Opens the embedded store. Everything that it is asked goes through one `GroupCommit`, in the order asked. */
+export function openSqliteStore(options: SqliteStoreOptions): Store {
+  const { path, clock, log } = options;
+  const database = openDatabase({
+    path,
+    what: "store",
+    applicationId: STORE_APPLICATION_ID,
+    migrations: STORE_MIGRATIONS,
+    log,
+    clock,
+    check: options.check === true,
+  });
+  return assemble(database, options);
+}
+
+function assemble(database: OpenedDatabase, { clock, timers }: SqliteStoreOptions): Store {
+  const memory = database.path === ":memory:";
+  const tally = new Tally(database);
+  const deliveries = new Deliveries(database, tally);
+  const audit = new Audit(database, tally);
+  const events = new Events(database, { tally, deliveries, audit });
+  const handling = new Handling({ deliveries, audit });
+  const endings = new Endings(database, deliveries);
+  const reading = new Reading(database, { events, deliveries });
+  const agents = new Agents(database);
+  const retention = new Retention(database, deliveries);
+  const group = new GroupCommit({
+    db: database.db,
+    clock,
+    timers,
+    what: "store",
+    hooks: {
+      begin: () => tally.begin(),
+      beforeCommit: () => {
+        deliveries.save();
+        tally.write();
+      },
+      undo: () => {
+        deliveries.undo();
+        tally.undo();
+      },
+    },
+  });
+  const listing = new Listing(database, { group, clock, timers, tally, deliveries });
+
+  const removeAgent = async (tenant: string, id: string, nowMs: number, entry: NewAudit): Promise<Ended[] | undefined> => {
+    const ended: Ended[] = [];
+    for (;;) {
+      // The agent goes in the same transaction as its last delivery: a crash in between leaves an agent that can be removed again.
+      const step = await group.run(() => {
+        if (agents.get(tenant, id) === undefined) return undefined;
+        const some = endings.abandon(tenant, id, nowMs, STEP_ROWS);
+        const last = some.length < STEP_ROWS;
+        if (last) {
+          agents.remove(tenant, id);
+          audit.append(entry);
+        }
+        return { some, last };
+      });
+      if (step === undefined) return ended.length === 0 ? undefined : ended;
+      ended.push(...step.some);
+      if (step.last) return ended;
+    }
+  };
+
+  const expireDue = async (nowMs: number, limit: number, connected: ReadonlySet<string>): Promise<Ended[]> => {
+    const ended: Ended[] = [];
+    while (ended.length < limit) {
+      const most = Math.min(STEP_ROWS, limit - ended.length);
+      const step = await group.run(() => endings.expire(nowMs, most, connected));
+      ended.push(...step.ended);
+      if (step.seen < most) break;
+    }
+    return ended;
+  };
+
+  const sweep = async (input: SweepInput): Promise<{ readonly events: number; readonly audit: number }> => {
+    const removed = { events: 0, audit: 0 };
+    while (removed.events < input.limit) {
+      const most = Math.min(STEP_ROWS, input.limit - removed.events);
+      const some = await group.run(() => retention.events(input.finishedBeforeMs, most));
+      removed.events += some;
+      if (some === 0) break;
+    }
+    while (removed.audit < input.limit) {
+      const most = Math.min(STEP_ROWS * 8, input.limit - removed.audit);
+      const some = await group.run(() => retention.audit(input.auditBeforeMs, most));
+      removed.audit += some;
+      if (some < most) break;
+    }
+    return removed;
+  };
+
+  let closing: Promise<void> | undefined;
+  return {
+    info: { driver: memory ? "memory" : "sqlite", location: database.path, schemaVersion: database.version },
+    createEvent: (input) => group.run(() => events.create(input)),
+    getEvent: (tenant, id, options) => group.run(() => reading.event(tenant, id, options)),
+    contentDigest: (tenant, id) => group.run(() => events.contentDigest(tenant, id)),
+    listEvents: (query) => listing.events(query),
+    openDeliveries: (query) => group.run(() => reading.open(query)),
+    moveDelivery: (move) => group.run(() => handling.move(move)),
+    applyStatus: (status) => group.run(() => handling.apply(status)),
+    cancelEvent: (input) => group.run(() => handling.cancel(input)),
+    expireDue,
+    nextDueMs: () => group.run(() => endings.nextDueMs()),
+    logAfter: (query) => group.run(() => reading.log(query)),
+    lastSeq: () => group.run(() => tally.lastSeq),
+    saveAgent: (agent, entry) =>
+      group.run(() => {
+        agents.save(agent);
+        if (entry !== undefined) audit.append(entry);
+      }),
+    touchAgents: (seen) => group.run(() => agents.touch(seen)),
+    getAgent: (tenant, id) => group.run(() => agents.get(tenant, id)),
+    listAgents: (query) => group.run(() => agents.list(query)),
+    setPaused: (tenant, id, paused, entry) =>
+      group.run(() => {
+        const agent = agents.setPaused(tenant, id, paused);
+        if (agent !== undefined) audit.append(entry);
+        return agent;
+      }),
+    removeAgent,
+    disconnectAll: (nowMs) => group.run(() => agents.disconnectAll(nowMs)),
+    appendAudit: (entry) => group.run(() => audit.append(entry)),
+    listAudit: (query) => listing.audit(query),
+    counters: () => group.run(() => tally.counters()),
+    openCounts: () => group.run(() => tally.openCounts()),
+    sweep,
+    backup: async (to) => {
+      // Whatever was asked before the backup is in it.
+      await group.run(() => deliveries.save());
+      if (memory) return copyMemory(database.db, { to, what: "store" });
+      return copyDatabaseInSteps({ from: database.path, to, what: "store", clock, timers });
+    },
+    ping: () => group.run(() => tally.touch()),
+    close: () => {
+      closing ??= group.close().then(() => database.close());
+      return closing;
+    },
+  };
+}
