@@ -8,3 +8,4 @@ export * from "./log.ts";
 export * from "./ports.ts";
 export * from "./redact.ts";
 export * from "./shutdown.ts";
+export * from "./worker.ts";

@@ -1,0 +1,318 @@
+import { describe, expect, test } from "bun:test";
+import { type LogFields, type Logger, silentLogger } from "../kit/mod.ts";
+import type { Dialer, SocketHandlers } from "../net/mod.ts";
+import { manualPorts, type ManualPorts } from "../../tests/support/manual-ports.ts";
+import { Connection } from "./connection.ts";
+import { type AgentIdentity, readReply, registrationFrame } from "./registration.ts";
+
+const REGISTERED = JSON.stringify({ status: "registered", message: "ok", protocol: "2", features: "ack" });
+const REGISTERED_01 = JSON.stringify({ status: "registered", message: "ok" });
+
+interface FakeSocket {
+  readonly handlers: SocketHandlers;
+  readonly sent: string[];
+  readonly atMs: number;
+  pings: number;
+  closedWith: number | undefined;
+  terminated: boolean;
+}
+
+interface Rig {
+  readonly time: ManualPorts;
+  readonly sockets: FakeSocket[];
+  readonly connection: Connection;
+  readonly frames: string[];
+  readonly lines: string[];
+  readonly last: () => FakeSocket;
+  /** Opens the newest socket and answers its registration. */
+  readonly register: (reply?: string) => FakeSocket;
+  /** How long it waits before it dials again. */
+  readonly untilNextDial: () => Promise<number>;
+}
+
+function rig(options: { readonly random?: () => number } = {}): Rig {
+  const time = manualPorts(options.random === undefined ? {} : { random: options.random });
+  const sockets: FakeSocket[] = [];
+  const frames: string[] = [];
+  const lines: string[] = [];
+  const dialer: Dialer = (_url, { handlers }) => {
+    const socket: FakeSocket = {
+      handlers,
+      sent: [],
+      atMs: time.ports.clock.monotonic(),
+      pings: 0,
+      closedWith: undefined,
+      terminated: false,
+    };
+    sockets.push(socket);
+    return {
+      send: (text) => (socket.sent.push(text), true),
+      ping: () => (socket.pings += 1),
+      close: (code) => (socket.closedWith = code),
+      terminate() {
+        if (socket.terminated) return;
+        socket.terminated = true;
+        handlers.close(1006, "", "terminated");
+      },
+      bufferedBytes: 0,
+    };
+  };
+  const log: Logger = {
+    ...silentLogger,
+    info: (line: string) => lines.push(line),
+    warn: (line: string) => lines.push(line),
+    error: (line: string, fields?: LogFields) => lines.push(`${line} ${JSON.stringify(fields)}`),
+  };
+  const connection = new Connection({
+    url: "ws://cp/ws",
+    dialer,
+    dialOptions: () => ({}),
+    register: () => "REGISTRATION",
+    heartbeatIntervalMs: 10_000,
+    ports: time.ports,
+    log,
+    onRegistered: () => lines.push("registered"),
+    onFrame: (text) => frames.push(text),
+    onLost: () => lines.push("lost"),
+  });
+  const last = (): FakeSocket => {
+    const socket = sockets.at(-1);
+    if (socket === undefined) throw new Error("nothing was dialled");
+    return socket;
+  };
+  return {
+    time,
+    sockets,
+    connection,
+    frames,
+    lines,
+    last,
+    register(reply = REGISTERED) {
+      const socket = last();
+      socket.handlers.open();
+      socket.handlers.message(reply);
+      return socket;
+    },
+    async untilNextDial() {
+      const began = time.ports.clock.monotonic();
+      const count = sockets.length;
+      for (let at = 0; at < 70_000 && sockets.length === count; at += 1) await time.advance(10);
+      return last().atMs - began;
+    },
+  };
+}
+
+describe("the registration", () => {
+  const identity: AgentIdentity = {
+    id: "agent-cluster-agent-1",
+    name: "agent-cluster-agent-1",
+    clusterName: "agent-cluster",
+    clusterProvider: "kind",
+    region: "local",
+    version: "0.1.0",
+    labels: {},
+    hostname: "agent-0",
+    namespace: "default",
+  };
+
+  test("begins exactly as 0.1's does, byte for byte, and ours comes after", () => {
+    const theirs =
+      '{"id":"agent-cluster-agent-1","name":"agent-cluster-agent-1","cluster_name":"agent-cluster","cluster_provider":"kind","region":"local","version":"0.1.0","capabilities":["k8s_crud"],"hostname":"agent-0","namespace":"default"';
+    const frame = registrationFrame(identity, "boot", Date.parse("2026-01-01T00:00:00Z"));
+    expect(frame.startsWith(`${theirs},`)).toBe(true);
+    expect(JSON.parse(frame)).toMatchObject({ protocol: 2, features: ["ack"], boot_id: "boot", sent_at: "2026-01-01T00:00:00.000Z" });
+    expect(JSON.parse(registrationFrame({ ...identity, labels: { a: "b" } }, "boot", 0))).toMatchObject({ labels: { a: "b" } });
+  });
+
+  test("tells a 0.1 control plane from ours by its answer", () => {
+    expect(readReply(JSON.parse(REGISTERED_01))).toEqual({ kind: "registered", agreement: { protocol: 0, acknowledges: false } });
+    expect(readReply(JSON.parse(REGISTERED))).toEqual({ kind: "registered", agreement: { protocol: 2, acknowledges: true } });
+    expect(readReply({ status: "registered", protocol: "2", features: "chunk" })).toMatchObject({ agreement: { acknowledges: false } });
+    expect(readReply({ status: "registered", protocol: "-1", features: "ack" })).toMatchObject({
+      agreement: { protocol: 0, acknowledges: false },
+    });
+    expect(readReply({ error: "id is required" })).toEqual({ kind: "refused", message: "id is required" });
+    expect(readReply({ hello: "there" })).toEqual({ kind: "not_a_reply" });
+  });
+});
+
+describe("the link", () => {
+  test("registers first, then beats every interval in 0.1's words", async () => {
+    const { connection, register, time, lines } = rig();
+    connection.start();
+    const socket = register();
+    expect(socket.sent).toEqual(["REGISTRATION"]);
+    await time.advance(20_000);
+    socket.handlers.alive();
+    expect(socket.sent.slice(1)).toEqual([
+      '{"metrics":{},"timestamp":"2026-01-01T00:00:10.000Z","type":"heartbeat"}',
+      '{"metrics":{},"timestamp":"2026-01-01T00:00:20.000Z","type":"heartbeat"}',
+    ]);
+    expect(lines).toEqual(["Connected to Control Plane", "Agent registered successfully", "registered"]);
+  });
+
+  test("sends nothing before it is registered, and hands on no frame from before", () => {
+    const { connection, last, frames } = rig();
+    connection.start();
+    expect(connection.send("x")).toBe(false);
+    last().handlers.open();
+    expect(connection.send("x")).toBe(false);
+    expect(last().sent).toEqual(["REGISTRATION"]);
+    last().handlers.message(REGISTERED);
+    last().handlers.message("frame");
+    expect(connection.send("x")).toBe(true);
+    expect(frames).toEqual(["frame"]);
+  });
+
+  test("waits longer each time, within 15 s, evenly spread from zero", async () => {
+    const { connection, last, sockets, untilNextDial } = rig({ random: () => 0.999999 });
+    connection.start();
+    const waits: number[] = [];
+    for (let at = 0; at < 9; at += 1) {
+      last().handlers.close(1006, "", "refused");
+      waits.push(Math.round((await untilNextDial()) / 10) * 10);
+    }
+    expect(waits).toEqual([200, 400, 800, 1600, 3200, 6400, 12_800, 15_000, 15_000]);
+    expect(sockets).toHaveLength(10);
+    const lucky = rig({ random: () => 0 });
+    lucky.connection.start();
+    lucky.last().handlers.close(1006, "", "refused");
+    await lucky.time.advance(0);
+    expect(lucky.sockets).toHaveLength(2);
+  });
+
+  test("begins again with short waits only after five seconds of being registered", async () => {
+    const { connection, last, register, time, untilNextDial } = rig({ random: () => 0.999999 });
+    connection.start();
+    for (let at = 0; at < 3; at += 1) {
+      last().handlers.close(1006, "", undefined);
+      await untilNextDial();
+    }
+    register();
+    await time.advance(4_000);
+    last().handlers.close(1006, "", undefined);
+    expect(await untilNextDial()).toBeGreaterThan(1_500);
+    register();
+    await time.advance(5_100);
+    last().handlers.close(1006, "", undefined);
+    expect(await untilNextDial()).toBeLessThanOrEqual(210);
+  });
+
+  test("a half-open link is dropped within 30 s, and pings go out every 10 s", async () => {
+    const { connection, register, time, lines } = rig();
+    connection.start();
+    const socket = register();
+    await time.advance(24_000);
+    expect(socket.terminated).toBe(false);
+    expect(socket.pings).toBe(2);
+    await time.advance(5_000);
+    expect(socket.terminated).toBe(true);
+    expect(lines).toContain("lost");
+  });
+
+  test("any frame and any pong is life", async () => {
+    const { connection, register, time } = rig();
+    connection.start();
+    const socket = register();
+    for (let at = 0; at < 10; at += 1) {
+      await time.advance(20_000);
+      if (at % 2 === 0) socket.handlers.alive();
+      else socket.handlers.message("{}");
+    }
+    expect(socket.terminated).toBe(false);
+  });
+
+  test("a peer that takes the connection and never answers the registration is given up after 10 s", async () => {
+    const { connection, last, time } = rig();
+    connection.start();
+    const silent = last();
+    silent.handlers.open();
+    await time.advance(9_900);
+    expect(silent.terminated).toBe(false);
+    await time.advance(100);
+    expect(silent.terminated).toBe(true);
+    expect(connection.state).toBe("waiting");
+  });
+
+  test("a refused registration is logged with its reason and tried again", async () => {
+    const { connection, last, lines, sockets, time } = rig();
+    connection.start();
+    last().handlers.open();
+    last().handlers.message('{"error":"cluster_name is required"}');
+    expect(lines.join()).toContain("cluster_name is required");
+    expect(last().closedWith).toBe(1001);
+    await time.advance(1_100);
+    expect(sockets[0]?.terminated).toBe(true);
+    await time.advance(20_000);
+    expect(sockets.length).toBeGreaterThan(1);
+  });
+
+  test.each(["not json", "[]", '{"status":1}', '{"status":"hello"}', "null"])("an answer like %s is no registration", (answer) => {
+    const { connection, last, lines } = rig();
+    connection.start();
+    last().handlers.open();
+    last().handlers.message(answer);
+    expect(connection.state).not.toBe("registered");
+    expect(last().closedWith).toBe(1002);
+    expect(lines).not.toContain("registered");
+  });
+
+  test.each([
+    [4001, 0, 30_000],
+    [4001, 0.999999, 60_000],
+    [4005, 0.5, 45_000],
+  ])("told %i (replaced, removed) it stays away for 30 to 60 s and then comes again", async (code, random, expected) => {
+    const { connection, register, untilNextDial } = rig({ random: () => random });
+    connection.start();
+    register().handlers.close(code, "bye", undefined);
+    expect(Math.abs((await untilNextDial()) - expected)).toBeLessThanOrEqual(10);
+  });
+
+  test("dropped by a 0.1 control plane it dials again at once, but not in a loop", async () => {
+    const { connection, register, untilNextDial, time } = rig({ random: () => 0.999999 });
+    connection.start();
+    register(REGISTERED_01).handlers.close(1006, "", undefined);
+    expect(await untilNextDial()).toBeLessThanOrEqual(10);
+    register(REGISTERED_01).handlers.close(1006, "", undefined);
+    expect(await untilNextDial()).toBeGreaterThan(150);
+    register(REGISTERED_01);
+    await time.advance(6_000);
+    register(REGISTERED_01).handlers.close(1006, "", undefined);
+    expect(await untilNextDial()).toBeLessThanOrEqual(10);
+  });
+
+  test("stopped while it waits it never dials again; registered it says goodbye and gives up on a silent peer", async () => {
+    const waiting = rig();
+    waiting.connection.start();
+    waiting.last().handlers.close(1006, "", undefined);
+    await waiting.connection.stop(1001, "bye");
+    await waiting.time.advance(60_000);
+    expect(waiting.sockets).toHaveLength(1);
+    expect(waiting.time.pending).toBe(0);
+    const silent = rig();
+    silent.connection.start();
+    const socket = silent.register();
+    const stopped = silent.connection.stop(1001, "bye");
+    expect(socket.closedWith).toBe(1001);
+    await silent.time.advance(1_100);
+    await stopped;
+    expect(socket.terminated).toBe(true);
+    await silent.time.advance(60_000);
+    expect(silent.sockets).toHaveLength(1);
+  });
+
+  test("what a socket of before says or does no longer matters", async () => {
+    const { connection, last, register, sockets, frames, time } = rig();
+    connection.start();
+    const old = register();
+    old.handlers.close(1006, "", undefined);
+    await time.advance(1_000);
+    register();
+    old.handlers.message("late");
+    old.handlers.close(1006, "", undefined);
+    expect(frames).toEqual([]);
+    expect(connection.state).toBe("registered");
+    expect(sockets).toHaveLength(2);
+    expect(last()).not.toBe(old);
+  });
+});

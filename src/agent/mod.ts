@@ -1,0 +1,11 @@
+/**
+ * The agent: sits in a cluster that nobody can reach, dials out to its control plane, carries out what it is sent and tells how it goes.
+ *
+ * It refuses to start work that it has not recorded, to interleave two events that touch the same object, and, read-only, to change
+ * anything. It promises that an accepted event ends exactly once in a status that the control plane has acknowledged, over broken links
+ * and restarts (with a state directory; without, over broken links), and that no body, however large, costs it a heartbeat. Against a
+ * 0.1 control plane it behaves as a 0.1 agent.
+ */
+export { type Agent, type AgentOptions, type AgentState, type ClusterSource, startAgent } from "./agent.ts";
+export type { ResourceSteps, StepContext } from "./executor.ts";
+export { CAPABILITIES } from "./registration.ts";

@@ -1,0 +1,253 @@
+import { Backoff, type Logger, messageOf, type Ports } from "../kit/mod.ts";
+import { formatTimestamp, isTerminal } from "../protocol/mod.ts";
+import type { Work } from "./delivery.ts";
+import type { Ledger } from "./ledger.ts";
+import type { Agreement } from "./registration.ts";
+import { fitStatus, type Status, type StatusRecord, statusFrame } from "./status.ts";
+
+export const OUTBOUND_LIMITS = {
+  /** Sent and not acknowledged; more waits here. */
+  windowFrames: 256,
+  windowBytes: 4 * 1024 * 1024,
+  /** Above either, what lies between the first and the last word about an event is left out. */
+  heldRecords: 2_000,
+  heldBytes: 16 * 1024 * 1024,
+} as const;
+
+export interface OutboundOptions {
+  readonly agentId: string;
+  readonly bootId: string;
+  readonly ledger: Ledger;
+  readonly ports: Ports;
+  readonly log: Logger;
+  /** Hands a frame to the link; false when there is none. */
+  readonly send: (text: string) => boolean;
+}
+
+interface Held {
+  readonly record: StatusRecord;
+  readonly key: string;
+  readonly bytes: number;
+  readonly terminal: boolean;
+  /** A last status is sent only once the ledger has it: else a crash would carry the event out again after the end was told. */
+  ready: boolean;
+  sent: boolean;
+}
+
+/**
+ * What the control plane is told. Every status gets the next sequence number of this boot and is kept until acknowledged; after each
+ * reconnect all that is not is sent again in its old order, older boots first, with its own numbers. Statuses leave strictly in order,
+ * because an acknowledgement covers all numbers up to its own. Under pressure words between the first and last of an event are left
+ * out; the last never is. A 0.1 control plane acknowledges nothing: there, handed over counts as told.
+ */
+export class Outbound {
+  readonly #options: OutboundOptions;
+  #held: Held[] = [];
+  #heldBytes = 0;
+  #seq = 0;
+  #agreement: Agreement | undefined;
+  #windowFrames = 0;
+  #windowBytes = 0;
+  #ledgerFailing = false;
+  readonly #stopped = new AbortController();
+  #idle: (() => void)[] = [];
+
+  constructor(options: OutboundOptions) {
+    this.#options = options;
+  }
+
+  /** Statuses that the control plane has not acknowledged. */
+  get unacknowledged(): number {
+    return this.#held.length;
+  }
+
+  /** What earlier boots could not tell; to be called before anything is reported. */
+  restore(records: readonly StatusRecord[]): void {
+    for (const record of records) this.#hold({ record, key: record.eventId, terminal: isTerminal(record.state), ready: true, sent: false });
+  }
+
+  /** A registered link stands: everything that is not acknowledged goes (again). */
+  attach(agreement: Agreement): void {
+    this.#agreement = agreement;
+    this.#windowFrames = 0;
+    this.#windowBytes = 0;
+    for (const held of this.#held) held.sent = false;
+    this.#pump();
+  }
+
+  detach(): void {
+    this.#agreement = undefined;
+  }
+
+  /** Says how an event goes. Kept in the ledger beside, without waiting for it: at worst a crash loses an entry of the log. */
+  report(key: string, work: Work, status: Status): void {
+    const record = this.#number(work, status);
+    this.#hold({ record, key, terminal: false, ready: true, sent: false });
+    this.#relieve();
+    void this.#options.ledger.addStatus(record).then(
+      () => this.#ledgerWorks(),
+      (error: unknown) => this.#ledgerFails(error),
+    );
+    this.#pump();
+  }
+
+  /** Says how an event ended. Resolves when the ledger has it, and tries until that or the stop; only then is it sent. */
+  async finish(key: string, work: Work, status: Status): Promise<void> {
+    const { ledger, ports } = this.#options;
+    const record = this.#number(work, status);
+    const held = this.#hold({ record, key, terminal: true, ready: false, sent: false });
+    this.#relieve();
+    const backoff = new Backoff({ firstMs: 500, maxMs: 15_000 }, ports.random);
+    for (;;) {
+      try {
+        await ledger.finish(key, work, record, ports.clock.now());
+        break;
+      } catch (error) {
+        this.#ledgerFails(error);
+        await ports.timers.sleep(backoff.next(), this.#stopped.signal);
+      }
+    }
+    this.#ledgerWorks();
+    held.ready = true;
+    this.#pump();
+  }
+
+  /** Tells the end of a finished event once more: it was handed over again. */
+  repeat(key: string, work: Work, final: StatusRecord): void {
+    const already = this.#held.some(
+      (held) => held.terminal && (held.key === key || (held.record.bootId === final.bootId && held.record.seq === final.seq)),
+    );
+    if (already) return;
+    const { bootId: _boot, seq: _seq, timestamp: _time, eventId: _event, revision: _revision, ...status } = final;
+    const record = this.#number(work, status);
+    this.#hold({ record, key, terminal: true, ready: true, sent: false });
+    void this.#options.ledger.addStatus(record).catch((error: unknown) => this.#ledgerFails(error));
+    this.#pump();
+  }
+
+  acknowledged(bootId: string, seq: number): void {
+    const kept: Held[] = [];
+    let any = false;
+    for (const held of this.#held) {
+      if (held.record.bootId !== bootId || held.record.seq > seq || !held.ready) {
+        kept.push(held);
+        continue;
+      }
+      any = true;
+      this.#heldBytes -= held.bytes;
+      if (held.sent) this.#leaveWindow(held);
+    }
+    if (!any) return;
+    this.#held = kept;
+    void this.#options.ledger.acknowledged(bootId, seq).catch((error: unknown) => this.#ledgerFails(error));
+    this.#pump();
+    this.#settle();
+  }
+
+  /** Resolves when nothing is left to tell, or after `ms`, or at once when there is no link. */
+  async flush(ms: number): Promise<void> {
+    if (this.#held.length === 0 || this.#agreement === undefined) return;
+    await new Promise<void>((resolve) => {
+      const timer = this.#options.ports.timers.after(ms, resolve);
+      this.#idle.push(() => {
+        timer.cancel();
+        resolve();
+      });
+    });
+  }
+
+  /** Gives up what still waits for the ledger. */
+  stop(): void {
+    this.#stopped.abort(new Error("the agent is stopping"));
+  }
+
+  #number(work: Work, status: Status): StatusRecord {
+    this.#seq += 1;
+    return {
+      ...fitStatus(status),
+      bootId: this.#options.bootId,
+      seq: this.#seq,
+      eventId: work.eventId,
+      revision: work.revision,
+      timestamp: formatTimestamp(this.#options.ports.clock.now()),
+    };
+  }
+
+  #hold(entry: Omit<Held, "bytes">): Held {
+    const { record } = entry;
+    // Close enough, without writing every status twice: only results are large.
+    const bytes = 300 + record.message.length + (record.result === undefined ? 0 : JSON.stringify(record.result).length);
+    const held: Held = { ...entry, bytes };
+    this.#held.push(held);
+    this.#heldBytes += bytes;
+    return held;
+  }
+
+  #pump(): void {
+    const agreement = this.#agreement;
+    if (agreement === undefined) return;
+    const told: Held[] = [];
+    for (const held of this.#held) {
+      if (held.sent) continue;
+      if (!held.ready) break;
+      if (agreement.acknowledges && this.#windowFrames > 0) {
+        if (this.#windowFrames >= OUTBOUND_LIMITS.windowFrames || this.#windowBytes + held.bytes > OUTBOUND_LIMITS.windowBytes) break;
+      }
+      const silent = agreement.protocol < 2 && held.record.progress === true;
+      if (!silent && !this.#options.send(statusFrame(held.record, this.#options.agentId, agreement))) break;
+      held.sent = true;
+      if (agreement.acknowledges) {
+        this.#windowFrames += 1;
+        this.#windowBytes += held.bytes;
+      } else {
+        told.push(held);
+      }
+    }
+    if (told.length > 0) {
+      this.#drop(new Set(told));
+      this.#settle();
+    }
+  }
+
+  #leaveWindow(held: Held): void {
+    this.#windowFrames -= 1;
+    this.#windowBytes -= held.bytes;
+  }
+
+  #drop(gone: ReadonlySet<Held>): void {
+    this.#held = this.#held.filter((held) => !gone.has(held));
+    for (const held of gone) {
+      this.#heldBytes -= held.bytes;
+      if (held.sent && this.#agreement?.acknowledges === true) this.#leaveWindow(held);
+    }
+    void this.#options.ledger.dropStatuses([...gone].map((held) => held.record)).catch((error: unknown) => this.#ledgerFails(error));
+  }
+
+  /** Leaves out, of each event, every status but the newest and the last. */
+  #relieve(): void {
+    if (this.#held.length <= OUTBOUND_LIMITS.heldRecords && this.#heldBytes <= OUTBOUND_LIMITS.heldBytes) return;
+    const newest = new Map<string, Held>();
+    for (const held of this.#held) newest.set(held.key, held);
+    const gone = new Set(this.#held.filter((held) => !held.terminal && newest.get(held.key) !== held));
+    if (gone.size === 0) return;
+    this.#options.log.warn("Statuses between the first and the last of an event are left out", { statuses: gone.size });
+    this.#drop(gone);
+  }
+
+  #settle(): void {
+    if (this.#held.length > 0) return;
+    for (const resolve of this.#idle.splice(0)) resolve();
+  }
+
+  #ledgerFails(error: unknown): void {
+    if (this.#ledgerFailing) return;
+    this.#ledgerFailing = true;
+    this.#options.log.error("The ledger cannot be written; what must be durable waits", { error: messageOf(error) });
+  }
+
+  #ledgerWorks(): void {
+    if (!this.#ledgerFailing) return;
+    this.#ledgerFailing = false;
+    this.#options.log.info("The ledger can be written again");
+  }
+}

@@ -1,0 +1,58 @@
+import { FEATURES, formatTimestamp, PROTOCOL_VERSION, type RegistrationReply } from "../protocol/mod.ts";
+
+/** Who this agent is, as it says when it registers. */
+export interface AgentIdentity {
+  readonly id: string;
+  readonly name: string;
+  readonly clusterName: string;
+  readonly clusterProvider: string;
+  readonly region: string;
+  readonly namespace: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly version: string;
+  readonly hostname: string;
+}
+
+/** What this agent can do. */
+export const CAPABILITIES: readonly string[] = ["k8s_crud"];
+
+/** The registration frame: 0.1's fields in 0.1's order, empty maps left out as there, then ours, which a 0.1 control plane ignores. */
+export function registrationFrame(identity: AgentIdentity, bootId: string, nowMs: number): string {
+  return JSON.stringify({
+    id: identity.id,
+    name: identity.name,
+    cluster_name: identity.clusterName,
+    cluster_provider: identity.clusterProvider,
+    region: identity.region,
+    version: identity.version,
+    ...(Object.keys(identity.labels).length === 0 ? {} : { labels: identity.labels }),
+    capabilities: CAPABILITIES,
+    hostname: identity.hostname,
+    namespace: identity.namespace,
+    protocol: PROTOCOL_VERSION,
+    features: FEATURES,
+    boot_id: bootId,
+    sent_at: formatTimestamp(nowMs),
+  });
+}
+
+/** What both sides agreed on: an acknowledging control plane, or one of 0.1. */
+export interface Agreement {
+  /** 0 for a 0.1 control plane. */
+  readonly protocol: number;
+  readonly acknowledges: boolean;
+}
+
+export type ReplyVerdict =
+  | { readonly kind: "registered"; readonly agreement: Agreement }
+  | { readonly kind: "refused"; readonly message: string }
+  | { readonly kind: "not_a_reply" };
+
+/** Reads the first frame of a control plane. */
+export function readReply(reply: RegistrationReply): ReplyVerdict {
+  if (reply["error"] !== undefined) return { kind: "refused", message: reply["error"] };
+  if (reply["status"] !== "registered") return { kind: "not_a_reply" };
+  const protocol = /^\d{1,4}$/.test(reply["protocol"] ?? "") ? Number(reply["protocol"]) : 0;
+  const features = (reply["features"] ?? "").split(",").map((feature) => feature.trim());
+  return { kind: "registered", agreement: { protocol, acknowledges: protocol >= 2 && features.includes("ack") } };
+}

@@ -1,0 +1,200 @@
+import { TransporterError } from "../kit/mod.ts";
+import {
+  applyPlan,
+  type Finding,
+  type KubeClient,
+  type Plan,
+  type PlannedObject,
+  planObjects,
+  type ResourceOutcome,
+  validatePlan,
+  type Validation,
+  verifyPlan,
+} from "../k8s/mod.ts";
+import type { ParsedObject } from "../manifests/mod.ts";
+import type { ResourceStatus } from "../protocol/mod.ts";
+import type { ExecutorOptions, ResourceSteps, StepContext } from "./executor.ts";
+
+export interface KubeResourcesOptions {
+  readonly defaultNamespace: string;
+  readonly fieldManager: string;
+}
+
+/** 0.1's words, which people's scripts look for. */
+const OUTCOME_MESSAGES: Readonly<Record<ResourceOutcome["status"], string>> = {
+  created: "Resource created successfully",
+  updated: "Resource updated successfully",
+  unchanged: "Resource unchanged",
+  failed: "",
+  pending: "",
+};
+
+function statusOf(planned: PlannedObject, status: string, message: string): ResourceStatus {
+  const { kind, name, namespace } = planned.ref;
+  return {
+    kind,
+    name,
+    ...(namespace === undefined ? {} : { namespace }),
+    api_version: planned.apiVersion,
+    status,
+    ...(message === "" ? {} : { message }),
+  };
+}
+
+/** What a dry run found, in words that claim no change. */
+function previewOf(planned: PlannedObject, finding: Finding | undefined): ResourceStatus {
+  if (finding === undefined) {
+    if (planned.deferral?.because === "namespace") {
+      return statusOf(planned, "would_create", `Would be created in namespace ${planned.deferral.name}, which comes with the event`);
+    }
+    const missing = planned.deferral?.because ?? "namespace";
+    return statusOf(planned, "unknown", `Cannot be dry-run before its ${missing}, which comes with the event, stands`);
+  }
+  switch (finding.would) {
+    case "create":
+      return statusOf(planned, "would_create", "Would be created");
+    case "update":
+      return statusOf(planned, "would_update", "Would be updated, or found unchanged");
+    case "unchanged":
+      return statusOf(planned, "unchanged", OUTCOME_MESSAGES.unchanged);
+    case "unknown":
+      return statusOf(planned, "unknown", "Cannot be dry-run: an admission webhook refuses dry runs");
+  }
+}
+
+function isRecord(one: unknown): one is Readonly<Record<string, unknown>> {
+  return typeof one === "object" && one !== null;
+}
+
+function recordsIn(value: unknown): readonly Readonly<Record<string, unknown>>[] {
+  return Array.isArray(value) ? value.filter(isRecord) : [];
+}
+
+/** The message for each object's label in a list of the error's details. */
+function messagesByLabel(error: TransporterError, list: string): ReadonlyMap<string, string> {
+  return new Map(recordsIn(error.details[list]).map((one) => [String(one["object"]), String(one["message"])]));
+}
+
+function rethrow(error: unknown, note: (error: TransporterError) => void): never {
+  if (error instanceof TransporterError) note(error);
+  throw error;
+}
+
+class KubeResourceSteps implements ResourceSteps {
+  readonly #client: KubeClient;
+  readonly #objects: readonly ParsedObject[];
+  readonly #context: StepContext;
+  readonly #options: KubeResourcesOptions;
+  #plan: Plan | undefined;
+  #validation: Validation | undefined;
+  #outcomes: readonly ResourceOutcome[] = [];
+  readonly #statuses = new Map<PlannedObject, ResourceStatus>();
+
+  constructor(client: KubeClient, objects: readonly ParsedObject[], context: StepContext, options: KubeResourcesOptions) {
+    this.#client = client;
+    this.#objects = objects;
+    this.#context = context;
+    this.#options = options;
+  }
+
+  async validate(): Promise<void> {
+    const { signal, progress, note } = this.#context;
+    this.#context.progress(`looking up the kinds and namespaces of ${this.#objects.length} objects`);
+    const plan = await planObjects(this.#client, this.#objects, { defaultNamespace: this.#options.defaultNamespace, signal });
+    this.#plan = plan;
+    try {
+      this.#validation = await validatePlan(this.#client, plan, {
+        ...this.#applyOptions(),
+        onProgress: (done, total) => progress(`${done} of ${total} objects checked by the API server`),
+      });
+    } catch (error) {
+      rethrow(error, (known) => {
+        const faults = messagesByLabel(known, "faults");
+        for (const planned of plan.objects) {
+          const fault = faults.get(planned.label);
+          this.#statuses.set(
+            planned,
+            fault === undefined
+              ? statusOf(planned, "pending", "not tried: the event is refused as a whole")
+              : statusOf(planned, "failed", fault),
+          );
+        }
+      });
+    }
+    const deferred = this.#validation.deferred.length;
+    if (deferred > 0) {
+      note(
+        `${deferred} of ${plan.objects.length} objects cannot be checked before the namespaces and definitions of this event stand; they are checked just before they are applied`,
+      );
+    }
+  }
+
+  preview(): Promise<void> {
+    const { plan, validation } = this.#validated();
+    for (const planned of plan.objects) this.#statuses.set(planned, previewOf(planned, validation.findings.get(planned)));
+    return Promise.resolve();
+  }
+
+  async apply(): Promise<void> {
+    const { plan, validation } = this.#validated();
+    const { progress } = this.#context;
+    for (const planned of plan.objects) this.#statuses.set(planned, statusOf(planned, "pending", "not tried"));
+    this.#outcomes = await applyPlan(this.#client, plan, validation, {
+      ...this.#applyOptions(),
+      onProgress: (done, total) => progress(`${done} of ${total} objects applied`),
+      onWaiting: progress,
+      onResource: (outcome) => {
+        this.#statuses.set(outcome.planned, statusOf(outcome.planned, outcome.status, outcome.message || OUTCOME_MESSAGES[outcome.status]));
+      },
+    });
+    const failed = this.#outcomes.filter((outcome) => outcome.status === "failed");
+    const first = failed[0]?.error;
+    if (first === undefined) return;
+    if (failed.length === 1) throw first;
+    const applied = this.#outcomes.filter((outcome) => outcome.status !== "failed" && outcome.status !== "pending").length;
+    throw new TransporterError(
+      first.code,
+      `${failed.length} of ${plan.objects.length} objects failed (${applied} were applied), first: ${first.message}`,
+      {
+        details: first.details,
+        remedy: first.remedy,
+        cause: first,
+      },
+    );
+  }
+
+  async verify(): Promise<void> {
+    const { plan } = this.#validated();
+    const { signal, verifyTimeoutMs: timeoutMs, progress } = this.#context;
+    try {
+      await verifyPlan(this.#client, plan, this.#outcomes, { timeoutMs, signal, onWaiting: (text) => progress(text) });
+    } catch (error) {
+      rethrow(error, (known) => {
+        const notReady = messagesByLabel(known, "not_ready");
+        for (const { planned, status } of this.#outcomes) {
+          const why = notReady.get(planned.label);
+          // It was created or updated all the same; what failed is its becoming ready.
+          if (why !== undefined) this.#statuses.set(planned, statusOf(planned, status, `not ready: ${why}`));
+        }
+      });
+    }
+  }
+
+  resources(): readonly ResourceStatus[] {
+    return this.#plan?.objects.flatMap((planned) => this.#statuses.get(planned) ?? []) ?? [];
+  }
+
+  #applyOptions(): { readonly fieldManager: string; readonly forceConflicts: boolean; readonly signal: AbortSignal } {
+    return { fieldManager: this.#options.fieldManager, forceConflicts: this.#context.forceConflicts, signal: this.#context.signal };
+  }
+
+  #validated(): { readonly plan: Plan; readonly validation: Validation } {
+    if (this.#plan === undefined || this.#validation === undefined) throw new TransporterError("INTERNAL", "not validated yet");
+    return { plan: this.#plan, validation: this.#validation };
+  }
+}
+
+/** The steps of `k8s_resource` events in a real cluster. */
+export function kubeResources(client: KubeClient, options: KubeResourcesOptions): ExecutorOptions["resources"] {
+  return (objects, context) => new KubeResourceSteps(client, objects, context, options);
+}
