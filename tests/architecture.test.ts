@@ -11,7 +11,7 @@ const HOMES: Readonly<Record<string, readonly string[]>> = {
   consola: ["kit"],
   citty: ["cli"],
   "prom-client": ["metrics"],
-  yaml: ["manifests", "config", "producer"],
+  yaml: ["manifests", "config", "producer", "cli", "k8s"],
   "@valibot/to-json-schema": ["cp"],
 };
 

@@ -39,7 +39,8 @@ export class Expiry {
 
   /** A delivery that is due at this time was stored. */
   hint(dueAtMs: number): void {
-    if (dueAtMs < this.#wakeAtMs) this.#arm(dueAtMs);
+    // A wake-up that should have been by now means that the clock jumped: timers did not.
+    if (dueAtMs < this.#wakeAtMs || this.#wakeAtMs < this.#options.ports.clock.now()) this.#arm(dueAtMs);
   }
 
   /** Looks now; resolves when what is due has ended. */

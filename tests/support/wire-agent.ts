@@ -1,0 +1,105 @@
+import { eventually } from "./eventually.ts";
+
+type Json = Record<string, unknown>;
+
+export interface WireAgent extends AsyncDisposable {
+  /** Every frame the control plane sent, the registration reply first. */
+  readonly frames: Json[];
+  readonly closed: Promise<{ readonly code: number; readonly reason: string }>;
+  send(frame: Json | string): void;
+  /** The n-th frame of a type, waited for. */
+  frame(type: string, index?: number): Promise<Json>;
+  /** The delivery of this event, waited for. */
+  event(id: string): Promise<Json>;
+  /** How often the event was delivered on this connection so far. */
+  deliveries(id: string): number;
+  /** Sends 0.1's five statuses for an event, or up to the phase named; protocol 2 agents number them. */
+  report(id: string, until?: "received" | "completed" | "failed"): void;
+  close(): void;
+}
+
+export const REGISTRATION_0_1 = {
+  id: "agent-1",
+  name: "agent-1",
+  cluster_name: "cluster-1",
+  cluster_provider: "kind",
+  region: "local",
+  version: "0.1.0",
+  capabilities: ["k8s_crud"],
+  hostname: "host",
+  namespace: "default",
+};
+
+/** An agent that speaks the wire and does nothing else: a bare WebSocket that sends what the test says. */
+export async function dialAgent(wsUrl: string, registration: Json = {}, options: { readonly raw?: string } = {}): Promise<WireAgent> {
+  const bootId = typeof registration["boot_id"] === "string" ? registration["boot_id"] : undefined;
+  const agentId = typeof registration["id"] === "string" ? registration["id"] : REGISTRATION_0_1.id;
+  const socket = new WebSocket(wsUrl);
+  const frames: Json[] = [];
+  let seq = 0;
+  socket.addEventListener("message", ({ data }) => frames.push(JSON.parse(String(data)) as Json));
+  const closed = new Promise<{ code: number; reason: string }>((resolve) => {
+    socket.addEventListener("close", ({ code, reason }) => resolve({ code, reason }));
+  });
+  await new Promise<void>((resolve, reject) => {
+    socket.addEventListener("open", () => resolve());
+    socket.addEventListener("error", () => reject(new Error(`cannot connect to ${wsUrl}`)));
+  });
+  const send = (frame: Json | string): void => socket.send(typeof frame === "string" ? frame : JSON.stringify(frame));
+  send(options.raw ?? { ...REGISTRATION_0_1, ...registration });
+  const ofType = (type: string): Json[] => frames.filter((frame) => frame["type"] === type);
+  const eventsOf = (id: string): Json[] => ofType("event").filter((frame) => (frame["event"] as Json)["id"] === id);
+  const status = (id: string, state: string, phase: string, message: string, result: Json | null = null): void => {
+    seq += 1;
+    send({
+      type: "status_update",
+      event_id: id,
+      agent_id: agentId,
+      state,
+      phase,
+      message,
+      log_level: "info",
+      details: null,
+      result,
+      timestamp: new Date().toISOString(),
+      ...(bootId === undefined ? {} : { boot_id: bootId, seq, revision: 1 }),
+    });
+  };
+  const agent: WireAgent = {
+    frames,
+    closed,
+    send,
+    frame: (type, index = 0) => eventually(() => ofType(type)[index], { what: `frame ${index} of type ${type}` }),
+    event: (id) => eventually(() => eventsOf(id)[0], { what: `the delivery of ${id}` }),
+    deliveries: (id) => eventsOf(id).length,
+    report(id, until = "completed") {
+      status(id, "in_progress", "received", "Event received, starting execution");
+      if (until === "received") return;
+      status(id, "in_progress", "validating", "Validating event payload");
+      if (until === "failed") {
+        status(id, "failed", "failed", "Manifest validation failed");
+        return;
+      }
+      status(id, "in_progress", "applying", "Applying changes to cluster");
+      status(id, "in_progress", "verifying", "Verifying changes");
+      status(id, "completed", "completed", "Event completed successfully", {
+        success: true,
+        resource_status: [{ kind: "Namespace", name: "x", api_version: "v1", status: "created", message: "Resource created successfully" }],
+        completed_at: new Date().toISOString(),
+        duration: 5_505_706,
+      });
+    },
+    close: () => socket.close(),
+    async [Symbol.asyncDispose]() {
+      socket.close();
+      await closed;
+    },
+  };
+  if (options.raw === undefined) await eventually(() => frames.length > 0, { what: "the registration reply" });
+  return agent;
+}
+
+/** The registration of an agent that acknowledges. */
+export function protocol2(parts: Json = {}): Json {
+  return { protocol: 2, features: ["ack"], boot_id: crypto.randomUUID(), version: "0.2.0", sent_at: new Date().toISOString(), ...parts };
+}
