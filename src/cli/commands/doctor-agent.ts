@@ -1,0 +1,73 @@
+import { AGENT_SETTINGS, agentConfig, apiUrl } from "../../config/mod.ts";
+import { silentLogger } from "../../kit/mod.ts";
+import { clusterAccess } from "../cluster-source.ts";
+import { command } from "../command.ts";
+import { clientFor } from "../connect.ts";
+import { DOCTOR_SETTINGS, type Finding, examine, fail, ok, warn } from "../doctor.ts";
+import { clockFinding, controlPlaneFiles, directoryFinding, environmentCheck, reach } from "../doctor-checks.ts";
+
+const SETTINGS = { ...AGENT_SETTINGS, ...DOCTOR_SETTINGS } as const;
+
+export const doctorAgent = command({
+  summary: "Check what an agent needs, with the settings it would be started with",
+  settings: SETTINGS,
+  examples: [
+    "transporter doctor agent --agent-id agent-1 --cp-url wss://cp.example.com/ws --kubeconfig ~/.kube/config",
+    "transporter doctor agent --agent-id agent-1 --in-cluster --bundle report.tar.gz",
+  ],
+  run: async (call) => {
+    const { ports, signal, host } = call;
+    const config = agentConfig(call, call.places);
+    const base = apiUrl(config.cpUrl) ?? config.cpUrl;
+    const client = await clientFor({ url: base, from: "settings", caFile: config.caFile }, call);
+    let clockOffsetMs: number | undefined;
+    let reached = false;
+    return examine(
+      call,
+      SETTINGS,
+      [
+        { name: "settings", run: async () => ok(`agent ${config.id} of cluster ${config.clusterName}, control plane ${config.cpUrl}`) },
+        environmentCheck(host.env, config.insecure),
+        { name: "state", run: () => directoryFinding(config.stateDir, ports) },
+        {
+          name: "control plane",
+          run: async () => {
+            const dialled = config.cpUrl.replace(/^ws/, "http");
+            const { status, tookMs, clockOffsetMs: offset } = await reach(dialled, config.caFile, ports, signal);
+            clockOffsetMs = offset;
+            // A plain GET where a WebSocket is expected: a control plane says so (426; 0.1: 400).
+            if (status === 426 || status === 400) {
+              reached = true;
+              return ok(`${config.cpUrl} speaks WebSocket (${Math.round(tookMs)} ms)`);
+            }
+            return fail(
+              `${dialled} answers ${status}, which no control plane would`,
+              "Check --cp-url: its path is /ws. A proxy or load balancer on the way must let WebSocket pass.",
+            );
+          },
+        },
+        { name: "clock", run: async () => clockFinding(clockOffsetMs) },
+        { name: "cluster", run: () => clusterFinding() },
+      ],
+      () => controlPlaneFiles(reached ? client : undefined, signal),
+    );
+
+    async function clusterFinding(): Promise<Finding> {
+      const { createKubeClient, loadKubeAccess } = await import("../../k8s/mod.ts");
+      const access = await loadKubeAccess({ ...clusterAccess(config, host.env), ports });
+      const kube = createKubeClient(access, { ports, log: silentLogger, retryBudgetMs: 5000, requestTimeoutMs: 10_000 });
+      const version = await kube.send({ method: "GET", path: "/version", signal });
+      if (version.status !== 200)
+        return fail(
+          `${access.server} answers ${version.status} (${access.source})`,
+          "Check the kubeconfig's server and the account it uses.",
+        );
+      const gitVersion = /"gitVersion":\s*"([^"]+)"/.exec(version.text)?.[1] ?? "of an unknown version";
+      const allowed = await kube.send({ method: "GET", path: "/api/v1/namespaces?limit=1", signal });
+      const where = `Kubernetes ${gitVersion} at ${access.server} (${access.source})`;
+      return allowed.status === 200
+        ? ok(where)
+        : warn(`${where}, where this account may not list namespaces (${allowed.status})`, "Give the account the rights its work needs.");
+    }
+  },
+});

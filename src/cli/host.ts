@@ -1,0 +1,116 @@
+import { writeSync } from "node:fs";
+import { isatty } from "node:tty";
+
+/** Where text goes. Writes are whole and in order; nothing is lost when the program ends right after. */
+export interface Sink {
+  readonly isTerminal: boolean;
+  /** Characters that fit a line. */
+  columns(): number;
+  write(text: string): void;
+  writeBytes(bytes: Uint8Array): void;
+}
+
+/** The process as the command line sees it; tests hand in their own. */
+export interface Host {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** Data. */
+  readonly out: Sink;
+  /** Everything else. */
+  readonly err: Sink;
+  readonly stdin: () => AsyncIterable<Uint8Array>;
+  /** Calls back at each SIGINT or SIGTERM until the answer is called. */
+  readonly onSignal: (handler: (signal: "SIGINT" | "SIGTERM") => void) => () => void;
+  /** Ends the process now; for a second Ctrl-C. */
+  readonly exitNow: (code: number) => void;
+  /** For the few settings that libraries and the runtime read from the environment themselves. */
+  readonly setEnv: (name: string, value: string) => void;
+}
+
+/** The reader of standard output went away: there is nobody left to tell anything. */
+export class BrokenPipe extends Error {
+  override readonly name = "BrokenPipe";
+}
+
+function errnoOf(error: unknown): string | undefined {
+  return typeof error === "object" && error !== null && "code" in error ? String(error.code) : undefined;
+}
+
+// Synchronous on purpose: a pipe takes everything before the exit, and a closed one is noticed at the write that it spoils.
+function writeAll(fd: number, bytes: Uint8Array): void {
+  let at = 0;
+  while (at < bytes.length) {
+    try {
+      at += writeSync(fd, bytes, at);
+    } catch (error) {
+      if (errnoOf(error) !== "EAGAIN") throw error;
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5);
+    }
+  }
+}
+
+function encode(text: string): Uint8Array {
+  return Buffer.from(text, "utf8");
+}
+
+function toOut(bytes: Uint8Array): void {
+  try {
+    writeAll(1, bytes);
+  } catch (error) {
+    if (errnoOf(error) === "EPIPE") throw new BrokenPipe();
+    throw error;
+  }
+}
+
+function toErr(bytes: Uint8Array): void {
+  try {
+    writeAll(2, bytes);
+  } catch {
+    // Nobody listens to complaints; the work and its exit code matter still.
+  }
+}
+
+function columnsOf(stream: { readonly columns?: number }): number {
+  const { columns } = stream;
+  return columns === undefined || columns < 20 ? 80 : columns;
+}
+
+/** The real process. `exitNow` comes from the one file that may exit. */
+export function systemHost(exitNow: (code: number) => void): Host {
+  const outIsTerminal = isatty(1);
+  const errIsTerminal = isatty(2);
+  return {
+    env: process.env,
+    out: {
+      isTerminal: outIsTerminal,
+      columns: () => (outIsTerminal ? columnsOf(process.stdout) : 80),
+      write: (text) => toOut(encode(text)),
+      writeBytes: toOut,
+    },
+    err: {
+      isTerminal: errIsTerminal,
+      columns: () => (errIsTerminal ? columnsOf(process.stderr) : 80),
+      write: (text) => toErr(encode(text)),
+      writeBytes: toErr,
+    },
+    stdin: () => Bun.stdin.stream(),
+    onSignal(handler) {
+      const onInt = (): void => handler("SIGINT");
+      const onTerm = (): void => handler("SIGTERM");
+      process.on("SIGINT", onInt);
+      process.on("SIGTERM", onTerm);
+      return () => {
+        process.off("SIGINT", onInt);
+        process.off("SIGTERM", onTerm);
+      };
+    },
+    exitNow,
+    setEnv(name, value) {
+      process.env[name] = value;
+    },
+  };
+}
+
+/** Whether a sink wants colour: a terminal that is not dumb, and nobody said NO_COLOR. Source: https://no-color.org */
+export function wantsColor(sink: Sink, env: Host["env"]): boolean {
+  return sink.isTerminal && (env["NO_COLOR"] ?? "") === "" && env["TERM"] !== "dumb";
+}

@@ -1,0 +1,74 @@
+import { places as placesOf } from "../config/mod.ts";
+import { type Ports, systemPorts } from "../kit/mod.ts";
+import { parseArgs } from "./argv.ts";
+import { type Call, type Command, Interrupted } from "./command.ts";
+import type { Settings } from "../config/mod.ts";
+import { dispatch } from "./dispatch.ts";
+import { tellError } from "./errors.ts";
+import { EXIT } from "./exit.ts";
+import { commandHelp, groupHelp } from "./help.ts";
+import { type Host, wantsColor } from "./host.ts";
+import { locate } from "./locate.ts";
+import { loadSettings } from "./settings.ts";
+import { painter, safeLine } from "./text.ts";
+import { ROOT } from "./tree.ts";
+
+/** Runs one command line to its end; answers the exit code and never throws. */
+export async function run(argv: readonly string[], host: Host, ports: Ports = systemPorts): Promise<number> {
+  const debug = argv.includes("--debug") || /^(1|t|true|yes|on)$/i.test(host.env["TRANSPORTER_DEBUG"] ?? "");
+  try {
+    return await start(argv, host, ports);
+  } catch (error) {
+    try {
+      return tellError(error, host, debug);
+    } catch {
+      return EXIT.bug;
+    }
+  }
+}
+
+async function start(argv: readonly string[], host: Host, ports: Ports): Promise<number> {
+  const located = await locate(argv, ROOT);
+  const paint = painter(wantsColor(host.out, host.env));
+  if (located.kind === "help") {
+    const { asked } = located;
+    (asked ? host.out : host.err).write(groupHelp(located.path, located.group, asked ? paint : painter(false)));
+    return asked ? EXIT.ok : EXIT.invalid;
+  }
+  const command = await located.leaf.load();
+  const line = ["transporter", ...located.path].join(" ");
+  const args = parseArgs(located.args, command, line);
+  if (args.help) {
+    host.out.write(commandHelp(located.path, command, paint, host.out.columns()));
+    return EXIT.ok;
+  }
+  const places = placesOf(host.env);
+  const resolved = await loadSettings(command.settings, args.flags, host.env, places);
+  const note = (text: string): void => host.err.write(`${safeLine(text)}\n`);
+  // A service puts its warnings into its log, which may be JSON lines.
+  if (command.ownSignals !== true) {
+    const yellow = painter(wantsColor(host.err, host.env));
+    for (const warning of resolved.warnings) host.err.write(`${yellow("yellow", "warning:")} ${safeLine(warning)}\n`);
+  }
+  const base = { ...resolved, positionals: args.positionals, host, ports, places, note };
+  return dispatch(ROOT, located.path, () => runOne(command, base, host));
+}
+
+async function runOne(command: Command, base: Omit<Call<Settings>, "signal">, host: Host): Promise<number> {
+  const stop = new AbortController();
+  if (command.ownSignals === true) return command.run({ ...base, signal: stop.signal });
+  const forget = host.onSignal((signal) => {
+    const code = signal === "SIGINT" ? EXIT.interrupted : EXIT.terminated;
+    if (stop.signal.aborted) host.exitNow(code);
+    stop.abort(new Interrupted(code));
+  });
+  try {
+    const code = await command.run({ ...base, signal: stop.signal });
+    return stop.signal.aborted && stop.signal.reason instanceof Interrupted ? stop.signal.reason.exitCode : code;
+  } catch (error) {
+    // Whatever an interrupted command throws on its way out, the interruption is what happened.
+    throw stop.signal.aborted ? stop.signal.reason : error;
+  } finally {
+    forget();
+  }
+}

@@ -1,0 +1,89 @@
+import type { Command } from "./command.ts";
+
+/** A command that is loaded only when it is called. */
+export interface Leaf {
+  readonly kind: "leaf";
+  readonly name: string;
+  readonly aliases: readonly string[];
+  readonly summary: string;
+  readonly load: () => Promise<Command>;
+}
+
+export interface Group {
+  readonly kind: "group";
+  readonly name: string;
+  readonly aliases: readonly string[];
+  readonly summary: string;
+  readonly children: readonly Node[];
+}
+
+export type Node = Leaf | Group;
+
+function leaf(name: string, summary: string, load: () => Promise<Command>, aliases: readonly string[] = []): Leaf {
+  return { kind: "leaf", name, aliases, summary, load };
+}
+
+function group(name: string, summary: string, children: readonly Node[], aliases: readonly string[] = []): Group {
+  return { kind: "group", name, aliases, summary, children };
+}
+
+/** Every command there is. Light: it is read at every start, by help and by completion; what a command needs is loaded by `load`. */
+export const ROOT: Group = group("transporter", "Manage Kubernetes clusters that nobody can reach from outside", [
+  leaf("cp", "Run the control plane", async () => (await import("./commands/cp.ts")).cp, ["control-plane"]),
+  leaf("agent", "Run the agent of one cluster", async () => (await import("./commands/agent.ts")).agent),
+  group("send", "Send work to an agent", [
+    leaf("k8s", "Send Kubernetes manifests", async () => (await import("./commands/send-k8s.ts")).sendK8s),
+    leaf("from-file", "Send an event file", async () => (await import("./commands/send-file.ts")).sendFile),
+  ]),
+  group("get", "List events or agents", [
+    leaf("events", "List events, newest first", async () => (await import("./commands/get-events.ts")).getEvents, ["event", "ev"]),
+    leaf("agents", "List agents", async () => (await import("./commands/get-agents.ts")).getAgents, ["agent"]),
+  ]),
+  group("describe", "Show everything about one event or agent", [
+    leaf("event", "Show an event with its log and its objects", async () => (await import("./commands/describe.ts")).describeEvent, [
+      "events",
+    ]),
+    leaf("agent", "Show an agent", async () => (await import("./commands/describe.ts")).describeAgent, ["agents"]),
+  ]),
+  leaf("watch", "Follow one event, or all of them", async () => (await import("./commands/watch.ts")).watch),
+  leaf("cancel", "Cancel events that have not started", async () => (await import("./commands/cancel.ts")).cancel),
+  group("pause", "Stop handing events to an agent", [
+    leaf("agent", "Stop handing events to agents", async () => (await import("./commands/agents.ts")).pauseAgent, ["agents"]),
+  ]),
+  group("resume", "Hand events to a paused agent again", [
+    leaf("agent", "Hand events to paused agents again", async () => (await import("./commands/agents.ts")).resumeAgent, ["agents"]),
+  ]),
+  group("delete", "Remove an agent", [
+    leaf("agent", "Remove agents and cancel what waits for them", async () => (await import("./commands/agents.ts")).deleteAgent, [
+      "agents",
+    ]),
+  ]),
+  leaf("audit", "List who did what, newest first", async () => (await import("./commands/audit.ts")).audit),
+  leaf("backup", "Copy the control plane's store while it runs", async () => (await import("./commands/backup.ts")).backup),
+  group("doctor", "Check what a command needs, with a remedy for each fault", [
+    leaf("cp", "Check what the control plane needs", async () => (await import("./commands/doctor-cp.ts")).doctorCp, ["control-plane"]),
+    leaf("agent", "Check what an agent needs", async () => (await import("./commands/doctor-agent.ts")).doctorAgent),
+    leaf("send", "Check the way to the control plane", async () => (await import("./commands/doctor-send.ts")).doctorSend),
+  ]),
+  group("context", "Keep the addresses of control planes by name", [
+    leaf("add", "Add or change a context", async () => (await import("./commands/context.ts")).contextAdd),
+    leaf("use", "Make a context the current one", async () => (await import("./commands/context.ts")).contextUse),
+    leaf("list", "List contexts", async () => (await import("./commands/context.ts")).contextList, ["ls"]),
+    leaf("remove", "Remove a context", async () => (await import("./commands/context.ts")).contextRemove, ["rm"]),
+  ]),
+  leaf("completion", "Print a completion script for bash, zsh or fish", async () => (await import("./commands/completion.ts")).completion),
+  leaf("version", "Print the version", async () => (await import("./commands/version.ts")).version),
+]);
+
+/** The child that a word names, by name or alias. */
+export function childOf(node: Group, word: string): Node | undefined {
+  return node.children.find((child) => child.name === word || child.aliases.includes(word));
+}
+
+/** Every leaf with the words that lead to it, in the tree's order. */
+export function leaves(node: Group = ROOT, path: readonly string[] = []): { readonly path: readonly string[]; readonly leaf: Leaf }[] {
+  return node.children.flatMap((child) => {
+    const here = [...path, child.name];
+    return child.kind === "leaf" ? [{ path: here, leaf: child }] : leaves(child, here);
+  });
+}

@@ -1,0 +1,219 @@
+import { type Random, TransporterError } from "../kit/mod.ts";
+import {
+  type Accepted,
+  AcceptedSchema,
+  type AgentPage,
+  AgentPageSchema,
+  type AgentView,
+  AgentViewSchema,
+  type AuditPage,
+  AuditPageSchema,
+  type EventDetail,
+  EventDetailSchema,
+  type EventPage,
+  EventPageSchema,
+  type LogEntry,
+  type RemovedAgent,
+  RemovedAgentSchema,
+  type State,
+  type VersionView,
+  VersionSchema,
+} from "../protocol/mod.ts";
+import * as v from "valibot";
+import { type StreamOptions, streamEntries } from "./stream.ts";
+import { Transport, type TransportOptions } from "./transport.ts";
+
+export interface ClientOptions extends TransportOptions {
+  readonly random: Random;
+}
+
+interface CallOptions {
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface EventFilter {
+  readonly states?: readonly State[] | undefined;
+  readonly agent?: string | undefined;
+  readonly type?: string | undefined;
+  readonly labels?: Readonly<Record<string, string>> | undefined;
+  readonly createdBy?: string | undefined;
+  /** RFC 3339, or a Go duration ago. */
+  readonly since?: string | undefined;
+  readonly until?: string | undefined;
+  readonly limit?: number | undefined;
+  readonly cursor?: string | undefined;
+}
+
+export interface AgentFilter {
+  readonly cluster?: string | undefined;
+  readonly limit?: number | undefined;
+  readonly cursor?: string | undefined;
+}
+
+export interface AuditFilter {
+  readonly action?: string | undefined;
+  readonly event?: string | undefined;
+  readonly agent?: string | undefined;
+  readonly since?: string | undefined;
+  readonly until?: string | undefined;
+  readonly limit?: number | undefined;
+  readonly cursor?: string | undefined;
+}
+
+export interface Readiness {
+  readonly ready: boolean;
+  /** One line per part, as the control plane words them. */
+  readonly text: string;
+}
+
+/** The control plane's API, typed. Every method throws the error that the control plane answered with, or CP_UNREACHABLE, CP_ANSWER. */
+export interface Client {
+  readonly baseUrl: string;
+  /** Hands an event in, as JSON text. The same event handed in again gets the same answer. */
+  submit(eventJson: string, options?: CallOptions): Promise<Accepted>;
+  listEvents(filter: EventFilter, options?: CallOptions): Promise<EventPage>;
+  getEvent(id: string, options?: CallOptions & { readonly payload?: boolean }): Promise<EventDetail>;
+  cancelEvent(id: string, options?: CallOptions): Promise<void>;
+  /** From the beginning, or after `afterSeq`, until the event is finished. */
+  followEvent(id: string, options?: StreamOptions): AsyncGenerator<LogEntry>;
+  /** Every entry of every event from now on, without end. */
+  followAll(options?: StreamOptions): AsyncGenerator<LogEntry>;
+  listAgents(filter: AgentFilter, options?: CallOptions): Promise<AgentPage>;
+  getAgent(id: string, options?: CallOptions): Promise<AgentView>;
+  removeAgent(id: string, options?: CallOptions): Promise<RemovedAgent>;
+  pauseAgent(id: string, options?: CallOptions): Promise<AgentView>;
+  resumeAgent(id: string, options?: CallOptions): Promise<AgentView>;
+  listAudit(filter: AuditFilter, options?: CallOptions): Promise<AuditPage>;
+  version(options?: CallOptions): Promise<VersionView>;
+  readiness(options?: CallOptions): Promise<Readiness>;
+  /** Any other GET, as text: for reports and checks. */
+  text(path: string, options?: CallOptions): Promise<{ readonly status: number; readonly body: string }>;
+}
+
+type Query = readonly (readonly [string, string | number | undefined])[];
+
+function withQuery(path: string, query: Query): string {
+  const params = new URLSearchParams();
+  for (const [name, value] of query) if (value !== undefined) params.append(name, String(value));
+  const text = params.toString();
+  return text === "" ? path : `${path}?${text}`;
+}
+
+const segment = (id: string): string => {
+  // A segment of dots would be taken for a step up; such ids are legal on the wire, so they are escaped by hand.
+  if (/^\.{1,2}$/.test(id)) return id.replaceAll(".", "%2E");
+  return encodeURIComponent(id);
+};
+
+function checked<const S extends v.GenericSchema>(schema: S, value: unknown, what: string): v.InferOutput<S> {
+  const parsed = v.safeParse(schema, value, { abortEarly: true });
+  if (parsed.success) return parsed.output;
+  const where = parsed.issues[0].path?.map((item) => String(item.key)).join(".") ?? "";
+  throw new TransporterError("CP_ANSWER", `${what}: the answer is not as expected${where === "" ? "" : ` at ${where}`}`, {
+    remedy: "The control plane may be of another version; compare with `transporter version`.",
+  });
+}
+
+export function createClient(options: ClientOptions): Client {
+  const transport = new Transport(options);
+  const get = async <const S extends v.GenericSchema>(
+    schema: S,
+    path: string,
+    what: string,
+    call: CallOptions = {},
+  ): Promise<v.InferOutput<S>> => checked(schema, await transport.json({ method: "GET", path, what, signal: call.signal }), what);
+  const change = async <const S extends v.GenericSchema>(
+    schema: S,
+    method: "POST" | "DELETE",
+    path: string,
+    what: string,
+    call: CallOptions = {},
+  ): Promise<v.InferOutput<S>> => checked(schema, await transport.json({ method, path, what, signal: call.signal }), what);
+
+  return {
+    baseUrl: transport.baseUrl,
+    async submit(eventJson, call = {}) {
+      const what = "submitting the event";
+      return checked(
+        AcceptedSchema,
+        await transport.json({ method: "POST", path: "/v1/events", body: eventJson, what, signal: call.signal }),
+        what,
+      );
+    },
+    listEvents: (filter, call) =>
+      get(
+        EventPageSchema,
+        withQuery("/v1/events", [
+          ["state", filter.states === undefined || filter.states.length === 0 ? undefined : filter.states.join(",")],
+          ["agent", filter.agent],
+          ["type", filter.type],
+          ...Object.entries(filter.labels ?? {}).map(([key, value]) => ["label", `${key}=${value}`] as const),
+          ["created_by", filter.createdBy],
+          ["since", filter.since],
+          ["until", filter.until],
+          ["limit", filter.limit],
+          ["cursor", filter.cursor],
+        ]),
+        "listing events",
+        call,
+      ),
+    getEvent: (id, call) =>
+      get(
+        EventDetailSchema,
+        withQuery(`/v1/events/${segment(id)}`, [["payload", call?.payload === true ? "true" : undefined]]),
+        `reading event ${id}`,
+        call,
+      ),
+    async cancelEvent(id, call) {
+      await change(v.looseObject({}), "DELETE", `/v1/events/${segment(id)}`, `cancelling event ${id}`, call);
+    },
+    followEvent: (id, stream = {}) =>
+      streamEntries(transport, options.random, { path: `/v1/events/${segment(id)}/stream`, what: `following event ${id}` }, stream),
+    followAll: (stream = {}) => streamEntries(transport, options.random, { path: "/v1/stream", what: "following all events" }, stream),
+    listAgents: (filter, call) =>
+      get(
+        AgentPageSchema,
+        withQuery("/v1/agents", [
+          ["cluster", filter.cluster],
+          ["limit", filter.limit],
+          ["cursor", filter.cursor],
+        ]),
+        "listing agents",
+        call,
+      ),
+    getAgent: (id, call) => get(AgentViewSchema, `/v1/agents/${segment(id)}`, `reading agent ${id}`, call),
+    removeAgent: (id, call) => change(RemovedAgentSchema, "DELETE", `/v1/agents/${segment(id)}`, `removing agent ${id}`, call),
+    pauseAgent: (id, call) => change(AgentViewSchema, "POST", `/v1/agents/${segment(id)}/pause`, `pausing agent ${id}`, call),
+    resumeAgent: (id, call) => change(AgentViewSchema, "POST", `/v1/agents/${segment(id)}/resume`, `resuming agent ${id}`, call),
+    listAudit: (filter, call) =>
+      get(
+        AuditPageSchema,
+        withQuery("/v1/audit", [
+          ["action", filter.action],
+          ["event", filter.event],
+          ["agent", filter.agent],
+          ["since", filter.since],
+          ["until", filter.until],
+          ["limit", filter.limit],
+          ["cursor", filter.cursor],
+        ]),
+        "reading the audit",
+        call,
+      ),
+    version: (call) => get(VersionSchema, "/v1/version", "asking for the version", call),
+    async readiness(call = {}) {
+      const answer = await transport.ask({
+        method: "GET",
+        path: "/readyz?verbose",
+        what: "asking whether it is ready",
+        accept: "*/*",
+        signal: call.signal,
+      });
+      return { ready: answer.status === 200, text: answer.body };
+    },
+    async text(path, call = {}) {
+      const answer = await transport.ask({ method: "GET", path, what: `reading ${path}`, accept: "*/*", signal: call.signal });
+      return { status: answer.status, body: answer.body };
+    },
+  };
+}

@@ -1,0 +1,181 @@
+import { type Timers, TransporterError, isRetryable, messageOf } from "../kit/mod.ts";
+import { errorOfAnswer } from "./problem.ts";
+
+/** What of `fetch` is used; a caller may hand in one of its own (another CA, a proxy, a test). */
+export type Fetch = (url: string, init: RequestInit) => Promise<Response>;
+
+export interface TransportOptions {
+  /** http or https, without a slash at its end. */
+  readonly baseUrl: string;
+  readonly timers: Timers;
+  readonly fetch?: Fetch;
+  readonly headers?: Readonly<Record<string, string>>;
+  /** How long one request may take until its whole answer is there; 30 s when absent. */
+  readonly requestTimeoutMs?: number;
+  /** Largest answer read; 64 MiB when absent. */
+  readonly maxAnswerBytes?: number;
+}
+
+export interface Call {
+  readonly method: "GET" | "POST" | "DELETE";
+  /** With its leading slash and its query. */
+  readonly path: string;
+  /** Sent as JSON. */
+  readonly body?: string;
+  readonly accept?: string;
+  readonly signal?: AbortSignal | undefined;
+  /** For error messages: what was being done. */
+  readonly what: string;
+}
+
+export interface Answer {
+  readonly status: number;
+  readonly body: string;
+}
+
+const REQUEST_TIMEOUT_MS = 30_000;
+const MAX_ANSWER_BYTES = 64 * 1024 * 1024;
+
+/** Requests to one control plane: bounded in time and size, never redirected, every failure a TransporterError. */
+export class Transport {
+  readonly baseUrl: string;
+  readonly timers: Timers;
+  readonly #fetch: Fetch;
+  readonly #headers: Readonly<Record<string, string>>;
+  readonly #requestTimeoutMs: number;
+  readonly #maxAnswerBytes: number;
+
+  constructor(options: TransportOptions) {
+    if (!/^https?:\/\//.test(options.baseUrl))
+      throw new TransporterError("CONFIG_INVALID", `${JSON.stringify(options.baseUrl)} is not an http or https address`);
+    this.baseUrl = options.baseUrl;
+    this.timers = options.timers;
+    this.#fetch = options.fetch ?? ((url, init) => fetch(url, init));
+    this.#headers = options.headers ?? {};
+    this.#requestTimeoutMs = options.requestTimeoutMs ?? REQUEST_TIMEOUT_MS;
+    this.#maxAnswerBytes = options.maxAnswerBytes ?? MAX_ANSWER_BYTES;
+  }
+
+  /** Asks and reads the whole answer. Answers of any status. Throws CP_UNREACHABLE, CP_ANSWER, or the signal's reason. */
+  async ask(call: Call): Promise<Answer & { readonly contentType: string }> {
+    const limit = new AbortController();
+    const timer = this.timers.after(this.#requestTimeoutMs, () =>
+      limit.abort(this.#unreachable(`no answer within ${this.#requestTimeoutMs / 1000} s`)),
+    );
+    const forget = follow(call.signal, limit);
+    try {
+      const response = await this.#send(call, limit.signal);
+      const body = await this.#text(response, limit.signal);
+      return { status: response.status, body, contentType: response.headers.get("content-type") ?? "" };
+    } finally {
+      timer.cancel();
+      forget();
+    }
+  }
+
+  /** Asks and reads the answer as JSON. Throws the error that the control plane answered with. */
+  async json(call: Call): Promise<unknown> {
+    const answer = await this.ask(call);
+    if (answer.status < 200 || answer.status > 299) throw errorOfAnswer(answer.status, answer.contentType, answer.body, call.what);
+    try {
+      return JSON.parse(answer.body);
+    } catch (error) {
+      throw new TransporterError("CP_ANSWER", `${call.what}: the answer of ${this.baseUrl} is not JSON`, {
+        cause: error,
+        remedy: "This may not be a Transporter control plane; check --cp-url.",
+      });
+    }
+  }
+
+  /** Opens a stream; the caller reads its body and aborts `signal` when done. Throws as `json` does. */
+  async open(
+    call: Call & { readonly signal: AbortSignal; readonly headers: Readonly<Record<string, string>> },
+  ): Promise<ReadableStream<Uint8Array>> {
+    const response = await this.#send(call, call.signal, call.headers);
+    const contentType = response.headers.get("content-type") ?? "";
+    if (!response.ok) throw errorOfAnswer(response.status, contentType, await this.#text(response, call.signal), call.what);
+    if (!contentType.startsWith("text/event-stream") || response.body === null)
+      throw new TransporterError("CP_ANSWER", `${call.what}: ${this.baseUrl} does not answer with a stream`);
+    return response.body;
+  }
+
+  async #send(call: Call, signal: AbortSignal, extra: Readonly<Record<string, string>> = {}): Promise<Response> {
+    const headers: Record<string, string> = { accept: call.accept ?? "application/json", ...this.#headers, ...extra };
+    if (call.body !== undefined) headers["content-type"] = "application/json";
+    let response: Response;
+    try {
+      response = await this.#fetch(this.baseUrl + call.path, {
+        method: call.method,
+        headers,
+        redirect: "manual",
+        signal,
+        ...(call.body === undefined ? {} : { body: call.body }),
+      });
+    } catch (error) {
+      if (signal.aborted) throw signal.reason;
+      throw this.#unreachable(messageOf(error), error);
+    }
+    if (response.status >= 300 && response.status < 400)
+      throw new TransporterError(
+        "CP_ANSWER",
+        `${call.what}: ${this.baseUrl} redirects to ${response.headers.get("location") ?? "another place"}`,
+        {
+          details: { status: response.status },
+          remedy: "Give the address it redirects to as --cp-url, if that is your control plane; redirects are not followed.",
+        },
+      );
+    return response;
+  }
+
+  async #text(response: Response, signal: AbortSignal): Promise<string> {
+    if (response.body === null) return "";
+    const reader = response.body.getReader();
+    const decoder = new TextDecoder();
+    const parts: string[] = [];
+    let bytes = 0;
+    try {
+      for (;;) {
+        const { done, value } = await reader.read();
+        if (done) break;
+        bytes += value.byteLength;
+        if (bytes > this.#maxAnswerBytes) {
+          void reader.cancel().catch(() => undefined);
+          throw new TransporterError("CP_ANSWER", `the answer of ${this.baseUrl} is larger than ${this.#maxAnswerBytes} bytes`, {
+            remedy: "Ask for less at a time: a smaller --limit, or one event.",
+          });
+        }
+        parts.push(decoder.decode(value, { stream: true }));
+      }
+    } catch (error) {
+      if (error instanceof TransporterError) throw error;
+      if (signal.aborted) throw signal.reason;
+      throw this.#unreachable(messageOf(error), error);
+    }
+    parts.push(decoder.decode());
+    return parts.join("");
+  }
+
+  #unreachable(why: string, cause?: unknown): TransporterError {
+    return new TransporterError("CP_UNREACHABLE", `the control plane at ${this.baseUrl} cannot be reached: ${why}`, { cause });
+  }
+}
+
+/** Aborts `inner` when `outer` is aborted; answers how to stop following. */
+export function follow(outer: AbortSignal | undefined, inner: AbortController): () => void {
+  if (outer === undefined) return () => undefined;
+  const abort = (): void => inner.abort(outer.reason);
+  if (outer.aborted) {
+    abort();
+    return () => undefined;
+  }
+  outer.addEventListener("abort", abort, { once: true });
+  return () => outer.removeEventListener("abort", abort);
+}
+
+/** True for failures that say nothing about the request itself: the same call may work in a moment. */
+export function isPassing(error: unknown): boolean {
+  if (isRetryable(error)) return true;
+  // A gateway in front that finds nobody behind it answers in its own words.
+  const status = error instanceof TransporterError && error.code === "CP_ANSWER" ? error.details["status"] : undefined;
+  return status === 502 || status === 503 || status === 504;
+}

@@ -1,0 +1,122 @@
+import { TransporterError } from "../kit/mod.ts";
+import { idProblem } from "../protocol/mod.ts";
+import { agentUrl } from "./address.ts";
+import { COMMON_SETTINGS, LOG_SETTINGS } from "./common.ts";
+import type { Places } from "./places.ts";
+import { type Resolved, describeOrigin } from "./resolve.ts";
+import { durationOr, integerOr, pairs, text, textOr, toggle } from "./setting.ts";
+
+export const AGENT_SETTINGS = {
+  "agent-id": text({
+    describe: "Id of this agent; events name it as their target (required)",
+    hint: "ID",
+    check: (id) => (id.trim() === "" || idProblem(id) !== undefined ? "1 to 253 characters, none of them a control character" : undefined),
+  }),
+  "agent-name": text({ describe: "Name for people; the id when not given", hint: "NAME" }),
+  "cluster-name": textOr("default", { describe: "Name of the cluster it works on", hint: "NAME" }),
+  "cluster-provider": textOr("kind", { describe: "Who provides the cluster", hint: "NAME" }),
+  region: textOr("local", { describe: "Region of the cluster", hint: "NAME" }),
+  namespace: textOr("default", { describe: "Namespace the agent runs in, for the record", hint: "NAME" }),
+  label: pairs({ describe: "Label of the agent; repeatable", key: "labels" }),
+  "cp-url": textOr("ws://localhost:8080/ws", { describe: "Control plane to connect to (ws, wss, http or https)", hint: "URL" }),
+  "ca-file": text({ describe: "PEM file of the CA that signed the control plane's certificate", hint: "FILE", completes: "file" }),
+  insecure: toggle(false, { describe: "Do not check the control plane's certificate", key: "agent-insecure" }),
+  kubeconfig: text({ describe: "Kubeconfig of the cluster; without it KUBECONFIG or ~/.kube/config", hint: "FILE", completes: "file" }),
+  context: text({
+    describe: "Context of the kubeconfig; its current one when not given",
+    hint: "NAME",
+    key: "kube-context",
+    aliases: ["kube-context"],
+  }),
+  "in-cluster": toggle(false, { describe: "Use the service account of the pod it runs in" }),
+  "heartbeat-interval": durationOr(10_000, { describe: "Time between heartbeats", min: 100, max: 600_000 }),
+  "state-dir": text({
+    describe: "Directory of the ledger; without it one per agent in the state directory",
+    hint: "DIR",
+    completes: "dir",
+  }),
+  "read-only": toggle(false, { describe: "Report what would be done and change nothing" }),
+  "max-concurrent": integerOr(4, { describe: "Events carried out at the same time", min: 1, max: 256 }),
+  ...LOG_SETTINGS,
+  ...COMMON_SETTINGS,
+} as const;
+
+/** How an agent is to run. Durations in milliseconds. */
+export interface AgentConfig {
+  readonly id: string;
+  readonly name: string;
+  readonly clusterName: string;
+  readonly clusterProvider: string;
+  readonly region: string;
+  readonly namespace: string;
+  readonly labels: Readonly<Record<string, string>>;
+  /** ws or wss. */
+  readonly cpUrl: string;
+  readonly caFile: string | undefined;
+  readonly insecure: boolean;
+  readonly kubeconfig: string | undefined;
+  readonly context: string | undefined;
+  readonly inCluster: boolean;
+  readonly heartbeatIntervalMs: number;
+  readonly stateDir: string;
+  readonly readOnly: boolean;
+  readonly maxConcurrent: number;
+  readonly debug: boolean;
+  readonly logFormat: "text" | "json" | undefined;
+  readonly warnings: readonly string[];
+}
+
+/** An id as one path segment: two ids never share a directory, and none leaves it. */
+function segment(id: string): string {
+  return encodeURIComponent(id)
+    .replaceAll("*", "%2A")
+    .replace(/^\.+$/, (dots) => dots.replaceAll(".", "%2E"));
+}
+
+/** Turns resolved settings into what the agent is started with. Throws CONFIG_INVALID. */
+export function agentConfig({ values, origins, warnings }: Resolved<typeof AGENT_SETTINGS>, where: Places): AgentConfig {
+  const id = values["agent-id"];
+  if (id === undefined)
+    throw new TransporterError("CONFIG_INVALID", "--agent-id is required: events name the agent by it", {
+      remedy: "Give --agent-id ID, TRANSPORTER_AGENT_ID, or agent-id in the configuration file.",
+    });
+  if (values["in-cluster"] && (values.kubeconfig !== undefined || values.context !== undefined)) {
+    const other = values.kubeconfig === undefined ? origins.context : origins.kubeconfig;
+    throw new TransporterError(
+      "CONFIG_INVALID",
+      `${describeOrigin(origins["in-cluster"])} and ${describeOrigin(other)} contradict each other: the pod's account has no kubeconfig`,
+    );
+  }
+  const cpUrl = agentUrl(values["cp-url"]);
+  if (cpUrl === undefined)
+    throw new TransporterError(
+      "CONFIG_INVALID",
+      `${describeOrigin(origins["cp-url"])}: ${JSON.stringify(values["cp-url"])} cannot be used; allowed: a ws://, wss://, http:// or https:// URL without user, query or fragment`,
+    );
+  if (values["state-dir"] === undefined && where.state === undefined)
+    throw new TransporterError("CONFIG_INVALID", "there is no place for the ledger: neither HOME nor XDG_STATE_HOME is set", {
+      remedy: "Give --state-dir DIR.",
+    });
+  return {
+    id,
+    name: values["agent-name"] ?? id,
+    clusterName: values["cluster-name"],
+    clusterProvider: values["cluster-provider"],
+    region: values.region,
+    namespace: values.namespace,
+    labels: values.label,
+    cpUrl,
+    caFile: values["ca-file"],
+    insecure: values.insecure,
+    kubeconfig: values.kubeconfig,
+    context: values.context,
+    inCluster: values["in-cluster"],
+    heartbeatIntervalMs: values["heartbeat-interval"],
+    stateDir: values["state-dir"] ?? `${where.state ?? ""}/agents/${segment(id)}`,
+    readOnly: values["read-only"],
+    maxConcurrent: values["max-concurrent"],
+    debug: values.debug,
+    logFormat: values["log-format"],
+    warnings,
+  };
+}

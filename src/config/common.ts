@@ -1,0 +1,33 @@
+import { choice, text, toggle } from "./setting.ts";
+
+/** What every command takes. */
+export const COMMON_SETTINGS = {
+  config: text({
+    describe: "Configuration file (YAML); without it $HOME/.transporter.yaml where that exists",
+    hint: "FILE",
+    completes: "file",
+  }),
+  debug: toggle(false, { describe: "Log debug messages, and show the causes of errors" }),
+} as const;
+
+/** What the commands that run as a service take besides. */
+export const LOG_SETTINGS = {
+  "log-format": choice(["text", "json"], {
+    describe: "Form of the log on standard error; text on a terminal, json otherwise",
+  }),
+} as const;
+
+export const DEFAULT_CP_URL = "http://localhost:8080";
+
+/** What the commands that talk to a control plane take. `cp-url` may also be written as the agent's (ws://…/ws). */
+export const CONNECTION_SETTINGS = {
+  "cp-url": text({
+    describe: `Address of the control plane; without it that of the context, or ${DEFAULT_CP_URL}`,
+    hint: "URL",
+  }),
+  context: text({ describe: "Use this context of `transporter context` instead of the current one", hint: "NAME", completes: "context" }),
+  "ca-file": text({ describe: "PEM file of the CA that signed the control plane's certificate", hint: "FILE", completes: "file" }),
+} as const;
+
+export const OUTPUT_FORMATS = ["table", "wide", "json", "yaml", "name"] as const;
+export type OutputFormat = (typeof OUTPUT_FORMATS)[number];

@@ -1,0 +1,73 @@
+import { type Ports, refusalError } from "../kit/mod.ts";
+import { LIMITS, NS_PER_MS, type Payload, type WireEvent, checkEvent, durationNs, formatTimestamp } from "../protocol/mod.ts";
+
+/** An event that has passed the same check as at the control plane's door, and its text as it is sent. */
+export interface ReadyEvent {
+  readonly wire: WireEvent;
+  readonly json: string;
+}
+
+export interface EventFields {
+  readonly id?: string | undefined;
+  readonly createdBy?: string | undefined;
+  readonly ttlMs?: number | undefined;
+  readonly deadlineMs?: number | undefined;
+  readonly priority?: number | undefined;
+  readonly labels?: Readonly<Record<string, string>> | undefined;
+}
+
+export interface K8sFields extends EventFields {
+  readonly agent: string;
+  readonly manifests: readonly string[];
+  readonly forceConflicts?: boolean | undefined;
+  readonly verifyTimeoutMs?: number | undefined;
+}
+
+const ns = (ms: number): number => Math.round(ms * NS_PER_MS);
+
+/** Builds a k8s_resource event. Throws the protocol's refusal (INVALID_EVENT, EMPTY_MANIFESTS, …). */
+export function buildK8sEvent(fields: K8sFields, ports: Pick<Ports, "clock" | "ids">): ReadyEvent {
+  const payload: Payload = { manifests: [...fields.manifests] };
+  if (fields.forceConflicts === true) payload["force_conflicts"] = true;
+  if (fields.verifyTimeoutMs !== undefined) payload["verify_timeout"] = ns(fields.verifyTimeoutMs);
+  return finish({ type: "k8s_resource", target_agent: fields.agent, payload }, fields, ports);
+}
+
+/** Completes an event that was read from a file: what the file says stays, unless a field here says otherwise. Throws as above. */
+export function completeEvent(
+  raw: Readonly<Record<string, unknown>>,
+  fields: EventFields,
+  ports: Pick<Ports, "clock" | "ids">,
+): ReadyEvent {
+  return finish(raw, fields, ports);
+}
+
+function finish(raw: Readonly<Record<string, unknown>>, fields: EventFields, ports: Pick<Ports, "clock" | "ids">): ReadyEvent {
+  const has = (name: string): boolean => raw[name] !== undefined && raw[name] !== null && raw[name] !== "";
+  const event: Record<string, unknown> = {
+    id: fields.id ?? (has("id") ? raw["id"] : ports.ids.uuid()),
+    type: raw["type"],
+    target_agent: raw["target_agent"],
+    payload: raw["payload"],
+    created_at: has("created_at") ? raw["created_at"] : formatTimestamp(ports.clock.now()),
+    created_by: fields.createdBy ?? (has("created_by") ? raw["created_by"] : "cli"),
+    ttl: fields.ttlMs === undefined ? (has("ttl") ? raw["ttl"] : ns(LIMITS.ttlDefaultMs)) : ns(fields.ttlMs),
+    priority: fields.priority ?? (has("priority") ? raw["priority"] : 0),
+  };
+  if (fields.deadlineMs !== undefined) event["deadline"] = ns(fields.deadlineMs);
+  for (const [key, value] of Object.entries(raw))
+    if (!Object.hasOwn(event, key)) Object.defineProperty(event, key, { value, enumerable: true, configurable: true, writable: true });
+  if (fields.labels !== undefined && Object.keys(fields.labels).length > 0)
+    event["labels"] = { ...(typeof raw["labels"] === "object" ? raw["labels"] : {}), ...fields.labels };
+  // A zero time is Go's way of saying that nobody set it.
+  if (typeof event["created_at"] === "string" && event["created_at"].startsWith("0001-01-01"))
+    event["created_at"] = formatTimestamp(ports.clock.now());
+  // 0.1 reads durations as whole nanoseconds alone.
+  for (const field of ["ttl", "deadline"]) {
+    const value = event[field];
+    if (typeof value === "string") event[field] = durationNs(value) ?? value;
+  }
+  const checked = checkEvent(event);
+  if (!checked.ok) throw refusalError(checked);
+  return { wire: event as unknown as WireEvent, json: JSON.stringify(event) };
+}

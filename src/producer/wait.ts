@@ -1,0 +1,65 @@
+import type { Client } from "../client/mod.ts";
+import { type Timers, TransporterError } from "../kit/mod.ts";
+import { type EventResult, type LogEntry, type State, formatDurationMs, isTerminal } from "../protocol/mod.ts";
+
+export interface WaitOptions {
+  readonly timers: Timers;
+  readonly signal: AbortSignal;
+  /** Without one it waits as long as the event lives. */
+  readonly timeoutMs?: number | undefined;
+  readonly onEntry?: (entry: LogEntry) => void;
+  readonly onInterruption?: (why: TransporterError | undefined) => void;
+  /** Keep trying where the control plane is not there even at first: it was a moment ago. */
+  readonly patient?: boolean;
+}
+
+/** How an event ended. */
+export interface Outcome {
+  readonly eventId: string;
+  readonly state: State;
+  readonly message: string;
+  readonly result: EventResult | undefined;
+}
+
+/** Follows an event to its end. Throws WAIT_TIMEOUT when that takes longer than given; the event itself goes on. */
+export async function waitForEvent(client: Client, eventId: string, options: WaitOptions): Promise<Outcome> {
+  const limit = new AbortController();
+  const { timeoutMs } = options;
+  const timer =
+    timeoutMs === undefined
+      ? undefined
+      : options.timers.after(timeoutMs, () =>
+          limit.abort(new TransporterError("WAIT_TIMEOUT", `event ${eventId} did not finish within ${formatDurationMs(timeoutMs)}`)),
+        );
+  const signal = AbortSignal.any([options.signal, limit.signal]);
+  try {
+    const entries = client.followEvent(eventId, { signal, onInterruption: options.onInterruption, patient: options.patient });
+    let ending: LogEntry | undefined;
+    for await (const entry of entries) {
+      options.onEntry?.(entry);
+      if (isTerminal(entry.state)) ending = entry;
+    }
+    if (ending?.result !== undefined) return { eventId, state: ending.state, message: ending.message, result: ending.result };
+    const detail = await client.getEvent(eventId, { signal });
+    return { eventId, state: detail.state, message: ending?.message ?? detail.message, result: detail.result };
+  } finally {
+    timer?.cancel();
+  }
+}
+
+/** The error that an ending stands for; undefined for a completed event. */
+export function errorOfOutcome(outcome: Outcome): TransporterError | undefined {
+  const { eventId, state } = outcome;
+  if (state === "completed") return undefined;
+  if (state === "expired")
+    return new TransporterError("EVENT_EXPIRED", `event ${eventId} expired before its agent started it`, {
+      remedy: "See whether its agent is connected (`transporter get agents`), then send it again.",
+    });
+  const why = outcome.result?.error_message ?? outcome.message;
+  const code = outcome.result?.error_code;
+  return new TransporterError(
+    "EVENT_FAILED",
+    `event ${eventId} ${state === "failed" ? "failed" : state === "cancelled" ? "was cancelled" : `is ${state}`}${why === "" ? "" : `: ${why}`}`,
+    { details: { state, ...(code === undefined || code === null ? {} : { error_code: code }) } },
+  );
+}
