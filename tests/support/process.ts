@@ -12,11 +12,14 @@ const IN_CI = !["", "0", "false"].includes(process.env["CI"] ?? "");
 /** Where `bun run build` puts the executable. */
 export const EXECUTABLE_PATH: string = join(ROOT, "transporter");
 
-if (!existsSync(EXECUTABLE_PATH) && !IN_CI) console.warn("\nSKIPPED: tests of the compiled executable. `bun run build` makes it.\n");
+let saidMissing = false;
 
 /** `test` for what needs the compiled executable; under CI a missing one is a failure. */
 export function compiledTest(name: string, run: () => Promise<void>, timeoutMs = 60_000): void {
-  test.skipIf(!existsSync(EXECUTABLE_PATH) && !IN_CI)(name, run, timeoutMs);
+  const skip = !existsSync(EXECUTABLE_PATH) && !IN_CI;
+  if (skip && !saidMissing) console.warn("\nSKIPPED: tests of the compiled executable. `bun run build` makes it.\n");
+  saidMissing ||= skip;
+  test.skipIf(skip)(name, run, timeoutMs);
 }
 
 export interface ProcessOptions {
