@@ -1,0 +1,206 @@
+import { expect } from "bun:test";
+import { join, resolve } from "node:path";
+import { bigManifest } from "../support/big-event.ts";
+import { eventually } from "../support/eventually.ts";
+import { freshNamespace, sharedKube, SKIP_KUBE, uniqueName } from "../support/kube.ts";
+import { compiledTest } from "../support/process.ts";
+import { Stack } from "../support/stack.ts";
+
+const EXAMPLES = resolve(import.meta.dir, "../../examples");
+const e2e = (name: string, run: () => Promise<void>, timeoutMs = 120_000): void => {
+  if (!SKIP_KUBE) compiledTest(name, run, timeoutMs);
+};
+
+type Json = Record<string, unknown>;
+
+e2e("the examples go from a producer's command line into a real cluster, phase by phase", async () => {
+  const kube = await sharedKube();
+  await using stack = await Stack.start({ compiled: true, kubeconfig: kube.kubeconfigPath });
+  const first = await stack.run([
+    "send",
+    "k8s",
+    "--agent",
+    stack.agentId,
+    "--manifest",
+    join(EXAMPLES, "manifests/namespace.yaml"),
+    "--wait",
+  ]);
+  expect(first).toMatchObject({ exitCode: 0 });
+  for (const phase of ["received", "validating", "applying", "verifying", "completed"])
+    expect(first.stderr + first.stdout).toContain(phase);
+  const second = await stack.run([
+    "send",
+    "k8s",
+    "--agent",
+    stack.agentId,
+    "--manifest",
+    join(EXAMPLES, "manifests/nginx-deployment.yaml"),
+    "--wait",
+  ]);
+  expect(second).toMatchObject({ exitCode: 0 });
+  // Both documents of the one file, and pods that really are ready.
+  const deployment = JSON.parse(await kube.kubectl(["-n", "transporter-test", "get", "deployment", "nginx-test", "-o", "json"])) as {
+    status: Json;
+    spec: Json;
+  };
+  expect(deployment.status["availableReplicas"]).toBe(deployment.spec["replicas"]);
+  const services = JSON.parse(await kube.kubectl(["-n", "transporter-test", "get", "services", "-o", "json"])) as { items: unknown[] };
+  expect(services.items).toHaveLength(1);
+  expect(second.stdout + second.stderr).toMatch(/Deployment.*nginx-test.*created/);
+  const again = await stack.run([
+    "send",
+    "k8s",
+    "--agent",
+    stack.agentId,
+    "--manifest",
+    join(EXAMPLES, "manifests/nginx-deployment.yaml"),
+    "--wait",
+  ]);
+  expect(again.stdout + again.stderr).toMatch(/Deployment.*nginx-test.*unchanged/);
+  const fromFile = await stack.run([
+    "send",
+    "from-file",
+    "--file",
+    join(EXAMPLES, "events/sample-k8s-event.yaml"),
+    "--dry-run=client",
+    "-o",
+    "json",
+  ]);
+  expect(fromFile).toMatchObject({ exitCode: 0 });
+  await kube.kubectl(["delete", "namespace", "transporter-test", "--wait=false"]);
+});
+
+e2e("a Deployment whose image cannot be pulled ends failed and says why", async () => {
+  await using namespace = await freshNamespace();
+  await using stack = await Stack.start({ compiled: true, kubeconfig: namespace.kube.kubeconfigPath });
+  const detail = await stack.carryOut(
+    [
+      `apiVersion: apps/v1
+kind: Deployment
+metadata: {name: broken, namespace: ${namespace.name}}
+spec:
+  selector: {matchLabels: {app: broken}}
+  template:
+    metadata: {labels: {app: broken}, annotations: {transporter.dev/image-error: "true"}}
+    spec: {containers: [{name: main, image: "registry.example/does-not:exist"}]}
+`,
+    ],
+    {},
+    { verify_timeout: "6s" },
+  );
+  expect(detail.state).toBe("failed");
+  expect(detail.result?.error_code).toMatch(/^VERIFY_(TIMEOUT|FAILED)$/);
+  expect(detail.message).toContain(`Deployment ${namespace.name}/broken`);
+  expect(detail.message).toMatch(/ImagePullBackOff|ErrImagePull/);
+  expect(detail.message).toContain("registry.example/does-not:exist");
+  expect(detail.result?.resource_status?.[0]).toMatchObject({ kind: "Deployment", status: "created" });
+});
+
+e2e(
+  "300 objects and more with their CRDs, over two megabytes, in one event",
+  async () => {
+    await using namespace = await freshNamespace();
+    const group = `${uniqueName("line")}.example.test`;
+    const big = bigManifest({ namespace: namespace.name, group, apps: 50, crds: 6, configBytes: 45_000 });
+    expect(big.objects).toBeGreaterThan(300);
+    expect(big.yaml.length).toBeGreaterThan(2 * 1024 * 1024);
+    await using stack = await Stack.start({ compiled: true, kubeconfig: namespace.kube.kubeconfigPath });
+    const detail = await stack.ended(await stack.submit([big.yaml]), 110_000);
+    expect(detail).toMatchObject({ state: "completed", result: { success: true } });
+    expect(detail.result?.resource_status).toHaveLength(big.objects);
+    expect(detail.result?.resource_status?.every(({ status }) => status === "created")).toBe(true);
+    const machine = JSON.parse(await namespace.kubectl(["get", `machine3s.${group}`, "press-3", "-o", "json"])) as { spec: Json };
+    // As kubectl reads them: an octal number, a text that looks like a boolean.
+    expect(machine.spec).toMatchObject({ setting0: 420, setting1: "no", anything: { deep: [1, 2, { x: "y" }] } });
+    const policy = JSON.parse(await namespace.kubectl(["get", "networkpolicy", "app-7", "-o", "json"])) as { spec: { ingress: Json[] } };
+    expect(policy.spec.ingress[0]?.["from"]).toEqual([{ namespaceSelector: { matchLabels: { team: "ops" } } }]);
+    await namespace.kube.kubectl([
+      "delete",
+      "crd",
+      ...Array.from({ length: 6 }, (_value, index) => `machine${index}s.${group}`),
+      "--wait=false",
+    ]);
+  },
+  150_000,
+);
+
+e2e("a control plane killed between 202 and delivery, and an agent killed while applying, lose nothing", async () => {
+  await using namespace = await freshNamespace();
+  await using stack = await Stack.start({ compiled: true, kubeconfig: namespace.kube.kubeconfigPath });
+  const manifest = (name: string, count: number): string =>
+    Array.from(
+      { length: count },
+      (_value, index) =>
+        `apiVersion: v1\nkind: ConfigMap\nmetadata: {name: ${name}-${index}, namespace: ${namespace.name}}\ndata: {a: "${index}"}\n`,
+    ).join("---\n");
+  // The agent is gone, so the 202 is all that happened when the control plane dies.
+  await stack.agent.kill("SIGKILL");
+  const first = await stack.submit([manifest("first", 3)]);
+  await stack.cp.kill("SIGKILL");
+  await stack.startCp();
+  await stack.startAgent();
+  expect(await stack.ended(first)).toMatchObject({ state: "completed" });
+  // Many objects, so that the kill falls into the applying.
+  const second = await stack.submit([manifest("second", 400)]);
+  await eventually(async () => (await namespace.kubectl(["get", "configmaps", "-o", "name"])).includes("second-"), {
+    timeoutMs: 20_000,
+    everyMs: 5,
+  });
+  await stack.agent.kill("SIGKILL");
+  const halfway = (await namespace.kubectl(["get", "configmaps", "-o", "name"]))
+    .split("\n")
+    .filter((line) => line.includes("second-")).length;
+  expect(halfway).toBeLessThan(400);
+  await stack.startAgent();
+  expect(await stack.ended(second)).toMatchObject({ state: "completed" });
+  expect(
+    (await namespace.kubectl(["get", "configmaps", "-o", "name"])).split("\n").filter((line) => line.includes("second-")),
+  ).toHaveLength(400);
+});
+
+e2e("a read-only agent says what it would do and changes nothing", async () => {
+  await using namespace = await freshNamespace();
+  await using stack = await Stack.start({ compiled: true, kubeconfig: namespace.kube.kubeconfigPath, agentArgs: ["--read-only"] });
+  const detail = await stack.carryOut([`apiVersion: v1\nkind: ConfigMap\nmetadata: {name: quiet, namespace: ${namespace.name}}\n`]);
+  expect(await namespace.get("configmap", "quiet")).toBeUndefined();
+  expect(JSON.stringify(detail.result)).not.toContain('"created"');
+  expect(detail.message.toLowerCase()).toContain("read-only");
+});
+
+e2e(
+  "SIGTERM ends both within ten seconds, with work in flight, and it is finished afterwards",
+  async () => {
+    await using namespace = await freshNamespace();
+    await using stack = await Stack.start({ compiled: true, kubeconfig: namespace.kube.kubeconfigPath });
+    const id = await stack.submit([
+      `apiVersion: apps/v1
+kind: Deployment
+metadata: {name: slow, namespace: ${namespace.name}}
+spec:
+  selector: {matchLabels: {app: slow}}
+  template:
+    metadata: {labels: {app: slow}, annotations: {transporter.dev/image-error: "true"}}
+    spec: {containers: [{name: main, image: "registry.example/slow"}]}
+`,
+    ]);
+    await eventually(async () => (await namespace.get("deployment", "slow")) !== undefined);
+    const startedMs = performance.now();
+    const [agentCode, cpCode] = await Promise.all([stack.agent.kill("SIGTERM"), stack.cp.kill("SIGTERM")]);
+    expect(performance.now() - startedMs).toBeLessThan(10_500);
+    expect([agentCode, cpCode]).toEqual([0, 0]);
+    await namespace.kubectl([
+      "patch",
+      "deployment",
+      "slow",
+      "--type=json",
+      "-p",
+      '[{"op":"remove","path":"/spec/template/metadata/annotations"}]',
+      "--field-manager=transporter",
+    ]);
+    await stack.startCp();
+    await stack.startAgent();
+    const detail = await stack.ended(id, 150_000);
+    expect(["completed", "failed"]).toContain(detail.state);
+  },
+  200_000,
+);
