@@ -1,0 +1,93 @@
+import { describe, expect } from "bun:test";
+import { type Arbitrary, sample } from "fast-check";
+import { kubeTest } from "../support/kube.ts";
+import { SCALARS, STRUCTURES, TAGS } from "./edge-cases.ts";
+import { brokenDocument, jsonDocument, plainText, wholeDocument } from "./generators.ts";
+import { caseName, compareReadings, type Comparison } from "./kubectl-reading.ts";
+
+const PROVE = (process.env["TRANSPORTER_PROVE"] ?? "") !== "";
+/** Fixed in an ordinary run, so that it fails for changes and not by luck; a full run looks somewhere new every time. */
+const SEED = PROVE ? Date.now() % 2_147_483_647 : 20_260_210;
+const BATCH = 2_000;
+
+/** Around the field x, whose text begins right after its colon. */
+function manifest(index: number, field: string): string {
+  return `apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: ${caseName(index)}\nx:${field}`;
+}
+
+function jsonManifest(index: number, value: string): string {
+  return `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"${caseName(index)}"},"x":${value}}`;
+}
+
+function expectAgreement(comparison: Comparison): void {
+  const shown = comparison.disagreements.slice(0, 5).map((one) => JSON.stringify(one, undefined, 2));
+  expect(shown, `seed ${SEED}: ${comparison.disagreements.length} disagreements`).toEqual([]);
+}
+
+async function compareGenerated(
+  texts: Arbitrary<string>,
+  count: number,
+  wrap: (index: number, text: string) => string,
+  extension: "yaml" | "json" = "yaml",
+): Promise<Comparison> {
+  let [bothRead, bothRefused, stricter] = [0, 0, 0];
+  for (let done = 0; done < count; done += BATCH) {
+    const size = Math.min(BATCH, count - done);
+    const manifests = sample(texts, { numRuns: size, seed: SEED + done }).map((text, index) => wrap(index, text));
+    const comparison = await compareReadings(manifests, extension);
+    expectAgreement(comparison);
+    bothRead += comparison.bothRead;
+    bothRefused += comparison.bothRefused;
+    stricter += comparison.stricter;
+  }
+  return { disagreements: [], bothRead, bothRefused, stricter };
+}
+
+describe("manifests mean what kubectl takes them for", () => {
+  kubeTest("every edge of scalars, plain, as keys, in flow, quoted and tagged", async () => {
+    const fields = SCALARS.flatMap((scalar) => [
+      ` ${scalar}\n`,
+      `\n  ${scalar}: v\n`,
+      `\n  - ${scalar}\n`,
+      ` [${scalar}]\n`,
+      ` {k: ${scalar}}\n`,
+      ` {${scalar}: v}\n`,
+      ` '${scalar.replaceAll("'", "''")}'\n`,
+      ` "${scalar.replaceAll(/["\\]/g, "\\$&")}"\n`,
+      ...TAGS.flatMap((tag) => [` ${tag} ${scalar}\n`, ` ${tag} '${scalar.replaceAll("'", "''")}'\n`]),
+    ]);
+    const comparison = await compareReadings(fields.map((field, index) => manifest(index, field)));
+    expectAgreement(comparison);
+    expect(comparison.bothRead).toBeGreaterThan(2_500);
+    expect(comparison.bothRefused).toBeGreaterThan(500);
+  });
+
+  kubeTest("every edge of structure, aliases, merges, tags and comments", async () => {
+    const comparison = await compareReadings(STRUCTURES.map((field, index) => manifest(index, field)));
+    expectAgreement(comparison);
+    expect(comparison.bothRead).toBeGreaterThan(100);
+    expect(comparison.bothRefused).toBeGreaterThan(40);
+  });
+
+  kubeTest("scalars of any characters", async () => {
+    const comparison = await compareGenerated(plainText, PROVE ? 10_000 : 400, (index, text) => manifest(index, ` ${text}\n`));
+    expect(comparison.bothRead).toBeGreaterThan(100);
+  });
+
+  kubeTest("documents of any structure and style", async () => {
+    const comparison = await compareGenerated(wholeDocument, PROVE ? 10_000 : 400, manifest);
+    // A generator that only makes refused documents would prove nothing.
+    expect(comparison.bothRead).toBeGreaterThan((PROVE ? 10_000 : 400) / 2);
+  });
+
+  kubeTest("documents that were damaged at any place", async () => {
+    const comparison = await compareGenerated(brokenDocument, PROVE ? 10_000 : 400, manifest);
+    expect(comparison.bothRead).toBeGreaterThan(20);
+    expect(comparison.bothRefused).toBeGreaterThan(20);
+  });
+
+  kubeTest("JSON, whole and damaged", async () => {
+    const comparison = await compareGenerated(jsonDocument, PROVE ? 10_000 : 400, jsonManifest, "json");
+    expect(comparison.bothRead).toBeGreaterThan(100);
+  });
+});

@@ -1,0 +1,155 @@
+import { writeFileSync } from "node:fs";
+import { mkdtemp, realpath, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { prepareBinaries } from "../../sandbox/mod.ts";
+import { parseManifests, stringifyObject } from "../../src/manifests/mod.ts";
+import { TransporterError } from "../../src/kit/mod.ts";
+
+/** What a reader makes of one manifest: its single object, with each number as the text that stands in the JSON; or a refusal. */
+export type Reading =
+  | { readonly ok: true; readonly value: unknown }
+  | { readonly ok: false; readonly message: string; readonly details?: Readonly<Record<string, unknown>> };
+
+/** Numbers as tagged texts, so that 9007199254740993 and ...992 differ and no reader's rounding hides another's. */
+function withNumberTexts(json: string): unknown {
+  return JSON.parse(json, (_key, value: unknown, context?: { readonly source?: string }) => {
+    if (typeof value !== "number") return value;
+    const text = context?.source ?? "";
+    // JSON's two zeros are one number to everybody who reads an object.
+    return { number: text === "-0" ? "0" : text };
+  });
+}
+
+function nameOf(value: unknown): string {
+  return (value as { metadata: { name: string } }).metadata.name;
+}
+
+export function caseName(index: number): string {
+  return `case-${index}`;
+}
+
+/**
+ * How the real kubectl reads each manifest, offline: `annotate --local` parses and prints and asks no server. Every manifest must hold at
+ * most one object, named by `caseName`; a manifest that kubectl refuses does not keep it from reading the others.
+ */
+export async function readWithKubectl(manifests: readonly string[], extension: "yaml" | "json" = "yaml"): Promise<Reading[]> {
+  const readings: Reading[] = [];
+  for (let from = 0; from < manifests.length; from += KUBECTL_FILES)
+    readings.push(...(await readBatch(manifests.slice(from, from + KUBECTL_FILES), from, extension)));
+  return readings;
+}
+
+/** Files for one kubectl: few enough that what it prints stays small. */
+const KUBECTL_FILES = 1000;
+
+async function readBatch(manifests: readonly string[], from: number, extension: "yaml" | "json"): Promise<Reading[]> {
+  const directory = await mkdtemp(join(await realpath(tmpdir()), "transporter-test-"));
+  try {
+    for (const [index, text] of manifests.entries()) writeFileSync(join(directory, `${caseName(from + index)}.${extension}`), text);
+    const kubectl = await prepareBinaries().kubectl;
+    const child = Bun.spawn([kubectl, "annotate", "--local", "--output=json", "--filename", directory, "read-by=kubectl"], {
+      env: { PATH: process.env["PATH"] ?? "/usr/bin:/bin", HOME: directory, KUBECONFIG: join(directory, "none") },
+      stdin: "ignore",
+      stdout: "pipe",
+      stderr: "pipe",
+    });
+    const [stdout, stderr] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
+    const values = new Map<string, unknown>();
+    // One indented document after the other: only their own braces stand at the margin.
+    for (const text of stdout.split("\n}\n").slice(0, -1)) {
+      const value = withNumberTexts(`${text}}`) as { metadata: { annotations?: Record<string, string> } };
+      if (value.metadata.annotations?.["read-by"] !== "kubectl") throw new Error(`kubectl did not annotate:\n${text}`);
+      delete value.metadata.annotations;
+      values.set(nameOf(value), value);
+    }
+    const complaints = new Map<string, string>();
+    for (const line of stderr.split("\n")) {
+      const file = /case-\d+\.(?:yaml|json)/.exec(line)?.[0];
+      if (file !== undefined) complaints.set(file, line);
+    }
+    return manifests.map((_text, index) => {
+      // It prints what it read before the fault, too.
+      const said = complaints.get(`${caseName(from + index)}.${extension}`);
+      if (said !== undefined) return { ok: false, message: said };
+      const value = values.get(caseName(from + index));
+      // Silence about a manifest would make the comparison blind.
+      if (value === undefined)
+        throw new Error(`kubectl neither read nor refused this manifest:\n${manifests[index]}\n${stderr.slice(0, 2000)}`);
+      return { ok: true, value };
+    });
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
+}
+
+/** How Transporter reads it. */
+export function readWithTransporter(manifest: string): Reading {
+  try {
+    const [first, ...more] = parseManifests([manifest]);
+    if (first === undefined || more.length > 0) throw new Error("a case holds one object");
+    return { ok: true, value: withNumberTexts(stringifyObject(first.object)) };
+  } catch (error) {
+    if (error instanceof TransporterError && error.kind === "invalid") return { ok: false, message: error.message, details: error.details };
+    throw error;
+  }
+}
+
+/**
+ * Refusals that are ours alone, on purpose: kubectl takes what is ambiguous, hostile or lossy in silence. The last is one for kubectl too,
+ * unless the text behind the number is no JSON, so that it starts again and reads everything as YAML.
+ */
+const STRICTER =
+  /stands twice|__proto__|follows the end of the document|not UTF-8 text|half of a surrogate pair|nested deeper|expand to more|hold no object|beyond the range of numbers/;
+
+/**
+ * True when what we refused stands in a value that kubectl lost in silence, because a later key of the same name replaced it: with the
+ * refused words taken out one after the other, we come to refuse the key that stands twice.
+ */
+function isLostToDuplicate(manifest: string, refusal: Reading): boolean {
+  let lines = manifest.split("\n");
+  let reading = refusal;
+  for (let attempt = 0; attempt < 20 && !reading.ok; attempt += 1) {
+    if (reading.message.includes("stands twice")) return true;
+    const word = /: (\S+) (?:cannot be a key|is a number that JSON cannot hold)/.exec(reading.message)?.[1];
+    const line = Number(reading.details?.["line"]) - 1;
+    const column = Number(reading.details?.["column"]) - 1;
+    const before = lines[line];
+    if (word === undefined || before === undefined) return false;
+    const after = `${before.slice(0, column)}word${attempt}${before.slice(column + (word === "nothing" ? 0 : word.length))}`;
+    lines = lines.with(line, after);
+    reading = readWithTransporter(lines.join("\n"));
+  }
+  return false;
+}
+
+export interface Disagreement {
+  readonly manifest: string;
+  readonly kubectl: Reading;
+  readonly transporter: Reading;
+}
+
+export interface Comparison {
+  readonly disagreements: readonly Disagreement[];
+  readonly bothRead: number;
+  readonly bothRefused: number;
+  /** Refused by us alone, for one of the reasons above. */
+  readonly stricter: number;
+}
+
+export async function compareReadings(manifests: readonly string[], extension: "yaml" | "json" = "yaml"): Promise<Comparison> {
+  const theirs = await readWithKubectl(manifests, extension);
+  const disagreements: Disagreement[] = [];
+  let [bothRead, bothRefused, stricter] = [0, 0, 0];
+  for (const [index, manifest] of manifests.entries()) {
+    const kubectl = theirs[index];
+    if (kubectl === undefined) throw new Error("a reading is missing");
+    const transporter = readWithTransporter(manifest);
+    if (kubectl.ok && transporter.ok && Bun.deepEquals(kubectl.value, transporter.value, true)) bothRead += 1;
+    else if (!kubectl.ok && !transporter.ok) bothRefused += 1;
+    else if (kubectl.ok && !transporter.ok && (STRICTER.test(transporter.message) || isLostToDuplicate(manifest, transporter)))
+      stricter += 1;
+    else disagreements.push({ manifest, kubectl, transporter });
+  }
+  return { disagreements, bothRead, bothRefused, stricter };
+}
