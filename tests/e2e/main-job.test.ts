@@ -110,8 +110,8 @@ e2e(
     expect(detail.result?.resource_status).toHaveLength(big.objects);
     expect(detail.result?.resource_status?.every(({ status }) => status === "created")).toBe(true);
     const machine = JSON.parse(await namespace.kubectl(["get", `machine3s.${group}`, "press-3", "-o", "json"])) as { spec: Json };
-    // As kubectl reads them: an octal number, a text that looks like a boolean.
-    expect(machine.spec).toMatchObject({ setting0: 420, setting1: "no", anything: { deep: [1, 2, { x: "y" }] } });
+    // As kubectl reads them: an octal number, a quoted word that looks like a boolean, and a bare `y`, which is one.
+    expect(machine.spec).toMatchObject({ setting0: 420, setting1: "no", anything: { deep: [1, 2, { x: true }] } });
     const policy = JSON.parse(await namespace.kubectl(["get", "networkpolicy", "app-7", "-o", "json"])) as { spec: { ingress: Json[] } };
     expect(policy.spec.ingress[0]?.["from"]).toEqual([{ namespaceSelector: { matchLabels: { team: "ops" } } }]);
     await namespace.kube.kubectl([
