@@ -1,7 +1,6 @@
 import { describe, expect, test } from "bun:test";
-import { type LogFields, type Logger, silentLogger } from "../kit/mod.ts";
+import { type LogFields, type Logger, silentLogger, manualPorts, type ManualPorts } from "../kit/mod.ts";
 import type { Dialer, SocketHandlers } from "../net/mod.ts";
-import { manualPorts, type ManualPorts } from "../../tests/support/manual-ports.ts";
 import { Connection } from "./connection.ts";
 import { type AgentIdentity, readReply, registrationFrame } from "./registration.ts";
 

@@ -54,7 +54,7 @@ export interface Execution {
   /** The process ended in the middle of it before. */
   readonly resumed: boolean;
   readonly report: (status: Status) => void;
-  /** No new phase begins; applying, which has no better point to stop, goes on until `abandon`. */
+  /** Come to an end soon: what was not applied yet is left, applying goes on, verifying gets a moment. */
   readonly stop: AbortSignal;
   /** Leave it as it is, at once: the ledger brings it back. */
   readonly abandon: AbortSignal;
@@ -65,6 +65,8 @@ export type Ending = { readonly kind: "ended"; readonly status: Status } | { rea
 /** The first word about what is waited for comes after this long in a phase, each further one after the second. */
 const FIRST_PROGRESS_MS = 1_000;
 const NEXT_PROGRESS_MS = 5_000;
+/** Verifying that goes on while the agent stops. */
+const VERIFY_AFTER_STOP_MS = 1_500;
 
 const PHASE_MESSAGES = {
   received: "Event received, starting execution",
@@ -105,6 +107,7 @@ class Run {
   #lastProgress = "";
   #nextProgressMs = 0;
   #progressTimer: TimerHandle | undefined;
+  #stopTimer: TimerHandle | undefined;
 
   constructor(options: ExecutorOptions, execution: Execution) {
     this.#options = options;
@@ -115,7 +118,8 @@ class Run {
   async run(): Promise<Ending> {
     const { work, stop, abandon } = this.#execution;
     const onStop = (): void => {
-      if (this.#phase !== "applying") this.#abort.abort(new Interrupted());
+      if (this.#phase === "verifying") this.#limitVerifying();
+      else if (this.#phase !== "applying") this.#abort.abort(new Interrupted());
     };
     const onAbandon = (): void => this.#abort.abort(new Interrupted());
     stop.addEventListener("abort", onStop);
@@ -133,6 +137,7 @@ class Run {
     } finally {
       deadline.cancel();
       this.#progressTimer?.cancel();
+      this.#stopTimer?.cancel();
       stop.removeEventListener("abort", onStop);
       abandon.removeEventListener("abort", onAbandon);
     }
@@ -178,15 +183,22 @@ class Run {
   }
 
   #enter(phase: "received" | "validating" | "applying" | "verifying", message: string): void {
-    // A stop that came while the last phase could not be left.
-    if (this.#execution.stop.aborted) throw new Interrupted();
     this.#abort.signal.throwIfAborted();
+    if (this.#execution.stop.aborted) {
+      if (phase !== "verifying") throw new Interrupted();
+      this.#limitVerifying();
+    }
     this.#phase = phase;
     this.#at = message;
     this.#pendingProgress = undefined;
     this.#lastProgress = "";
     this.#nextProgressMs = this.#options.ports.clock.monotonic() + FIRST_PROGRESS_MS;
     this.#execution.report({ state: "in_progress", phase, message, level: "info" });
+  }
+
+  /** Most objects are ready at once, and an end that can be told is better than one to be found again after a restart. */
+  #limitVerifying(): void {
+    this.#stopTimer = this.#options.ports.timers.after(VERIFY_AFTER_STOP_MS, () => this.#abort.abort(new Interrupted()));
   }
 
   #progress(text: string): void {

@@ -1,6 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { silentLogger, TransporterError } from "../kit/mod.ts";
-import { manualPorts, type ManualPorts } from "../../tests/support/manual-ports.ts";
+import { silentLogger, TransporterError, manualPorts, type ManualPorts } from "../kit/mod.ts";
 import type { Work } from "./delivery.ts";
 import { type Ledger, MemoryLedger } from "./ledger.ts";
 import { Outbound, OUTBOUND_LIMITS } from "./outbound.ts";

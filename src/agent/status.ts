@@ -97,7 +97,8 @@ export function statusFrame(record: StatusRecord, agentId: string, agreement: Ag
     agent_id: agentId,
     details: (modern ? record.details : undefined) ?? null,
     event_id: record.eventId,
-    log_level: record.level,
+    // 0.1's agent says info of a failure too.
+    log_level: modern ? record.level : "info",
     message: record.message,
     phase: record.phase,
     result: result ?? null,

@@ -1,5 +1,5 @@
 import { createConsola, LogLevels, type ConsolaReporter } from "consola";
-import { redact, redactText } from "./redact.ts";
+import { isSecretName, redact, REDACTED, redactText } from "./redact.ts";
 
 export type LogFields = Readonly<Record<string, unknown>>;
 
@@ -39,15 +39,33 @@ function oneLine(text: string): string {
 }
 
 export function createLogger(options: LogOptions): Logger {
+  const write = options.format === "json" ? jsonWriter(options) : textWriter(options);
+  const make = (base: LogFields | undefined): Logger => {
+    const emit = (level: Level, message: string, fields?: LogFields): void => {
+      if (level === "debug" && !options.debug) return;
+      write(level, message, base === undefined ? (fields ?? NONE) : { ...base, ...fields });
+    };
+    return {
+      debug: (message, fields) => emit("debug", message, fields),
+      info: (message, fields) => emit("info", message, fields),
+      warn: (message, fields) => emit("warn", message, fields),
+      error: (message, fields) => emit("error", message, fields),
+      with: (fields) => make({ ...base, ...fields }),
+    };
+  };
+  return make(undefined);
+}
+
+type Write = (level: Level, message: string, fields: LogFields) => void;
+const NONE: LogFields = {};
+
+/** For people. */
+function textWriter(options: LogOptions): Write {
   const reporter: ConsolaReporter = {
     log(entry) {
       const [level, message, fields] = entry.args as [Level, string, LogFields];
       const clean = redact(fields) as Record<string, unknown>;
       const time = new Date(options.now()).toISOString();
-      if (options.format === "json") {
-        options.write(JSON.stringify({ time, level: LEVEL_NAMES[level], message: redactText(message), ...clean }));
-        return;
-      }
       const pairs = Object.entries(clean)
         .filter(([, value]) => value !== undefined)
         .map(([key, value]) => `${key}=${fieldText(value)}`);
@@ -59,20 +77,52 @@ export function createLogger(options: LogOptions): Logger {
     },
   };
   const consola = createConsola({ level: options.debug ? LogLevels.debug : LogLevels.info, reporters: [reporter], throttle: 0 });
-  const make = (base: LogFields): Logger => {
-    const emit = (level: Level, message: string, fields?: LogFields): void => {
-      if (level === "debug" && !options.debug) return;
-      consola[level](level, message, fields === undefined ? base : { ...base, ...fields });
-    };
-    return {
-      debug: (message, fields) => emit("debug", message, fields),
-      info: (message, fields) => emit("info", message, fields),
-      warn: (message, fields) => emit("warn", message, fields),
-      error: (message, fields) => emit("error", message, fields),
-      with: (fields) => make({ ...base, ...fields }),
-    };
+  return (level, message, fields) => consola[level](level, message, fields);
+}
+
+/** Names of fields and messages are fixed texts of the program, so what they look like in JSON is worth keeping; bounded all the same. */
+const KEPT_TEXTS = 2_000;
+const RESERVED: ReadonlySet<string> = new Set(["time", "level", "message"]);
+
+/** How a field begins: `,"name":`, and whether its value may be shown. A name that the line itself uses gets an underscore. */
+function fieldStart(name: string): { readonly text: string; readonly secret: boolean } {
+  return { text: `,${JSON.stringify(RESERVED.has(name) ? `${name}_` : name)}:`, secret: isSecretName(name) };
+}
+
+/** One object a line for machines, put together by hand: a busy control plane writes three lines for each event. */
+function jsonWriter(options: LogOptions): Write {
+  const starts = new Map<string, ReturnType<typeof fieldStart>>();
+  const messages = new Map<string, string>();
+  let timeMs = Number.NaN;
+  let time = "";
+  return (level, message, fields) => {
+    const nowMs = options.now();
+    if (nowMs !== timeMs) {
+      timeMs = nowMs;
+      time = new Date(nowMs).toISOString();
+    }
+    let shown = messages.get(message);
+    if (shown === undefined) {
+      shown = JSON.stringify(redactText(message));
+      if (messages.size < KEPT_TEXTS) messages.set(message, shown);
+    }
+    let line = `{"time":"${time}","level":"${LEVEL_NAMES[level]}","message":${shown}`;
+    for (const name of Object.keys(fields)) {
+      const value = fields[name];
+      if (value === undefined) continue;
+      let start = starts.get(name);
+      if (start === undefined) {
+        start = fieldStart(name);
+        if (starts.size < KEPT_TEXTS) starts.set(name, start);
+      }
+      if (start.secret && value !== "" && value !== null) line += `${start.text}"${REDACTED}"`;
+      else {
+        const text = typeof value === "string" ? JSON.stringify(redactText(value)) : JSON.stringify(redact(value));
+        if (text !== undefined) line += start.text + text;
+      }
+    }
+    options.write(`${line}}`);
   };
-  return make({});
 }
 
 /** Says nothing; for tests of parts that log. */

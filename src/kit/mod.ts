@@ -5,6 +5,7 @@
 export * from "./backoff.ts";
 export * from "./error.ts";
 export * from "./log.ts";
+export * from "./manual-ports.ts";
 export * from "./ports.ts";
 export * from "./redact.ts";
 export * from "./shutdown.ts";

@@ -1,4 +1,4 @@
-import type { Ports, TimerHandle } from "../../src/kit/mod.ts";
+import type { Ports, TimerHandle } from "./ports.ts";
 
 export interface ManualPorts {
   readonly ports: Ports;
@@ -22,7 +22,7 @@ async function settle(): Promise<void> {
   for (let turn = 0; turn < 50; turn += 1) await Promise.resolve();
 }
 
-/** Time, timers, randomness and ids in the hands of a test. Random answers `random` each time (0.5 by default); ids count up. */
+/** Time, timers, randomness and ids in the hands of a test or of the simulation. Random answers `random` each time (0.5 by default); ids count up. */
 export function manualPorts(options: { readonly startMs?: number; readonly random?: () => number } = {}): ManualPorts {
   const origin = options.startMs ?? Date.parse("2026-01-01T00:00:00Z");
   let elapsedMs = 0;
