@@ -1,7 +1,7 @@
 import type { KubeClient } from "./client.ts";
 import { collectionPath } from "./discovery.ts";
 import { isRecord, parseRecord, recordOf, textOf, type Json } from "./json.ts";
-import { managedFieldsOf, ownApplyTimeMs, type ManagedFields } from "./managers.ts";
+import { managedFieldsOf, ownApplyFields, ownApplyTimeMs, type ManagedFields } from "./managers.ts";
 import { pathOf, type PlannedObject } from "./plan.ts";
 import type { KubeAnswer } from "./transport.ts";
 
@@ -53,6 +53,8 @@ export async function sendDryCreate(client: KubeClient, planned: PlannedObject, 
 
 /** The part of an applied object's metadata that tells what happened. */
 export interface AppliedMetadata {
+  /** Labels, annotations and the like: everything of the metadata that an apply could change. */
+  readonly bearing: string;
   readonly resourceVersion: string | undefined;
   readonly generation: number | undefined;
   readonly uid: string | undefined;
@@ -65,7 +67,9 @@ export function metadataOf(answer: KubeAnswer): AppliedMetadata {
 
 export function metadataIn(metadata: Json): AppliedMetadata {
   const generation = metadata["generation"];
+  const { labels, annotations, ownerReferences, finalizers } = metadata;
   return {
+    bearing: JSON.stringify([labels ?? {}, annotations ?? {}, ownerReferences ?? [], finalizers ?? []]),
     resourceVersion: textOf(metadata["resourceVersion"]),
     generation: typeof generation === "number" ? generation : undefined,
     uid: textOf(metadata["uid"]),
@@ -82,6 +86,17 @@ export function provesNoChange(answer: KubeAnswer, managedFields: ManagedFields,
   const appliedAtMs = ownApplyTimeMs(managedFields, fieldManager);
   // NaN compares false: without a Date nothing is proven.
   return appliedAtMs !== undefined && answeredAtMs - appliedAtMs >= 2_000;
+}
+
+/**
+ * True when the tried apply left alone what was there: the generation counts every change of a spec. Says something only of objects that
+ * are nothing but metadata and spec; other fields some kinds do not count.
+ */
+export function leavesAsIs(object: Json, before: AppliedMetadata, tried: AppliedMetadata, fieldManager: string): boolean {
+  if (tried.generation === undefined || before.generation !== tried.generation || before.bearing !== tried.bearing) return false;
+  if (!Object.keys(object).every((key) => ["apiVersion", "kind", "metadata", "spec"].includes(key))) return false;
+  const owned = ownApplyFields(before.managedFields, fieldManager);
+  return owned !== undefined && owned === ownApplyFields(tried.managedFields, fieldManager);
 }
 
 /**

@@ -93,6 +93,12 @@ export function ownApplyTimeMs(managedFields: ManagedFields, fieldManager: strin
   return Number.isNaN(ms) ? undefined : ms;
 }
 
+/** Which fields our applies own, for comparing; undefined when we never applied. */
+export function ownApplyFields(managedFields: ManagedFields, fieldManager: string): string | undefined {
+  const own = managedFields.find((entry) => isOwnApply(entry, fieldManager));
+  return own === undefined ? undefined : JSON.stringify([own["apiVersion"], own["fieldsV1"]]);
+}
+
 export function managedFieldsOf(metadata: Json): ManagedFields {
   return recordsOf(metadata["managedFields"]);
 }

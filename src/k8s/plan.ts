@@ -116,7 +116,8 @@ async function namespaceStates(
   names: ReadonlySet<string>,
   signal: AbortSignal | undefined,
 ): Promise<ReadonlyMap<string, NamespaceState>> {
-  const states = new Map<string, NamespaceState>();
+  // In the event's order from the start, whoever answers first.
+  const states = new Map<string, NamespaceState>([...names].map((name) => [name, "unknown"]));
   await forEachLimited([...names], client.maxInFlight, async (name) => {
     const answer = await client.send({ method: "GET", path: `/api/v1/namespaces/${encodeURIComponent(name)}`, signal });
     if (answer.status === 200) {

@@ -1,5 +1,14 @@
 import { TransporterError, messageOf } from "../kit/mod.ts";
-import { carriesServerFields, isPlain, metadataOf, provesNoChange, sendApply, sendDryCreate, type ApplyOptions } from "./apply-request.ts";
+import {
+  carriesServerFields,
+  isPlain,
+  leavesAsIs,
+  metadataOf,
+  provesNoChange,
+  sendApply,
+  sendDryCreate,
+  type ApplyOptions,
+} from "./apply-request.ts";
 import type { KubeClient } from "./client.ts";
 import { forEachLimited } from "./limiter.ts";
 import { legacyManagers } from "./managers.ts";
@@ -81,18 +90,41 @@ function created(atMs: number): Finding {
   return { would: "create", resourceVersion: undefined, generation: undefined, legacy: new Set(), atMs };
 }
 
-function findingOf(answer: KubeAnswer, options: ApplyOptions, atMs: number): Finding {
+/** A controller may write between a trial and the look at what was there; both are of use only when they are of the same state. */
+const MAX_TRIALS = 3;
+
+/** What an accepted trial found; undefined when the object changed meanwhile and the trial should be made again. */
+async function findingOf(
+  client: KubeClient,
+  planned: PlannedObject,
+  answer: KubeAnswer,
+  options: ApplyOptions,
+  atMs: number,
+): Promise<Finding | undefined> {
   if (answer.status === 201) return created(atMs);
-  const { resourceVersion, generation, managedFields } = metadataOf(answer);
+  const tried = metadataOf(answer);
+  const { resourceVersion, generation, managedFields } = tried;
   const legacy = legacyManagers(managedFields, options.fieldManager);
-  const unchanged = legacy.size === 0 && provesNoChange(answer, managedFields, options.fieldManager);
+  let unchanged = legacy.size === 0 && provesNoChange(answer, managedFields, options.fieldManager);
+  // Changed by this trial or by an apply of a moment ago: for what controllers write to, the resourceVersion could not tell later.
+  if (!unchanged && legacy.size === 0 && generation !== undefined) {
+    const before = await readMetadata(client, planned, options.signal);
+    if (before?.resourceVersion !== resourceVersion) return undefined;
+    unchanged = before !== undefined && leavesAsIs(planned.parsed.object, before, tried, options.fieldManager);
+  }
   return { would: unchanged ? "unchanged" : "update", resourceVersion, generation, legacy, atMs };
 }
 
-async function dryApply(client: KubeClient, planned: PlannedObject, options: ApplyOptions): Promise<Finding> {
+async function dryApply(client: KubeClient, planned: PlannedObject, options: ApplyOptions, trial = 1): Promise<Finding> {
   const atMs = client.ports.clock.monotonic();
   const answer = await sendApply(client, planned, options, { dryRun: true, force: options.forceConflicts, strict: true });
-  if (answer.status < 300) return findingOf(answer, options, atMs);
+  if (answer.status < 300) {
+    const finding = await findingOf(client, planned, answer, options, atMs);
+    if (finding !== undefined) return finding;
+    if (trial < MAX_TRIALS) return dryApply(client, planned, options, trial + 1);
+    const { resourceVersion, generation } = metadataOf(answer);
+    return { would: "update", resourceVersion, generation, legacy: new Set(), atMs };
+  }
   if (refusesDryRun(answer)) return { would: "unknown", resourceVersion: undefined, generation: undefined, legacy: new Set(), atMs };
   const error = errorOfAnswer(answer, planned.label);
   const managers = conflictingManagers(error);
