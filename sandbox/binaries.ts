@@ -14,7 +14,7 @@ const PACKAGES = {
 } as const;
 
 export type BinaryName = keyof typeof PACKAGES;
-export const BINARY_NAMES = Object.keys(PACKAGES) as BinaryName[];
+const BINARY_NAMES = Object.keys(PACKAGES) as BinaryName[];
 
 /** Each resolves to a path as soon as that one program is there; all reject together when the build fails. */
 export type Binaries = Readonly<Record<BinaryName, Promise<string>>>;
