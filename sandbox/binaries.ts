@@ -164,7 +164,7 @@ async function buildAll(
   const startedMs = performance.now();
   say(
     `Building Kubernetes ${kubernetes} once, from source (${names.join(", ")}). With nothing cached, 2 cores and a fast connection, expect ` +
-      "4 to 6 minutes for the API server and 6 to 9 for all; about 2 GiB of memory and 5 GB of disk.",
+      "4 to 7 minutes for the API server and 6 to 10 for all; about 2 GiB of memory and 5 GB of disk.",
   );
   say(`Kept for the next time in ${directory}`);
   // Keeps a compiler from running on when we are gone.
