@@ -33,6 +33,10 @@ function blank(frame: Json): Json {
   };
 }
 
+function withoutTime(text: string): string {
+  return text.replace(/"timestamp":"[^"]*"/, '"timestamp":"T"');
+}
+
 describe("against a 0.1 control plane, played from its recorded frames", () => {
   test("the agent registers, beats and reports as 0.1's agent did, frame for frame", async () => {
     await using cp = await scriptedCp({ protocol: 0 });
@@ -52,7 +56,6 @@ describe("against a 0.1 control plane, played from its recorded frames", () => {
     await eventually(() => cp.frames("heartbeat").length > 1);
     const beat = ofAgent.find((text) => text.includes('"heartbeat"')) ?? "";
     const ours = connection.texts.find((text) => text.includes('"heartbeat"')) ?? "";
-    const withoutTime = (text: string): string => text.replace(/"timestamp":"[^"]*"/, '"timestamp":"T"');
     expect(withoutTime(ours)).toBe(withoutTime(beat));
 
     for (const id of ["8cccc30c-a101-46e9-bc31-f39ce896d29f", "test-event-1770722316"]) {

@@ -9,24 +9,9 @@ import { eventually } from "../support/eventually.ts";
 import { connectProxy, flakyProxy } from "../support/flaky-proxy.ts";
 import { scriptedCp } from "../support/scripted-cp.ts";
 
-/** A certificate of its own authority for cp.internal and 127.0.0.1. */
-async function selfSigned(): Promise<{ readonly cert: string; readonly key: string }> {
-  const directory = await mkdtemp(join(tmpdir(), "transporter-tls-"));
-  try {
-    const child = Bun.spawn(
-      [
-        ...["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"],
-        ...["-subj", "/CN=cp.internal", "-addext", "subjectAltName=DNS:cp.internal,IP:127.0.0.1"],
-        ...["-keyout", join(directory, "key.pem"), "-out", join(directory, "cert.pem")],
-      ],
-      { stdout: "ignore", stderr: "pipe" },
-    );
-    if ((await child.exited) !== 0) throw new Error(await new Response(child.stderr).text());
-    return { cert: await Bun.file(join(directory, "cert.pem")).text(), key: await Bun.file(join(directory, "key.pem")).text() };
-  } finally {
-    await rm(directory, { recursive: true, force: true });
-  }
-}
+const TLS = join(import.meta.dir, "../fixtures/tls");
+const server = { cert: await Bun.file(join(TLS, "server.pem")).text(), key: await Bun.file(join(TLS, "server-key.pem")).text() };
+const stranger = await Bun.file(join(TLS, "stranger.pem")).text();
 
 const mapped = (): { resources: MapCluster["resources"] } => ({ resources: new MapCluster().resources });
 
@@ -157,19 +142,17 @@ describe("a link that fails", () => {
 
 describe("a link through TLS and proxies", () => {
   test("wss with a private authority from a file; without it, or with another, the control plane is refused", async () => {
-    const tls = await selfSigned();
-    const other = await selfSigned();
     const directory = await mkdtemp(join(tmpdir(), "transporter-ca-"));
     try {
       const path = join(directory, "ca.pem");
-      await Bun.write(path, `some words before\n${tls.cert}`);
+      await Bun.write(path, `some words before\n${server.cert}`);
       const caPem = await readCaFile(path);
       expect(new X509Certificate(caPem).subject).toBe("CN=cp.internal");
-      await using cp = await scriptedCp({ protocol: 2, tls });
+      await using cp = await scriptedCp({ protocol: 2, tls: server });
       await using _trusting = await startTestAgent({ cpUrl: cp.url, cluster: mapped(), caPem });
       await cp.connection();
       await using system = await startTestAgent({ cpUrl: cp.url, cluster: mapped() });
-      await using wrong = await startTestAgent({ cpUrl: cp.url, cluster: mapped(), caPem: other.cert });
+      await using wrong = await startTestAgent({ cpUrl: cp.url, cluster: mapped(), caPem: stranger });
       for (const refused of [system, wrong]) {
         const line = await eventually(() => refused.said("Cannot connect to Control Plane")[0]);
         expect(String(line.fields["error"])).toMatch(/certificate|self.signed|TLS/i);
@@ -197,14 +180,13 @@ describe("a link through TLS and proxies", () => {
   });
 
   test.each(["ws", "wss"] as const)("%s through a proxy by CONNECT, with its credentials", async (scheme) => {
-    const tls = await selfSigned();
-    await using cp = await scriptedCp({ protocol: 2, ...(scheme === "wss" ? { tls } : {}) });
+    await using cp = await scriptedCp({ protocol: 2, ...(scheme === "wss" ? { tls: server } : {}) });
     await using proxy = await connectProxy();
     const name = scheme === "wss" ? "HTTPS_PROXY" : "http_proxy";
     await using running = await startTestAgent({
       cpUrl: `${scheme}://cp.internal:${cp.port}/ws`,
       cluster: mapped(),
-      caPem: tls.cert,
+      caPem: server.cert,
       proxyEnv: { [name]: `http://user:p%40ss@127.0.0.1:${proxy.port}`, NO_PROXY: "elsewhere.example" },
     });
     const connection = await cp.connection();

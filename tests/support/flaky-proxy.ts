@@ -29,16 +29,17 @@ export async function flakyProxy(options: FlakyProxyOptions): Promise<FlakyProxy
   let frozen: (() => void)[] | undefined;
   const state = { delayMs: 0, accepting: true };
 
+  const passAfter = async (previous: Promise<void>, waitMs: number, act: () => void): Promise<void> => {
+    await previous;
+    if (waitMs > 0) await Bun.sleep(waitMs);
+    if (frozen !== undefined) await new Promise<void>((resolve) => frozen?.push(resolve));
+    act();
+  };
   const relay = (from: Socket, to: Socket): void => {
     // One piece after the other, whatever it waits for.
     let previous = Promise.resolve();
     const pass = (act: () => void): void => {
-      const wait = state.delayMs;
-      previous = previous.then(async () => {
-        if (wait > 0) await Bun.sleep(wait);
-        if (frozen !== undefined) await new Promise<void>((resolve) => frozen?.push(resolve));
-        act();
-      });
+      previous = passAfter(previous, state.delayMs, act);
     };
     from.on("data", (data: Buffer) => pass(() => void (to.writable && to.write(data))));
     from.on("end", () => pass(() => to.end()));

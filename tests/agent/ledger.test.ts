@@ -1,0 +1,194 @@
+import { describe, expect, test } from "bun:test";
+import { mkdtemp, readdir, rm, stat } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Database } from "bun:sqlite";
+import { decodeFrame, type Delivery } from "../../src/agent/delivery.ts";
+import { FileLedger, ledgerFileName } from "../../src/agent/ledger-file.ts";
+import type { StatusRecord } from "../../src/agent/status.ts";
+import { silentLogger, systemPorts } from "../../src/kit/mod.ts";
+import { keepingLogger, MapCluster, startTestAgent } from "../support/agent.ts";
+import { scriptedCp } from "../support/scripted-cp.ts";
+
+interface StateDir extends AsyncDisposable {
+  readonly path: string;
+}
+async function stateDir(): Promise<StateDir> {
+  const path = await mkdtemp(join(tmpdir(), "transporter-ledger-"));
+  return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) };
+}
+
+function open(path: string, log = silentLogger): FileLedger {
+  return new FileLedger({ stateDir: path, agentId: "agent-cluster-agent-1", clock: systemPorts.clock, timers: systemPorts.timers, log });
+}
+
+function delivery(id: string): Delivery {
+  const text = JSON.stringify({
+    type: "event",
+    event: { id, type: "k8s_resource", target_agent: "a", payload: { manifests: ["x: 1"] } },
+    revision: 1,
+  });
+  const decoded = decodeFrame(text);
+  if (decoded.kind !== "event") throw new Error("no event");
+  return decoded.delivery;
+}
+
+function status(seq: number, more: Partial<StatusRecord> = {}): StatusRecord {
+  return {
+    state: "in_progress",
+    phase: "applying",
+    message: "m",
+    level: "info",
+    bootId: "boot",
+    seq,
+    eventId: "e",
+    revision: 1,
+    timestamp: "t",
+    ...more,
+  };
+}
+
+describe("the ledger on disk", () => {
+  test("gives back what is open, in order, with its manifests, and what was not acknowledged", async () => {
+    await using state = await stateDir();
+    const first = open(state.path);
+    for (const id of ["c", "a", "b"])
+      await first.record({ delivery: delivery(id), receivedAtMs: 5, expiresAtMs: id === "a" ? 9 : undefined });
+    await first.started(delivery("c").key);
+    await first.addStatus(status(1));
+    await first.addStatus(status(2));
+    await first.addStatus(status(3));
+    await first.finish(delivery("b").key, delivery("b").work, status(4, { state: "completed" }), Date.now());
+    await first.acknowledged("boot", 1);
+    await first.dropStatuses([{ bootId: "boot", seq: 3 }]);
+    await first.close();
+    const second = open(state.path);
+    const { deliveries, statuses } = await second.recover();
+    expect(deliveries.map(({ work, started, crashes, expiresAtMs }) => ({ id: work.eventId, started, crashes, expiresAtMs }))).toEqual([
+      { id: "c", started: true, crashes: 1, expiresAtMs: undefined },
+      { id: "a", started: false, crashes: 0, expiresAtMs: 9 },
+    ]);
+    expect(await second.manifests(delivery("c").key)).toBe('["x: 1"]');
+    expect(await second.manifests(delivery("b").key)).toBeUndefined();
+    expect(statuses.map((one) => one.seq)).toEqual([2, 4]);
+    expect((await second.finished(delivery("b").key))?.state).toBe("completed");
+    expect(await second.finished(delivery("a").key)).toBeUndefined();
+    await second.close();
+  });
+
+  test("a stop on purpose is no crash; each crash counts", async () => {
+    await using state = await stateDir();
+    const { key } = delivery("e");
+    const counts: number[] = [];
+    for (const end of ["crash", "stop", "crash", "look"]) {
+      const ledger = open(state.path);
+      await ledger.record({ delivery: delivery("e"), receivedAtMs: 1, expiresAtMs: undefined });
+      counts.push((await ledger.recover()).deliveries[0]?.crashes ?? -1);
+      if (end !== "look") await ledger.started(key);
+      if (end === "stop") await ledger.interrupted(key);
+      await ledger.close();
+    }
+    expect(counts).toEqual([0, 1, 1, 2]);
+  });
+
+  test("an event that killed its agent five times is failed instead of a sixth", async () => {
+    await using state = await stateDir();
+    for (let at = 0; at < 5; at += 1) {
+      const ledger = open(state.path);
+      await ledger.recover();
+      await ledger.record({ delivery: delivery("poison"), receivedAtMs: 1, expiresAtMs: undefined });
+      await ledger.started(delivery("poison").key);
+      await ledger.close();
+    }
+    await using cp = await scriptedCp({ protocol: 2 });
+    const cluster = new MapCluster();
+    await using _running = await startTestAgent({ cpUrl: cp.url, cluster: { resources: cluster.resources }, stateDir: state.path });
+    expect(await cp.ended("poison")).toMatchObject({
+      state: "failed",
+      details: { code: "OUTCOME_UNKNOWN" },
+      message: expect.stringContaining("5 times"),
+    });
+    expect(cluster.history).toEqual([]);
+  });
+
+  test("forgets finished deliveries after seven days, and not before", async () => {
+    await using state = await stateDir();
+    const day = 24 * 3_600_000;
+    const first = open(state.path);
+    for (const [id, age] of [
+      ["old", 7.1],
+      ["young", 6.9],
+    ] as const) {
+      await first.record({ delivery: delivery(id), receivedAtMs: 1, expiresAtMs: undefined });
+      await first.finish(
+        delivery(id).key,
+        delivery(id).work,
+        status(1, { eventId: id, bootId: id, state: "completed" }),
+        Date.now() - age * day,
+      );
+    }
+    await first.close();
+    const second = open(state.path);
+    await second.recover();
+    expect(await second.finished(delivery("old").key)).toBeUndefined();
+    expect(await second.finished(delivery("young").key)).toBeDefined();
+    await second.close();
+  });
+
+  test("found damaged while it runs it is moved aside, and the operation that found it succeeds in a fresh one", async () => {
+    await using state = await stateDir();
+    const { log, lines } = keepingLogger();
+    const filled = open(state.path);
+    // More than the cache holds, so that the damage is met.
+    await Promise.all(Array.from({ length: 3000 }, (_, at) => filled.addStatus(status(at, { message: "x".repeat(2000) }))));
+    await filled.close();
+    // The start's own check must pass: the damage comes after it.
+    const ledger = open(state.path, log);
+    const bytes = (await stat(ledger.path)).size;
+    const file = Bun.file(ledger.path);
+    const content = new Uint8Array(await file.arrayBuffer());
+    content.fill(0xa5, 4096, bytes);
+    const { openSync, writeSync, closeSync } = await import("node:fs");
+    const descriptor = openSync(ledger.path, "r+");
+    writeSync(descriptor, content, 0, content.byteLength, 0);
+    closeSync(descriptor);
+    expect(await ledger.recover()).toEqual({ deliveries: [], statuses: [] });
+    await ledger.record({ delivery: delivery("e"), receivedAtMs: 1, expiresAtMs: undefined });
+    await ledger.finish(delivery("e").key, delivery("e").work, status(1, { state: "completed" }), Date.now());
+    expect((await ledger.finished(delivery("e").key))?.state).toBe("completed");
+    expect(lines.filter((line) => line.level === "error")).toHaveLength(1);
+    expect((await readdir(state.path)).some((name) => name.includes(".damaged-"))).toBe(true);
+    await ledger.close();
+  });
+
+  test("of a newer version it is moved aside as well; another program's database is left alone", async () => {
+    await using state = await stateDir();
+    const first = open(state.path);
+    const { path } = first;
+    await first.close();
+    const raw = new Database(path);
+    raw.run("PRAGMA user_version = 99");
+    raw.close();
+    const second = open(state.path);
+    await second.record({ delivery: delivery("e"), receivedAtMs: 1, expiresAtMs: undefined });
+    await second.close();
+    const other = new Database(join(state.path, ledgerFileName("other")));
+    other.run("CREATE TABLE theirs (x)");
+    other.close();
+    expect(
+      () =>
+        new FileLedger({ stateDir: state.path, agentId: "other", clock: systemPorts.clock, timers: systemPorts.timers, log: silentLogger }),
+    ).toThrow(/database of something else/);
+  });
+
+  test("keeps 0600 files whose names fit any id, and no two ids the same", async () => {
+    await using state = await stateDir();
+    const ids = ["plain-1.x", "a/b", "a_b", "a b", "../../etc/passwd", ".hidden", "x".repeat(253), `${"x".repeat(252)}y`, "ünïcödé", "A:B"];
+    const names = ids.map(ledgerFileName);
+    expect(new Set(names).size).toBe(ids.length);
+    for (const name of names) expect(name).toMatch(/^agent-[A-Za-z0-9_][A-Za-z0-9._-]{0,120}\.db$/);
+    const ledger = open(state.path);
+    expect((await stat(ledger.path)).mode & 0o777).toBe(0o600);
+    await ledger.close();
+  });
+});
