@@ -223,7 +223,7 @@ export class Gateway {
       case "apply":
         if (update.state === "completed") log.info("Event completed successfully", fields);
         else if (update.state === "failed") log.warn("Event failed", { ...fields, error: update.message ?? "" });
-        else log.debug("Event status", { ...fields, message: update.message ?? "" });
+        else log.debug("Event status", { ...fields, says: update.message ?? "" });
         return;
       case "stale":
         return;

@@ -1,4 +1,3 @@
-import { createHash } from "node:crypto";
 import { checkEvent, type Checked, type Event } from "../protocol/mod.ts";
 import type { EventMeta } from "../stores/mod.ts";
 
@@ -26,7 +25,7 @@ export function stableJson(value: unknown): string {
 }
 
 function sha256(text: string): string {
-  return createHash("sha256").update(text, "utf8").digest("hex");
+  return Bun.SHA256.hash(text, "hex");
 }
 
 /** "The same content" is type, target, payload, ttl, priority, labels and deadline; when it was written and by whom is not. */

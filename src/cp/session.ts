@@ -1,4 +1,4 @@
-import { isRetryable, type Logger, messageOf, type Ports } from "../kit/mod.ts";
+import { isRetryable, type Logger, messageOf, type Ports, type TimerHandle } from "../kit/mod.ts";
 import type { Peer } from "../net/mod.ts";
 import {
   acknowledges,
@@ -15,6 +15,8 @@ import type { StatusOutcome, StatusWrite, Store } from "../stores/mod.ts";
 /** How many statuses may wait for a store that does not answer before their agent is sent away to keep them itself. */
 const MAX_PENDING = 20_000;
 const RETRY_FIRST_MS = 200;
+/** How long an acknowledgement may wait for the next: agents report in bursts, and only an event's last status is wanted back at once. */
+const ACK_AFTER_MS = 25;
 const RETRY_MAX_MS = 5_000;
 
 /** What a session tells its surroundings. */
@@ -66,6 +68,9 @@ export class AgentSession {
   readonly #events: SessionEvents;
   #pending: StatusUpdate[] = [];
   #pumping = false;
+  /** The highest sequence number stored and not acknowledged yet, by boot id. */
+  readonly #unacknowledged = new Map<string, number>();
+  #ackTimer: TimerHandle | undefined;
 
   constructor(options: SessionOptions) {
     const { registration, ports } = options;
@@ -163,11 +168,11 @@ export class AgentSession {
 
   /** Reports a round's outcomes and acknowledges up to the first that failed; answers its index, or undefined when all are stored. */
   async #settle(round: readonly StatusUpdate[], outcomes: readonly PromiseSettledResult<StatusOutcome>[]): Promise<number | undefined> {
-    const acked = new Map<string, number>();
+    let ended = false;
     let failedAt: number | undefined;
-    for (const [index, outcome] of outcomes.entries()) {
-      const update = round[index];
-      if (update === undefined) break;
+    for (let index = 0; index < round.length; index += 1) {
+      const [update, outcome] = [round[index], outcomes[index]];
+      if (update === undefined || outcome === undefined) break;
       if (outcome.status === "rejected") {
         this.#log.error("Status could not be stored", {
           agent_id: this.agentId,
@@ -181,11 +186,20 @@ export class AgentSession {
         // A fault of ours that no repetition mends: not acknowledged, so that the agent still has it.
         continue;
       }
-      if (typeof update.boot_id === "string" && typeof update.seq === "number") acked.set(update.boot_id, update.seq);
+      if (typeof update.boot_id === "string" && typeof update.seq === "number") this.#unacknowledged.set(update.boot_id, update.seq);
+      if (isTerminal(update.state)) ended = true;
       this.#events.status(this, update, outcome.value);
     }
-    if (this.acks) for (const [bootId, seq] of acked) this.send(`{"type":"status_ack","boot_id":${JSON.stringify(bootId)},"seq":${seq}}`);
+    if (this.acks && ended) this.#acknowledge();
+    else if (this.acks) this.#ackTimer ??= this.#ports.timers.after(ACK_AFTER_MS, () => this.#acknowledge(), { background: true });
     return failedAt;
+  }
+
+  #acknowledge(): void {
+    this.#ackTimer?.cancel();
+    this.#ackTimer = undefined;
+    for (const [bootId, seq] of this.#unacknowledged) this.send(`{"type":"status_ack","boot_id":${JSON.stringify(bootId)},"seq":${seq}}`);
+    this.#unacknowledged.clear();
   }
 
   #write(update: StatusUpdate): StatusWrite {
