@@ -1,0 +1,228 @@
+/**
+ * The load of the benchmarks, a process of its own: `bun load.ts '{"mode":…}'`. It holds the agents too, so that one clock sees the
+ * POST and its arrival. Its last line of output is the result as JSON.
+ */
+import * as v from "valibot";
+import { HttpPool } from "./http-pool.ts";
+import { cpuUs } from "./proc.ts";
+import { Swarm, type Wire } from "./swarm.ts";
+
+const Target = { url: v.string(), pid: v.number(), agents: v.number(), wire: v.picklist(["protocol-2", "0.1"]), phaseMs: v.number() };
+const TaskSchema = v.variant("mode", [
+  /** Keeps `unfinished` events between their POST and their last status, until `events` are done. */
+  v.object({ mode: v.literal("closed"), ...Target, events: v.number(), warmUp: v.number(), unfinished: v.number() }),
+  /** POSTs as fast as they are answered, `connections` at a time, whatever the agents do. */
+  v.object({ mode: v.literal("burst"), ...Target, events: v.number(), connections: v.number() }),
+  /** POSTs at given moments, whatever the answers do; latencies count from those moments. */
+  v.object({ mode: v.literal("open"), ...Target, perSecond: v.number(), seconds: v.number(), warmUpSeconds: v.number() }),
+  /** Connects, heartbeats, and stays until it is ended. */
+  v.object({ mode: v.literal("hold"), url: v.string(), agents: v.number(), heartbeatMs: v.number(), prefix: v.string() }),
+]);
+export type LoadTask = v.InferOutput<typeof TaskSchema>;
+
+export interface ClosedResult {
+  readonly perSecond: number;
+  /** Of the server, per event with its statuses. */
+  readonly serverCpuUs: number;
+  /** Of this process, per event: that it is less than the server's says that the server was measured. */
+  readonly loadCpuUs: number;
+}
+export interface BurstResult {
+  readonly acceptedPerSecond: number;
+  readonly finishedPerSecond: number;
+}
+export interface OpenResult {
+  /** POST to agent, milliseconds, from the moment each POST was due. */
+  readonly latenciesMs: readonly number[];
+  readonly serverCpuUs: number;
+  /** How late the load itself sent, worst case. */
+  readonly sentLateMaxMs: number;
+}
+
+const run = crypto.randomUUID().slice(0, 8);
+let numbers = 0;
+
+function newEvent(agentId: string): { readonly id: string; readonly body: string } {
+  numbers += 1;
+  const id = `bench-${run}-${numbers}`;
+  const body =
+    `{"id":"${id}","type":"k8s_resource","target_agent":"${agentId}","payload":{"manifests":["apiVersion: v1\\nkind: ConfigMap\\nmetadata:\\n  name: settings-${run}-${numbers}\\n` +
+    `  namespace: default\\n  labels:\\n    app: web\\n    environment: test\\ndata:\\n  greeting: \\"hello ${numbers}\\"\\n  log_level: info\\n  retries: \\"3\\"\\n"]},` +
+    `"created_at":"${new Date().toISOString()}","created_by":"bench","ttl":3600000000000,"priority":0,"labels":{"environment":"test"}}`;
+  return { id, body };
+}
+
+async function accept(pool: HttpPool, body: string): Promise<void> {
+  const status = await pool.post(body);
+  if (status !== 202) throw new Error(`an event was answered with ${status} instead of 202`);
+}
+
+function wsUrl(url: string): string {
+  return `${url.replace(/^http/, "ws")}/ws`;
+}
+
+interface Watched {
+  readonly swarm: Swarm;
+  /** Resolves when this event's last status is in. */
+  readonly finished: (eventId: string) => Promise<void>;
+  /** When events came to their agents. */
+  readonly arrivedMs: Map<string, number>;
+}
+
+async function watch(task: { url: string; agents: number; wire: Wire; phaseMs: number }, keepArrivals: boolean): Promise<Watched> {
+  const arrivedMs = new Map<string, number>();
+  const waiting = new Map<string, () => void>();
+  const early = new Set<string>();
+  const swarm = await Swarm.connect({
+    wsUrl: wsUrl(task.url),
+    agents: task.agents,
+    wire: task.wire,
+    phaseMs: task.phaseMs,
+    heartbeatMs: 10_000,
+    prefix: `bench-${run}`,
+    onEvent: (eventId, atMs) => {
+      if (keepArrivals) arrivedMs.set(eventId, atMs);
+    },
+    onFinished: (eventId) => {
+      const resolve = waiting.get(eventId);
+      if (resolve === undefined) early.add(eventId);
+      waiting.delete(eventId);
+      resolve?.();
+    },
+  });
+  return {
+    swarm,
+    arrivedMs,
+    finished: (eventId) => (early.delete(eventId) ? Promise.resolve() : new Promise((resolve) => waiting.set(eventId, resolve))),
+  };
+}
+
+async function closed(task: Extract<LoadTask, { mode: "closed" }>): Promise<ClosedResult> {
+  const { swarm, finished } = await watch(task, false);
+  const pool = new HttpPool(task.url, "/events");
+  await pool.warm(task.unfinished);
+  const phase = async (events: number): Promise<void> => {
+    let begun = 0;
+    const worker = async (_: unknown, at: number): Promise<void> => {
+      const agentId = swarm.agents[at % swarm.agents.length]?.id ?? "";
+      while (begun < events) {
+        begun += 1;
+        const { id, body } = newEvent(agentId);
+        const done = finished(id);
+        await accept(pool, body);
+        await done;
+      }
+    };
+    await Promise.all(Array.from({ length: task.unfinished }, worker));
+  };
+  await phase(task.warmUp);
+  const [serverBefore, ownBefore, startedMs] = [cpuUs(task.pid), cpuUs(process.pid), performance.now()];
+  await phase(task.events);
+  const seconds = (performance.now() - startedMs) / 1000;
+  const result = {
+    perSecond: task.events / seconds,
+    serverCpuUs: (cpuUs(task.pid) - serverBefore) / task.events,
+    loadCpuUs: (cpuUs(process.pid) - ownBefore) / task.events,
+  };
+  pool.close();
+  swarm.close();
+  return result;
+}
+
+async function burst(task: Extract<LoadTask, { mode: "burst" }>): Promise<BurstResult> {
+  const { swarm, finished } = await watch(task, false);
+  const pool = new HttpPool(task.url, "/events");
+  await pool.warm(task.connections);
+  const events = Array.from({ length: task.events }, (_, at) => newEvent(swarm.agents[at % swarm.agents.length]?.id ?? ""));
+  const all = events.map(({ id }) => finished(id));
+  const startedMs = performance.now();
+  let next = 0;
+  const worker = async (): Promise<void> => {
+    for (let event = events[next++]; event !== undefined; event = events[next++]) await accept(pool, event.body);
+  };
+  await Promise.all(Array.from({ length: task.connections }, worker));
+  const acceptedMs = performance.now() - startedMs;
+  await Promise.all(all);
+  const finishedMs = performance.now() - startedMs;
+  pool.close();
+  swarm.close();
+  return { acceptedPerSecond: task.events / (acceptedMs / 1000), finishedPerSecond: task.events / (finishedMs / 1000) };
+}
+
+/** Timers are a millisecond coarse, so the last stretch is spent in turns of the event loop, which goes on serving its sockets. */
+async function until(dueMs: number): Promise<void> {
+  const coarseMs = dueMs - performance.now() - 2;
+  if (coarseMs >= 1) await Bun.sleep(Math.floor(coarseMs));
+  while (performance.now() < dueMs) await new Promise<void>((resolve) => setImmediate(resolve));
+}
+
+async function open(task: Extract<LoadTask, { mode: "open" }>): Promise<OpenResult> {
+  const { swarm, finished, arrivedMs } = await watch(task, true);
+  const pool = new HttpPool(task.url, "/events");
+  await pool.warm(16);
+  const warm = Math.round(task.perSecond * task.warmUpSeconds);
+  const count = warm + Math.round(task.perSecond * task.seconds);
+  const due = new Map<string, number>();
+  const done: Promise<void>[] = [];
+  const sending: Promise<void>[] = [];
+  const originMs = performance.now() + 50;
+  let sentLateMaxMs = 0;
+  let cpuBefore = 0;
+  for (let at = 0; at < count; at += 1) {
+    const { id, body } = newEvent(swarm.agents[at % swarm.agents.length]?.id ?? "");
+    done.push(finished(id));
+    const dueMs = originMs + (at * 1000) / task.perSecond;
+    await until(dueMs);
+    if (at === warm) cpuBefore = cpuUs(task.pid);
+    if (at >= warm) {
+      due.set(id, dueMs);
+      sentLateMaxMs = Math.max(sentLateMaxMs, performance.now() - dueMs);
+    }
+    sending.push(accept(pool, body));
+  }
+  await Promise.all(sending);
+  await Promise.all(done);
+  const serverCpuUs = (cpuUs(task.pid) - cpuBefore) / (count - warm);
+  pool.close();
+  swarm.close();
+  const latenciesMs = [...due].map(([id, dueMs]) => {
+    const atMs = arrivedMs.get(id);
+    if (atMs === undefined) throw new Error(`event ${id} never came to its agent`);
+    return atMs - dueMs;
+  });
+  return { latenciesMs, serverCpuUs, sentLateMaxMs };
+}
+
+async function hold(task: Extract<LoadTask, { mode: "hold" }>): Promise<never> {
+  await Swarm.connect({
+    wsUrl: wsUrl(task.url),
+    agents: task.agents,
+    wire: "protocol-2",
+    phaseMs: 1000,
+    heartbeatMs: task.heartbeatMs,
+    prefix: task.prefix,
+    onEvent: () => undefined,
+    onFinished: () => undefined,
+  });
+  console.log(JSON.stringify({ connected: task.agents }));
+  return new Promise(() => undefined);
+}
+
+function carryOut(task: LoadTask): Promise<unknown> {
+  switch (task.mode) {
+    case "closed":
+      return closed(task);
+    case "burst":
+      return burst(task);
+    case "open":
+      return open(task);
+    case "hold":
+      return hold(task);
+  }
+}
+
+if (import.meta.main) {
+  const result = await carryOut(v.parse(TaskSchema, JSON.parse(process.argv[2] ?? "")));
+  console.log(JSON.stringify(result));
+  process.exit(0);
+}

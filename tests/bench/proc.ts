@@ -1,0 +1,30 @@
+import { readFileSync } from "node:fs";
+
+/** Linux reports CPU time in hundredths of a second, whatever the kernel's own tick is. */
+const TICK_US = 10_000;
+
+/** CPU time of a process with all its threads, user and system, in microseconds; from /proc/PID/stat. */
+export function cpuUs(pid: number): number {
+  const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+  // The name stands in parentheses and may hold anything; utime and stime are the 12th and 13th field after it.
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  return (Number(fields[11]) + Number(fields[12])) * TICK_US;
+}
+
+/** Memory of a process that is in RAM now, in bytes. */
+export function rssBytes(pid: number): number {
+  const kib = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1];
+  if (kib === undefined) throw new Error(`process ${pid} has no VmRSS`);
+  return Number(kib) * 1024;
+}
+
+/** The value below which `share` (0 to 1) of the samples lie: an observed one, never one in between. */
+export function percentile(samples: readonly number[], share: number): number {
+  if (samples.length === 0) throw new Error("no samples");
+  const sorted = samples.toSorted((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.max(0, Math.ceil(share * sorted.length) - 1))] ?? Number.NaN;
+}
+
+export function median(samples: readonly number[]): number {
+  return percentile(samples, 0.5);
+}
