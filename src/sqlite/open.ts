@@ -49,11 +49,12 @@ export function openDatabase(options: OpenOptions): OpenedDatabase {
     const unclean = existsSync(`${path}-wal`) && statSync(`${path}-wal`).size > 0;
     db = new Database(path, { readwrite: true, create: true });
     db.run("PRAGMA busy_timeout = 5000");
-    refuseForeign(db, path, options);
-    configure(db);
-    db.run(`PRAGMA application_id = ${options.applicationId}`);
+    const fresh = isFresh(db, path, options);
+    // Before anything is written: a damaged file stays as it was found.
     const bytes = statSync(path).size;
     if (bytes > 0 && (unclean || options.check === true || bytes <= ALWAYS_CHECK_BYTES)) checkFile(db, path, options);
+    configure(db);
+    if (fresh) db.run(`PRAGMA application_id = ${options.applicationId}`);
     const version = migrate({ db, migrations: options.migrations, what: options.what, path, log: options.log });
     return opened(db, path, version, lock);
   } catch (error) {
@@ -111,14 +112,17 @@ function configure(db: Database): void {
   db.run("PRAGMA foreign_keys = ON");
   db.run("PRAGMA cache_size = -16384");
   db.run("PRAGMA temp_store = MEMORY");
+  // Four times the default: pages that many commits touch go into the file once for all of them.
+  db.run("PRAGMA wal_autocheckpoint = 4000");
   // A backup that reads for minutes lets the WAL grow; afterwards it shrinks to this again.
   db.run("PRAGMA journal_size_limit = 67108864");
   db.run("PRAGMA trusted_schema = OFF");
 }
 
-function refuseForeign(db: Database, path: string, options: OpenOptions): void {
+/** Whether nothing was ever written here; STORE_INVALID when something else was. */
+function isFresh(db: Database, path: string, options: OpenOptions): boolean {
   const id = db.query<{ application_id: number }, []>("PRAGMA application_id").get()?.application_id ?? 0;
-  if (id === options.applicationId) return;
+  if (id === options.applicationId) return false;
   const tables = db.query<{ n: number }, []>("SELECT count(*) AS n FROM sqlite_schema").get()?.n ?? 0;
   if (id !== 0 || tables > 0 || userVersion(db) !== 0) {
     throw new TransporterError("STORE_INVALID", `${path} is a database of something else, not a Transporter ${options.what}`, {
@@ -126,10 +130,11 @@ function refuseForeign(db: Database, path: string, options: OpenOptions): void {
       remedy: "Give a path of its own.",
     });
   }
+  return true;
 }
 
 /** Walks the whole file; STORE_CORRUPT with what is wrong when it is damaged. */
-export function checkFile(db: Database, path: string, options: Pick<OpenOptions, "what" | "log" | "clock">): void {
+function checkFile(db: Database, path: string, options: Pick<OpenOptions, "what" | "log" | "clock">): void {
   const began = options.clock.monotonic();
   const faults = db
     .query<{ quick_check: string }, []>("PRAGMA quick_check(5)")

@@ -14,8 +14,8 @@ export function takeOwnership(path: string, what: string): OwnerLock {
   const db = new Database(path, { readwrite: true, create: true });
   try {
     db.run("PRAGMA busy_timeout = 250");
-    db.run("PRAGMA journal_mode = DELETE");
-    // Nothing in it outlives its owner, so it need not reach the disk.
+    // Nothing in it outlives its owner, so it need not reach the disk, and a full disk must not keep anybody from starting.
+    db.run("PRAGMA journal_mode = MEMORY");
     db.run("PRAGMA synchronous = OFF");
     db.run("CREATE TABLE IF NOT EXISTS owner (id INTEGER PRIMARY KEY CHECK (id = 1), pid INTEGER NOT NULL)");
     db.run("INSERT INTO owner (id, pid) VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET pid = excluded.pid", [process.pid]);

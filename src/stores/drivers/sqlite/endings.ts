@@ -2,7 +2,8 @@ import type { Statement } from "bun:sqlite";
 import type { OpenedDatabase } from "../../../sqlite/mod.ts";
 import { EXPIRED_MESSAGE, GRACE_MS, REMOVED_MESSAGE, unknownOutcome } from "../../ending.ts";
 import type { Ended } from "../../port.ts";
-import type { Deliveries, Delivery } from "./deliveries.ts";
+import type { Deliveries } from "./deliveries.ts";
+import type { Delivery } from "./delivery.ts";
 import { ownStep } from "./handling.ts";
 
 interface Ord {
