@@ -2,13 +2,11 @@
 export interface Principal {
   readonly tenant: string;
   readonly name: string;
-  readonly kind: "anonymous" | "user" | "agent" | "system";
+  readonly kind: "anonymous" | "user" | "agent";
 }
 
 export const DEFAULT_TENANT = "default";
 export const ANONYMOUS: Principal = { tenant: DEFAULT_TENANT, name: "anonymous", kind: "anonymous" };
-/** The control plane itself: expiry, retention, routing. */
-export const SYSTEM: Principal = { tenant: DEFAULT_TENANT, name: "system", kind: "system" };
 
 /** An agent that proved nothing but its id, as all do until identities are configured. */
 export function agentPrincipal(agentId: string): Principal {

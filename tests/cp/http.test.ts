@@ -386,7 +386,7 @@ test("readiness names its checks and follows the store", async () => {
 });
 
 test("beyond loopback it does not listen unless told that nobody is kept out", async () => {
-  expect(startCp({ host: "0.0.0.0" })).rejects.toMatchObject({ code: "INSECURE_REFUSED" });
+  await expect(startCp({ host: "0.0.0.0" })).rejects.toMatchObject({ code: "INSECURE_REFUSED" });
   await using cp = await startCp({ host: "0.0.0.0", insecure: true });
   expect(cp.url).toContain("0.0.0.0");
 });
@@ -396,5 +396,5 @@ test("a stop tells agents to come back and takes nothing new", async () => {
   const agent = await dialAgent(cp.wsUrl);
   await cp.stop();
   expect(await agent.closed).toMatchObject({ code: 1001 });
-  expect(cp.get("/livez")).rejects.toThrow();
+  await expect(cp.get("/livez")).rejects.toThrow();
 });

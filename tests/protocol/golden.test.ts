@@ -36,8 +36,9 @@ hold("a registration", golden.registrations, checkRegistration);
 hold("a frame of an agent", golden.agent_frames, checkAgentFrame);
 hold("a frame of a control plane", golden.control_plane_frames, checkControlPlaneFrame);
 
-describe("what 0.1 recorded", async () => {
-  const lines = (await Bun.file(new URL("../fixtures/wire/frames-0.1.jsonl", import.meta.url)).text()).trim().split("\n");
+const lines = (await Bun.file(new URL("../fixtures/wire/frames-0.1.jsonl", import.meta.url)).text()).trim().split("\n");
+
+describe("what 0.1 recorded", () => {
   const frames = lines.map((line) => JSON.parse(line) as { from: string; frame: string });
 
   test("every frame of its agent is accepted, the first as a registration", () => {
