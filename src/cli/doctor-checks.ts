@@ -1,7 +1,6 @@
 import { mkdir, rm, statfs, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Client } from "../client/mod.ts";
-import { formatBytes } from "../config/mod.ts";
 import type { Ports } from "../kit/mod.ts";
 import { formatDurationMs } from "../protocol/mod.ts";
 import type { ArchiveFile } from "./archive.ts";
@@ -39,7 +38,7 @@ export async function directoryFinding(directory: string, ports: Pick<Ports, "id
   await rm(probe);
   const space = await statfs(directory);
   const free = space.bavail * space.bsize;
-  const text = `${directory} can be written, ${formatBytes(Math.floor(free / 1024 ** 2) * 1024 ** 2)} free`;
+  const text = `${directory} can be written, ${(free / 1024 ** 3).toFixed(1)} GiB free`;
   return free < LITTLE_SPACE_BYTES ? warn(text, "Free some space: nothing is accepted on a full disk.") : ok(text);
 }
 

@@ -1,3 +1,4 @@
+import type { Document, Node } from "yaml";
 import { TransporterError } from "../kit/mod.ts";
 import { didYouMean } from "./suggest.ts";
 
@@ -25,7 +26,7 @@ export function canonicalKey(name: string): string {
  */
 export async function parseConfigFile(text: string, path: string, known: ReadonlySet<string>): Promise<ConfigFile> {
   // Only those who have a file pay for the parser.
-  const { LineCounter, isMap, isScalar, parseDocument } = await import("yaml");
+  const { LineCounter, isMap, isNode, isScalar, parseDocument } = await import("yaml");
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
   const fault = document.errors[0];
@@ -49,12 +50,16 @@ export async function parseConfigFile(text: string, path: string, known: Readonl
     const before = entries.get(key);
     if (before !== undefined)
       throw new TransporterError("CONFIG_INVALID", `${path}:${line}: "${name}" was already set on line ${before.line} as "${before.name}"`);
-    // maxAliasCount bounds what an alias bomb could expand to.
-    const value: unknown =
-      typeof pair.value === "object" && pair.value !== null
-        ? (pair.value as { toJS(d: unknown, o: object): unknown }).toJS(document, { maxAliasCount: 100 })
-        : pair.value;
-    entries.set(key, { name, line, value });
+    entries.set(key, { name, line, value: isNode(pair.value) ? plainValue(pair.value, document, `${path}:${line}`) : pair.value });
   }
   return { path, entries };
+}
+
+function plainValue(node: Node, document: Document, where: string): unknown {
+  try {
+    // The count bounds what an alias bomb could expand to.
+    return node.toJS(document, { maxAliasCount: 100 });
+  } catch (error) {
+    throw new TransporterError("CONFIG_INVALID", `${where}: its aliases cannot be resolved`, { cause: error });
+  }
 }

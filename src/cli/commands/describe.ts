@@ -61,8 +61,8 @@ function eventText(event: EventDetail, nowMs: number): string {
   ]);
   const log = event.log
     .map((entry) => {
-      const lead = `  ${entry.timestamp}  ${stepOf(entry).padEnd(11)} ${entry.level.padEnd(8)} `;
-      return `${safeLine(lead)} ${indented(entry.message, lead.length + 1)}\n`;
+      const lead = safeLine(`${entry.timestamp}  ${stepOf(entry).padEnd(11)} ${entry.level}`).padEnd(entry.timestamp.length + 22);
+      return `  ${lead} ${indented(entry.message, lead.length + 3)}\n`;
     })
     .join("");
   const table =
