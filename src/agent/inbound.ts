@@ -1,6 +1,6 @@
 import { Backoff, type Logger, messageOf, type Ports } from "../kit/mod.ts";
 import type { Decoded, Delivery, Work } from "./delivery.ts";
-import type { Ledger } from "./ledger.ts";
+import type { Ledger, NewDelivery } from "./ledger.ts";
 import type { Parsing } from "./off-loop.ts";
 import type { StatusRecord } from "./status.ts";
 
@@ -21,6 +21,17 @@ export interface InboundOptions {
   readonly repeatsMeanAgain: () => boolean;
 }
 
+type Found =
+  | { readonly kind: "held" }
+  | { readonly kind: "finished"; readonly final: StatusRecord }
+  | { readonly kind: "new" }
+  | { readonly kind: "trouble"; readonly error: unknown };
+
+interface Arrival {
+  readonly entry: NewDelivery;
+  readonly found: Promise<Found>;
+}
+
 /**
  * What the control plane sends, in the order it came: a large frame that takes a while to decode holds back the events after it. Each
  * delivery is looked up in the ledger first: finished, its end is told again; known, it goes on; new, it is recorded, and only then
@@ -31,7 +42,7 @@ export class Inbound {
   /** Frames that wait for one before them to be decoded. */
   #decoding: Promise<void> | undefined;
   /** Deliveries on their way through the ledger, one after the other. */
-  readonly #arrived: Delivery[] = [];
+  readonly #arrived: Arrival[] = [];
   readonly #arrivedKeys = new Set<string>();
   #taking = false;
   readonly #stopped = new AbortController();
@@ -93,52 +104,74 @@ export class Inbound {
   #arrive(delivery: Delivery): void {
     if (this.#stopped.signal.aborted || this.#arrivedKeys.has(delivery.key)) return;
     this.#arrivedKeys.add(delivery.key);
-    this.#arrived.push(delivery);
+    const receivedAtMs = this.#options.ports.clock.now();
+    const expiresAtMs = delivery.expiresInMs === undefined ? undefined : receivedAtMs + delivery.expiresInMs;
+    const entry: NewDelivery = { delivery, receivedAtMs, expiresAtMs };
+    // Asked for at once, so that deliveries that come together share a commit; answered in order.
+    this.#arrived.push({ entry, found: this.#look(entry) });
     if (this.#taking) return;
     this.#taking = true;
     void this.#takeAll();
   }
 
   async #takeAll(): Promise<void> {
-    for (let delivery = this.#arrived.shift(); delivery !== undefined; delivery = this.#arrived.shift()) {
-      await this.#take(delivery);
-      this.#arrivedKeys.delete(delivery.key);
+    for (let arrival = this.#arrived.shift(); arrival !== undefined; arrival = this.#arrived.shift()) {
+      await this.#take(arrival);
+      this.#arrivedKeys.delete(arrival.entry.delivery.key);
     }
     this.#taking = false;
   }
 
-  async #take(delivery: Delivery): Promise<void> {
-    const { ledger, ports, log } = this.#options;
-    const { key, work } = delivery;
-    const receivedAtMs = ports.clock.now();
-    const expiresAtMs = delivery.expiresInMs === undefined ? undefined : receivedAtMs + delivery.expiresInMs;
+  /** Looks a delivery up and records it when it is new; never rejects. */
+  async #look(entry: NewDelivery): Promise<Found> {
+    const { ledger, holds, repeatsMeanAgain } = this.#options;
+    const { key } = entry.delivery;
+    if (holds(key)) return { kind: "held" };
+    try {
+      const final = repeatsMeanAgain() ? undefined : await ledger.finished(key);
+      if (final !== undefined) return { kind: "finished", final };
+      await ledger.record(entry);
+      return { kind: "new" };
+    } catch (error) {
+      return { kind: "trouble", error };
+    }
+  }
+
+  async #take({ entry, found: first }: Arrival): Promise<void> {
+    const { ports, log } = this.#options;
+    const { work } = entry.delivery;
     const fields = { event_id: work.eventId, ...(work.revision === undefined ? {} : { revision: work.revision }) };
     const backoff = new Backoff({ firstMs: 1_000, maxMs: 15_000 }, ports.random);
-    let failed = false;
-    while (!this.#stopped.signal.aborted) {
-      try {
-        if (this.#options.holds(key)) {
-          log.info("Event received again; it is already being carried out", fields);
-          this.#options.acknowledge(work);
-          return;
-        }
-        const final = this.#options.repeatsMeanAgain() ? undefined : await ledger.finished(key);
-        if (final === undefined) {
-          await ledger.record({ delivery, receivedAtMs, expiresAtMs });
-          log.info("Received event", { ...fields, type: work.type });
-          this.#options.acknowledge(work);
-          this.#options.accept(delivery, expiresAtMs);
-        } else {
-          log.info("Event received again; it is already finished", { ...fields, state: final.state });
-          this.#options.acknowledge(work);
-          this.#options.repeat(key, work, final);
-        }
+    let found = await first;
+    if (found.kind === "trouble")
+      log.error("The event cannot be recorded and is not acknowledged", { ...fields, error: messageOf(found.error) });
+    while (found.kind === "trouble" && !this.#stopped.signal.aborted) {
+      await ports.timers.sleep(backoff.next(), this.#stopped.signal).catch(() => undefined);
+      found = await this.#look(entry);
+    }
+    // What is recorded and not acknowledged when the agent stops is handed over again, and found.
+    if (!this.#stopped.signal.aborted) this.#settle(entry, found, fields);
+  }
+
+  #settle(entry: NewDelivery, found: Found, fields: Readonly<Record<string, unknown>>): void {
+    const { log, acknowledge, accept, repeat } = this.#options;
+    const { key, work } = entry.delivery;
+    switch (found.kind) {
+      case "trouble":
         return;
-      } catch (error) {
-        if (!failed) log.error("The event cannot be recorded and is not acknowledged", { ...fields, error: messageOf(error) });
-        failed = true;
-        await ports.timers.sleep(backoff.next(), this.#stopped.signal).catch(() => undefined);
-      }
+      case "held":
+        log.info("Event received again; it is already being carried out", fields);
+        acknowledge(work);
+        return;
+      case "finished":
+        log.info("Event received again; it is already finished", { ...fields, state: found.final.state });
+        acknowledge(work);
+        repeat(key, work, found.final);
+        return;
+      case "new":
+        log.info("Received event", { ...fields, type: work.type });
+        acknowledge(work);
+        accept(entry.delivery, entry.expiresAtMs);
     }
   }
 }

@@ -8,4 +8,3 @@
  */
 export { type Agent, type AgentOptions, type AgentState, type ClusterSource, startAgent } from "./agent.ts";
 export type { ResourceSteps, StepContext } from "./executor.ts";
-export { CAPABILITIES } from "./registration.ts";
