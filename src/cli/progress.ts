@@ -17,6 +17,13 @@ function markOf(entry: LogEntry, paint: Paint): string {
   return paint("green", "✔");
 }
 
+/** By the entries' own times: they may have been told long after. Undefined where the clocks of those who wrote them disagree. */
+function between(entry: LogEntry, next: LogEntry): number | undefined {
+  const fromMs = parseTimestampMs(entry.timestamp);
+  const toMs = parseTimestampMs(next.timestamp);
+  return fromMs === undefined || toMs === undefined || toMs < fromMs ? undefined : toMs - fromMs;
+}
+
 /**
  * Shows the way of an event on standard error. On a terminal the step that is going on stands on the last line, with the time it has
  * taken so far, and is redrawn; elsewhere every entry is one line.
@@ -46,7 +53,7 @@ export class Progress {
       this.#host.err.write(`${time}${stepOf(entry).padEnd(11)} ${safeLine(entry.message)}\n`);
       return;
     }
-    this.#settle();
+    this.#settle(entry);
     if (isTerminal(entry.state)) {
       this.#host.err.write(`${this.#line(markOf(entry, this.#paint), entry, "")}\n`);
       return;
@@ -73,12 +80,13 @@ export class Progress {
     this.#ticker = undefined;
   }
 
-  #settle(): void {
+  #settle(next?: LogEntry): void {
     if (!this.#live) return;
     const current = this.#current;
     this.#current = undefined;
     if (current === undefined) return;
-    const took = formatDurationMs(this.#monotonic() - current.sinceMs);
+    const tookMs = (next === undefined ? undefined : between(current.entry, next)) ?? this.#monotonic() - current.sinceMs;
+    const took = tookMs < 1 ? "" : formatDurationMs(tookMs);
     this.#host.err.write(`${CLEAR_LINE}${this.#line(markOf(current.entry, this.#paint), current.entry, took)}\n`);
   }
 
@@ -101,6 +109,6 @@ export class Progress {
   #line(mark: string, entry: LogEntry, took: string): string {
     const tail = took === "" ? "" : `  ${took}`;
     const text = clip(`${stepOf(entry).padEnd(11)} ${safeLine(entry.message)}`, this.#room() - 2 - tail.length);
-    return `${mark} ${text}${this.#paint("dim", tail)}`;
+    return `${mark} ${text}${tail === "" ? "" : this.#paint("dim", tail)}`;
   }
 }
