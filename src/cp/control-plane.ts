@@ -30,7 +30,7 @@ export interface ControlPlaneOptions {
   readonly store: Store;
   readonly version: VersionView;
   readonly heartbeatTimeoutMs: number;
-  /** Kept from 0.1; it bounds retries of events, which are the agent's within its deadline today. */
+  /** How often a delivery that its agent does not acknowledge is sent again on a connection. */
   readonly eventRetryMax: number;
   readonly maxEventBytes: number;
   /** Deliveries in flight per agent. */
@@ -94,6 +94,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     ports,
     log,
     maxInFlight: options.maxInFlight,
+    maxResends: options.eventRetryMax,
     onOverdue: () => expiry.run(),
   });
   const gateway = new Gateway({

@@ -1,5 +1,5 @@
 import { type Logger, messageOf, type Ports, type TimerHandle } from "../kit/mod.ts";
-import { type EventType, formatTimestamp, type LogEntry, OPEN_STATES } from "../protocol/mod.ts";
+import { CLOSE, type EventType, formatTimestamp, type LogEntry, OPEN_STATES } from "../protocol/mod.ts";
 import type { DeliveryRow, DispatchItem, EventMeta, Store } from "../stores/mod.ts";
 import type { Bell } from "./bell.ts";
 import { eventJson } from "./prepare.ts";
@@ -16,6 +16,8 @@ const RETRY_MS = 1_000;
 interface InFlight {
   sentAtMs: number;
   acknowledged: boolean;
+  /** How often it was sent again on this connection. */
+  resent: number;
 }
 
 /** What one connection has been given and may still be given. */
@@ -58,6 +60,8 @@ export interface DispatcherOptions {
   readonly log: Logger;
   /** Deliveries in flight for each acknowledging agent; a 0.1 agent gets one at a time. */
   readonly maxInFlight: number;
+  /** How often an unacknowledged delivery is sent again before the connection is given up. */
+  readonly maxResends: number;
   /** Called when a delivery past its TTL was met. */
   readonly onOverdue: () => Promise<void>;
 }
@@ -157,7 +161,11 @@ export class Dispatcher {
     const frame = lane.session.acks
       ? `{"type":"event","event":${json},"revision":${delivery.revision},"expires_in_ms":${Math.max(0, Math.round(delivery.expiresAtMs - clock.now()))}}`
       : `{"type":"event","event":${json}}`;
-    lane.inFlight.set(delivery.eventId, { sentAtMs: clock.monotonic(), acknowledged: !lane.session.acks });
+    lane.inFlight.set(delivery.eventId, {
+      sentAtMs: clock.monotonic(),
+      acknowledged: !lane.session.acks,
+      resent: lane.inFlight.get(delivery.eventId)?.resent ?? 0,
+    });
     if (!lane.session.send(frame)) return false;
     this.#options.log.info("Event routed to agent", {
       event_id: delivery.eventId,
@@ -279,7 +287,13 @@ export class Dispatcher {
     for (const lane of this.#lanes.values()) {
       for (const [eventId, entry] of lane.inFlight) {
         if (entry.acknowledged || nowMs - entry.sentAtMs < ACK_TIMEOUT_MS) continue;
+        if (entry.resent >= this.#options.maxResends) {
+          this.#options.log.warn("Agent does not acknowledge and is sent away", { agent_id: lane.session.agentId, event_id: eventId });
+          lane.session.close(CLOSE.tooSlow, "does not acknowledge");
+          break;
+        }
         entry.sentAtMs = nowMs;
+        entry.resent += 1;
         void this.#resend(lane, eventId);
       }
     }

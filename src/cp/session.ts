@@ -15,7 +15,7 @@ import type { StatusOutcome, StatusWrite, Store } from "../stores/mod.ts";
 /** How many statuses may wait for a store that does not answer before their agent is sent away to keep them itself. */
 const MAX_PENDING = 20_000;
 const RETRY_FIRST_MS = 200;
-/** How long an acknowledgement may wait for the next: agents report in bursts, and only an event's last status is wanted back at once. */
+/** How long an acknowledgement may wait for the next: agents report in bursts, one frame answers them all, and nobody waits for it. */
 const ACK_AFTER_MS = 25;
 const RETRY_MAX_MS = 5_000;
 
@@ -100,6 +100,8 @@ export class AgentSession {
   }
 
   close(code: number, reason: string): void {
+    // What is stored need not be sent again on the next connection.
+    this.#acknowledge();
     this.#peer.close(code, reason);
   }
 
@@ -168,7 +170,6 @@ export class AgentSession {
 
   /** Reports a round's outcomes and acknowledges up to the first that failed; answers its index, or undefined when all are stored. */
   async #settle(round: readonly StatusUpdate[], outcomes: readonly PromiseSettledResult<StatusOutcome>[]): Promise<number | undefined> {
-    let ended = false;
     let failedAt: number | undefined;
     for (let index = 0; index < round.length; index += 1) {
       const [update, outcome] = [round[index], outcomes[index]];
@@ -187,11 +188,9 @@ export class AgentSession {
         continue;
       }
       if (typeof update.boot_id === "string" && typeof update.seq === "number") this.#unacknowledged.set(update.boot_id, update.seq);
-      if (isTerminal(update.state)) ended = true;
       this.#events.status(this, update, outcome.value);
     }
-    if (this.acks && ended) this.#acknowledge();
-    else if (this.acks) this.#ackTimer ??= this.#ports.timers.after(ACK_AFTER_MS, () => this.#acknowledge(), { background: true });
+    if (this.acks) this.#ackTimer ??= this.#ports.timers.after(ACK_AFTER_MS, () => this.#acknowledge(), { background: true });
     return failedAt;
   }
 

@@ -233,3 +233,26 @@ test("all events can be followed from now on, and from where a reader was", asyn
   const resumed = await follow(`${cp.url}/v1/stream`, (seen) => seen.length === 3, { "last-event-id": String(before) });
   expect(resumed.entries).toEqual(entries);
 });
+
+test("a delivery that is not acknowledged is sent again a few times, then the connection is given up and the next one gets it", async () => {
+  const { clock, forward } = shiftedClock();
+  const timers = {
+    ...systemPorts.timers,
+    every: (_ms: number, run: () => void) => systemPorts.timers.every(20, run, { background: true }),
+  };
+  await using cp = await startCp({ ports: { ...systemPorts, clock, timers }, eventRetryMax: 2, heartbeatTimeoutMs: 3_600_000 });
+  const event = anEvent();
+  const deaf = await dialAgent(cp.wsUrl, protocol2());
+  await cp.post("/events", event);
+  for (let sent = 1; sent <= 3; sent += 1) {
+    await eventually(() => deaf.deliveries(event.id) === sent);
+    forward(31_000);
+  }
+  expect(await deaf.closed).toMatchObject({ code: 4004 });
+  await using agent = await dialAgent(cp.wsUrl, protocol2());
+  await agent.event(event.id);
+  agent.send({ type: "event_ack", event_id: event.id, revision: 1 });
+  agent.report(event.id);
+  await eventually(async () => (await cp.json<EventDetail>(`/v1/events/${event.id}`)).state === "completed");
+  expect(agent.deliveries(event.id)).toBe(1);
+});
