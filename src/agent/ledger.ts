@@ -105,7 +105,7 @@ export class MemoryLedger implements Ledger {
     return Promise.resolve();
   }
 
-  addStatus(): Promise<void> {
+  addStatus(_record: StatusRecord): Promise<void> {
     return Promise.resolve();
   }
 

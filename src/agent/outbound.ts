@@ -1,4 +1,4 @@
-import { Backoff, type Logger, messageOf, type Ports } from "../kit/mod.ts";
+import { Backoff, type Logger, messageOf, type Ports, type TimerHandle } from "../kit/mod.ts";
 import { formatTimestamp, isTerminal } from "../protocol/mod.ts";
 import type { Work } from "./delivery.ts";
 import type { Ledger } from "./ledger.ts";
@@ -12,6 +12,8 @@ export const OUTBOUND_LIMITS = {
   /** Above either, what lies between the first and the last word about an event is left out. */
   heldRecords: 2_000,
   heldBytes: 16 * 1024 * 1024,
+  /** What need not be durable at once is written together; most of it is acknowledged before, and never written. */
+  saveAfterMs: 100,
 } as const;
 
 export interface OutboundOptions {
@@ -32,6 +34,10 @@ interface Held {
   /** A last status is sent only once the ledger has it: else a crash would carry the event out again after the end was told. */
   ready: boolean;
   sent: boolean;
+  /** Whether the ledger was given it. */
+  saved: boolean;
+  /** No longer held. */
+  gone: boolean;
 }
 
 /**
@@ -49,6 +55,11 @@ export class Outbound {
   #windowFrames = 0;
   #windowBytes = 0;
   #ledgerFailing = false;
+  /** Not in the ledger yet, in order. */
+  #unsaved: Held[] = [];
+  /** Acknowledged and still in the ledger: the highest number of each boot. */
+  readonly #unforgotten = new Map<string, number>();
+  #saving: TimerHandle | undefined;
   readonly #stopped = new AbortController();
   #idle: (() => void)[] = [];
 
@@ -63,7 +74,7 @@ export class Outbound {
 
   /** What earlier boots could not tell; to be called before anything is reported. */
   restore(records: readonly StatusRecord[]): void {
-    for (const record of records) this.#hold({ record, key: record.eventId, terminal: isTerminal(record.state), ready: true, sent: false });
+    for (const record of records) this.#hold({ record, key: record.eventId, terminal: isTerminal(record.state), ready: true, saved: true });
   }
 
   /** A registered link stands: everything that is not acknowledged goes (again). */
@@ -79,15 +90,11 @@ export class Outbound {
     this.#agreement = undefined;
   }
 
-  /** Says how an event goes. Kept in the ledger beside, without waiting for it: at worst a crash loses an entry of the log. */
+  /** Says how an event goes. The ledger gets it a little later, unless it is acknowledged by then: at worst a crash loses an entry of the log. */
   report(key: string, work: Work, status: Status): void {
     const record = this.#number(work, status);
-    this.#hold({ record, key, terminal: false, ready: true, sent: false });
+    this.#saveLater(this.#hold({ record, key, terminal: false, ready: true, saved: false }));
     this.#relieve();
-    void this.#options.ledger.addStatus(record).then(
-      () => this.#ledgerWorks(),
-      (error: unknown) => this.#ledgerFails(error),
-    );
     this.#pump();
   }
 
@@ -95,7 +102,9 @@ export class Outbound {
   async finish(key: string, work: Work, status: Status): Promise<void> {
     const { ledger, ports } = this.#options;
     const record = this.#number(work, status);
-    const held = this.#hold({ record, key, terminal: true, ready: false, sent: false });
+    // What stands before it goes into the same commit, so that the ledger has them in order.
+    this.#save();
+    const held = this.#hold({ record, key, terminal: true, ready: false, saved: true });
     this.#relieve();
     const backoff = new Backoff({ firstMs: 500, maxMs: 15_000 }, ports.random);
     for (;;) {
@@ -120,8 +129,7 @@ export class Outbound {
     if (already) return;
     const { bootId: _boot, seq: _seq, timestamp: _time, eventId: _event, revision: _revision, ...status } = final;
     const record = this.#number(work, status);
-    this.#hold({ record, key, terminal: true, ready: true, sent: false });
-    void this.#options.ledger.addStatus(record).catch((error: unknown) => this.#ledgerFails(error));
+    this.#saveLater(this.#hold({ record, key, terminal: true, ready: true, saved: false }));
     this.#pump();
   }
 
@@ -134,12 +142,14 @@ export class Outbound {
         continue;
       }
       any = true;
+      held.gone = true;
       this.#heldBytes -= held.bytes;
       if (held.sent) this.#leaveWindow(held);
+      if (held.saved) this.#unforgotten.set(bootId, Math.max(held.record.seq, this.#unforgotten.get(bootId) ?? 0));
     }
     if (!any) return;
     this.#held = kept;
-    void this.#options.ledger.acknowledged(bootId, seq).catch((error: unknown) => this.#ledgerFails(error));
+    if (this.#unforgotten.size > 0) this.#armSaving();
     this.#pump();
     this.#settle();
   }
@@ -156,8 +166,9 @@ export class Outbound {
     });
   }
 
-  /** Gives up what still waits for the ledger. */
+  /** Hands the ledger what it lacks, and gives up what still waits for it. */
   stop(): void {
+    this.#save();
     this.#stopped.abort(new Error("the agent is stopping"));
   }
 
@@ -173,11 +184,40 @@ export class Outbound {
     };
   }
 
-  #hold(entry: Omit<Held, "bytes">): Held {
+  #saveLater(held: Held): void {
+    this.#unsaved.push(held);
+    this.#armSaving();
+  }
+
+  #armSaving(): void {
+    this.#saving ??= this.#options.ports.timers.after(OUTBOUND_LIMITS.saveAfterMs, () => this.#save(), { background: true });
+  }
+
+  #save(): void {
+    this.#saving?.cancel();
+    this.#saving = undefined;
+    const { ledger } = this.#options;
+    const writes: Promise<void>[] = [];
+    for (const held of this.#unsaved.splice(0)) {
+      if (held.gone) continue;
+      held.saved = true;
+      writes.push(ledger.addStatus(held.record));
+    }
+    for (const [bootId, seq] of this.#unforgotten) writes.push(ledger.acknowledged(bootId, seq));
+    this.#unforgotten.clear();
+    for (const write of writes) {
+      write.then(
+        () => this.#ledgerWorks(),
+        (error: unknown) => this.#ledgerFails(error),
+      );
+    }
+  }
+
+  #hold(entry: Omit<Held, "bytes" | "sent" | "gone">): Held {
     const { record } = entry;
     // Close enough, without writing every status twice: only results are large.
     const bytes = 300 + record.message.length + (record.result === undefined ? 0 : JSON.stringify(record.result).length);
-    const held: Held = { ...entry, bytes };
+    const held: Held = { ...entry, bytes, sent: false, gone: false };
     this.#held.push(held);
     this.#heldBytes += bytes;
     return held;
@@ -217,10 +257,12 @@ export class Outbound {
   #drop(gone: ReadonlySet<Held>): void {
     this.#held = this.#held.filter((held) => !gone.has(held));
     for (const held of gone) {
+      held.gone = true;
       this.#heldBytes -= held.bytes;
       if (held.sent && this.#agreement?.acknowledges === true) this.#leaveWindow(held);
     }
-    void this.#options.ledger.dropStatuses([...gone].map((held) => held.record)).catch((error: unknown) => this.#ledgerFails(error));
+    const written = [...gone].filter((held) => held.saved).map((held) => held.record);
+    if (written.length > 0) void this.#options.ledger.dropStatuses(written).catch((error: unknown) => this.#ledgerFails(error));
   }
 
   /** Leaves out, of each event, every status but the newest and the last. */
