@@ -1,5 +1,4 @@
 import { writeSync } from "node:fs";
-import { isatty } from "node:tty";
 
 /** Where text goes. Writes are whole and in order; nothing is lost when the program ends right after. */
 export interface Sink {
@@ -69,6 +68,11 @@ function toErr(bytes: Uint8Array): void {
   }
 }
 
+// Loaded only when somebody asks: it is a third of the time that `--version` takes.
+function isTerminal(fd: number): boolean {
+  return process.getBuiltinModule("node:tty").isatty(fd);
+}
+
 function columnsOf(stream: { readonly columns?: number }): number {
   const { columns } = stream;
   return columns === undefined || columns < 20 ? 80 : columns;
@@ -76,19 +80,21 @@ function columnsOf(stream: { readonly columns?: number }): number {
 
 /** The real process. `exitNow` comes from the one file that may exit. */
 export function systemHost(exitNow: (code: number) => void): Host {
-  const outIsTerminal = isatty(1);
-  const errIsTerminal = isatty(2);
   return {
     env: process.env,
     out: {
-      isTerminal: outIsTerminal,
-      columns: () => (outIsTerminal ? columnsOf(process.stdout) : 80),
+      get isTerminal() {
+        return isTerminal(1);
+      },
+      columns: () => (isTerminal(1) ? columnsOf(process.stdout) : 80),
       write: (text) => toOut(encode(text)),
       writeBytes: toOut,
     },
     err: {
-      isTerminal: errIsTerminal,
-      columns: () => (errIsTerminal ? columnsOf(process.stderr) : 80),
+      get isTerminal() {
+        return isTerminal(2);
+      },
+      columns: () => (isTerminal(2) ? columnsOf(process.stderr) : 80),
       write: (text) => toErr(encode(text)),
       writeBytes: toErr,
     },
