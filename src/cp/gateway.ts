@@ -70,7 +70,7 @@ export class Gateway {
   async stop(): Promise<void> {
     this.#stopping = true;
     for (const timer of this.#timers) timer.cancel();
-    for (const socket of this.#open) socket.close(CLOSE.goingAway, "control plane is stopping");
+    for (const socket of this.#open) (socket.data.session ?? socket).close(CLOSE.goingAway, "control plane is stopping");
     await this.#touch();
   }
 

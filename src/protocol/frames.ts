@@ -102,6 +102,41 @@ function isWholeOrNone(value: unknown): boolean {
   return value === undefined || value === null || Number.isInteger(value);
 }
 
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** The schema leaves these names out of what it copies, so what has them is not plain. */
+function hasDroppedKey(value: object): boolean {
+  return Object.hasOwn(value, "__proto__") || Object.hasOwn(value, "constructor") || Object.hasOwn(value, "prototype");
+}
+
+function isPlainResource(value: unknown): boolean {
+  return (
+    isRecord(value) &&
+    typeof value["kind"] === "string" &&
+    typeof value["name"] === "string" &&
+    typeof value["status"] === "string" &&
+    isTextOrNone(value["namespace"]) &&
+    isTextOrNone(value["api_version"]) &&
+    isTextOrNone(value["message"]) &&
+    !hasDroppedKey(value)
+  );
+}
+
+function isPlainResultOrNone(value: unknown): boolean {
+  if (value === undefined || value === null) return true;
+  if (!isRecord(value) || typeof value["success"] !== "boolean" || hasDroppedKey(value)) return false;
+  const { resource_status: resources, duration } = value as { resource_status?: unknown; duration?: unknown };
+  return (
+    (resources === undefined || resources === null || (Array.isArray(resources) && resources.every(isPlainResource))) &&
+    (duration === undefined || duration === null || (typeof duration === "number" && !Number.isNaN(duration))) &&
+    isTextOrNone(value["error_message"]) &&
+    isTextOrNone(value["error_code"]) &&
+    isTextOrNone(value["completed_at"])
+  );
+}
+
 /**
  * Whether a frame is plainly one that the schema takes, unchanged: what every event brings six of, at a tenth of the cost. What is not
  * plain goes to the schema, which alone decides and says why; a test holds the two together.
@@ -113,7 +148,7 @@ function isPlainFrame(frame: Record<string, unknown>): boolean {
         isText(frame["event_id"]) &&
         STATES.has(frame["state"]) &&
         PHASES.has(frame["phase"]) &&
-        (frame["result"] ?? undefined) === undefined &&
+        isPlainResultOrNone(frame["result"]) &&
         (frame["details"] ?? undefined) === undefined &&
         isTextOrNone(frame["agent_id"]) &&
         isTextOrNone(frame["message"]) &&

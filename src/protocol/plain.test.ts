@@ -53,6 +53,15 @@ const STATUS = {
   boot_id: "b",
   seq: 1,
 };
+const RESOURCE = { kind: "Namespace", name: "n", namespace: null, api_version: "v1", status: "created", message: "made" };
+const RESULT = {
+  success: true,
+  resource_status: [RESOURCE, RESOURCE],
+  error_message: null,
+  error_code: "X",
+  completed_at: "2026-02-10T10:00:00Z",
+  duration: 5_505_706,
+};
 const EVENT = {
   id: "e",
   type: "k8s_resource",
@@ -70,6 +79,13 @@ const EVENT = {
 test("the quick look at an agent's frame answers what the schema answers", () => {
   const frames = fc.oneof(
     spoilt(STATUS, ["further"]),
+    fc.tuple(spoilt(RESULT, ["further"]), spoilt(RESOURCE, ["further"])).map(([result, resource]) => ({
+      ...STATUS,
+      result:
+        Array.isArray(result["resource_status"]) && result["resource_status"].length === 2
+          ? { ...result, resource_status: [RESOURCE, resource] }
+          : result,
+    })),
     spoilt({ type: "event_ack", event_id: "e", revision: 1 }, ["further"]),
     spoilt({ type: "heartbeat", timestamp: "2026-02-10T10:00:00Z", metrics: {} }, ["further"]),
   );

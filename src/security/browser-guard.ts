@@ -9,10 +9,21 @@ export interface GuardOptions {
 
 const LOOPBACK_HOSTS: ReadonlySet<string> = new Set(["localhost", "127.0.0.1", "[::1]", "::1"]);
 
+function isDigits(text: string): boolean {
+  for (let at = 0; at < text.length; at += 1) {
+    const code = text.charCodeAt(at);
+    if (code < 48 || code > 57) return false;
+  }
+  return text !== "";
+}
+
+/** The name in a Host header, without its port. By hand: it is looked at with every request. */
 function hostName(host: string): string {
-  const bracketed = /^(\[[^\]]*\])(?::\d+)?$/.exec(host);
-  if (bracketed?.[1] !== undefined) return bracketed[1].toLowerCase();
-  return host.replace(/:\d+$/, "").toLowerCase();
+  const colon = host.lastIndexOf(":");
+  if (colon < 0 || !isDigits(host.slice(colon + 1))) return host.toLowerCase();
+  const name = host.slice(0, colon);
+  // What has a colon left is an IPv6 address, whose last group is no port unless brackets say so.
+  return (name.includes(":") && !name.endsWith("]") ? host : name).toLowerCase();
 }
 
 /**
