@@ -232,6 +232,9 @@ test("all events can be followed from now on, and from where a reader was", asyn
   expect(entries.map(({ event_id }) => event_id)).toEqual(events.map(({ id }) => id));
   const resumed = await follow(`${cp.url}/v1/stream`, (seen) => seen.length === 3, { "last-event-id": String(before) });
   expect(resumed.entries).toEqual(entries);
+  // Readers that went away, and one that only asked for the head, leave nothing behind.
+  expect((await fetch(`${cp.url}/v1/stream`, { method: "HEAD" })).headers.get("content-type")).toBe("text/event-stream");
+  await eventually(async () => (await (await cp.get("/metrics", { accept: "text/plain" })).text()).includes("transporter_live_streams 0"));
 });
 
 test("a delivery that is not acknowledged is sent again a few times, then the connection is given up and the next one gets it", async () => {

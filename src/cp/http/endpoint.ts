@@ -49,6 +49,12 @@ export interface EndpointContext {
 
 const REQUEST_ID = /^[A-Za-z0-9._:-]{1,128}$/;
 
+/** What GET would answer, less its body, which is given up so that a live stream does not go on for nobody. */
+async function withoutBody(response: Response): Promise<Response> {
+  await response.body?.cancel();
+  return new Response(null, { status: response.status, headers: response.headers });
+}
+
 type BunHandler = (request: BunRequest, server: Server<SocketData>) => Promise<Response | undefined>;
 
 /** Turns endpoints into Bun's routes: request id, guard, method, errors as problem+json, metrics. One function per path. */
@@ -91,6 +97,7 @@ function serve(path: string, endpoints: readonly Endpoint[], context: EndpointCo
           param: (name) => (request.params as Record<string, string | undefined>)[name] ?? "",
         });
         if (response === undefined) return undefined;
+        if (request.method === "HEAD") response = await withoutBody(response);
       } else if (endpoints.length === 0) {
         throw new TransporterError("NOT_FOUND", `nothing is served at ${new URL(request.url).pathname.slice(0, 200)}`);
       } else {
