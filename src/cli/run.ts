@@ -54,6 +54,9 @@ async function start(argv: readonly string[], host: Host, ports: Ports): Promise
   return dispatch(ROOT, located.path, () => runOne(command, base, host));
 }
 
+/** How long an interrupted command may take to tidy up. */
+const INTERRUPT_GRACE_MS = 1000;
+
 async function runOne(command: Command, base: Omit<Call<Settings>, "signal">, host: Host): Promise<number> {
   const stop = new AbortController();
   if (command.ownSignals === true) return command.run({ ...base, signal: stop.signal });
@@ -63,7 +66,13 @@ async function runOne(command: Command, base: Omit<Call<Settings>, "signal">, ho
     stop.abort(new Interrupted(code));
   });
   try {
-    const code = await command.run({ ...base, signal: stop.signal });
+    const running = command.run({ ...base, signal: stop.signal });
+    // What cannot be interrupted (a read of standard input) is left behind.
+    const given = Promise.withResolvers<never>();
+    stop.signal.addEventListener("abort", () =>
+      base.ports.timers.after(INTERRUPT_GRACE_MS, () => given.reject(stop.signal.reason), { background: true }),
+    );
+    const code = await Promise.race([running, given.promise]);
     return stop.signal.aborted && stop.signal.reason instanceof Interrupted ? stop.signal.reason.exitCode : code;
   } catch (error) {
     // Whatever an interrupted command throws on its way out, the interruption is what happened.

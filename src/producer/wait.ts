@@ -7,7 +7,8 @@ export interface WaitOptions {
   readonly signal: AbortSignal;
   /** Without one it waits as long as the event lives. */
   readonly timeoutMs?: number | undefined;
-  readonly onEntry?: (entry: LogEntry) => void;
+  /** Waited for; a throw ends the waiting. */
+  readonly onEntry?: (entry: LogEntry) => void | Promise<void>;
   readonly onInterruption?: (why: TransporterError | undefined) => void;
   /** Keep trying where the control plane is not there even at first: it was a moment ago. */
   readonly patient?: boolean;
@@ -36,7 +37,7 @@ export async function waitForEvent(client: Client, eventId: string, options: Wai
     const entries = client.followEvent(eventId, { signal, onInterruption: options.onInterruption, patient: options.patient });
     let ending: LogEntry | undefined;
     for await (const entry of entries) {
-      options.onEntry?.(entry);
+      await options.onEntry?.(entry);
       if (isTerminal(entry.state)) ending = entry;
     }
     if (ending?.result !== undefined) return { eventId, state: ending.state, message: ending.message, result: ending.result };

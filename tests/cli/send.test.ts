@@ -348,3 +348,17 @@ describe("what goes wrong before anything is sent", () => {
     await cp.stop(true);
   });
 });
+
+test("Ctrl-C ends it even while it waits for standard input", async () => {
+  const asked = Promise.withResolvers<void>();
+  const running = startCli(["send", "k8s", "--agent", "x", "-f", "-"], {
+    // oxlint-disable-next-line require-yield -- a pipe that nobody writes into
+    async *stdin() {
+      asked.resolve();
+      await new Promise<never>(() => undefined);
+    },
+  });
+  await asked.promise;
+  running.signal("SIGINT");
+  expect(await running.ended).toEqual({ code: 130, out: "", err: "" });
+});

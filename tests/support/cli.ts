@@ -11,7 +11,7 @@ export interface CliRun {
 
 export interface CliOptions {
   readonly env?: Readonly<Record<string, string | undefined>>;
-  readonly stdin?: string;
+  readonly stdin?: string | (() => AsyncIterable<Uint8Array>);
   /** Both streams are terminals of this many columns. */
   readonly terminal?: number;
 }
@@ -21,6 +21,10 @@ export interface RunningCli {
   readonly out: () => string;
   readonly err: () => string;
   signal(name: "SIGINT" | "SIGTERM"): void;
+}
+
+async function* textStream(text: string): AsyncGenerator<Uint8Array> {
+  yield new TextEncoder().encode(text);
 }
 
 /** The command line in this process, with streams and environment of the test's own. */
@@ -39,9 +43,7 @@ export function startCli(argv: readonly string[], options: CliOptions = {}): Run
     env,
     out: sink("out"),
     err: sink("err"),
-    async *stdin() {
-      yield new TextEncoder().encode(options.stdin ?? "");
-    },
+    stdin: typeof options.stdin === "function" ? options.stdin : () => textStream(typeof options.stdin === "string" ? options.stdin : ""),
     onSignal(handler) {
       handlers.add(handler);
       return () => handlers.delete(handler);

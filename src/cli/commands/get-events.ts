@@ -1,7 +1,15 @@
 import type { Client, EventFilter } from "../../client/mod.ts";
 import { type ValuesOf, integerOr, list, pairs, text, toggle } from "../../config/mod.ts";
 import { TransporterError } from "../../kit/mod.ts";
-import { type EventSummary, LIMITS, type State, StateSchema, parseGoDuration, parseTimestampMs } from "../../protocol/mod.ts";
+import {
+  type EventSummary,
+  LIMITS,
+  type LogEntry,
+  type State,
+  StateSchema,
+  parseGoDuration,
+  parseTimestampMs,
+} from "../../protocol/mod.ts";
 import { type Call, command } from "../command.ts";
 import { CLIENT_SETTINGS, connect } from "../connect.ts";
 import { eventShape } from "../event-shape.ts";
@@ -126,7 +134,13 @@ async function follow(call: Call<typeof SETTINGS>, client: Client, filter: Event
     },
   });
   // The stream is open before the list is asked for, so that nothing falls between the two.
-  let next = entries.next();
+  const ask = (): Promise<IteratorResult<LogEntry>> => {
+    const step = entries.next();
+    // Awaited in its turn; what fails before that must not count as unhandled.
+    step.catch(() => undefined);
+    return step;
+  };
+  let next = ask();
   await Promise.race([opened.promise, next]);
   const table = new LiveTable(host.out, outputOf(values), eventShape(ports.clock.now()));
   const { items } = await listUpTo(client, filter, values.all ? Number.POSITIVE_INFINITY : values.limit, signal);
@@ -134,7 +148,7 @@ async function follow(call: Call<typeof SETTINGS>, client: Client, filter: Event
   for (;;) {
     const step = await next;
     if (step.done === true) return EXIT.ok;
-    next = entries.next();
+    next = ask();
     if (filter.agent !== undefined && step.value.agent_id !== filter.agent) continue;
     const summary = await client.getEvent(step.value.event_id, { signal }).then(summaryOf, (error: unknown) => {
       if (error instanceof TransporterError && error.code === "EVENT_NOT_FOUND") return undefined;

@@ -43,19 +43,13 @@ export const watch = command({
       for await (const entry of client.followAll({ signal, onInterruption })) await table.add(entry);
       return EXIT.ok;
     }
-    let shown: Promise<void> = Promise.resolve();
     const outcome = await waitForEvent(client, eventId, {
       timers: ports.timers,
       signal,
       timeoutMs: values["wait-timeout"],
       onInterruption,
-      onEntry: (entry) => {
-        shown = shown.then(() => table.add(entry));
-        // Awaited below; until then a closed output must not count as unhandled.
-        shown.catch(() => undefined);
-      },
+      onEntry: (entry) => table.add(entry),
     });
-    await shown;
     const fault = errorOfOutcome(outcome);
     if (fault !== undefined) throw fault;
     return EXIT.ok;
