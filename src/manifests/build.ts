@@ -1,6 +1,6 @@
 import type { FaultAt } from "./place.ts";
 import { resolvePlain, resolveTagged, type Scalar, scalarKey, scalarValue } from "./scalars.ts";
-import type { AliasNode, MappingNode, ScalarNode, YamlNode } from "./yaml-parser.ts";
+import type { AliasNode, MappingNode, ScalarNode, SequenceNode, YamlNode } from "./yaml-nodes.ts";
 
 /** What aliases may still expand to, over all documents of an event: a few hundred bytes can ask for gigabytes. */
 export interface AliasBudget {
@@ -45,7 +45,7 @@ class Builder {
         return value;
       }
       case "sequence":
-        return this.#within(node, () => node.items.map((item) => this.value(item, depth + 1)));
+        return this.#items(node, depth);
       case "mapping": {
         const object: Record<string, unknown> = {};
         if (depth <= OFFSETS_DEPTH) this.#offsets.set(object, node.at);
@@ -65,11 +65,11 @@ class Builder {
       throw this.#fault(node.at, "the aliases expand to more than is allowed", "Write the repeated parts out, or split the event.");
   }
 
-  #within<T>(node: YamlNode, build: () => T): T {
+  #items(node: SequenceNode, depth: number): unknown[] {
     this.#open.add(node);
-    const built = build();
+    const items = node.items.map((item) => this.value(item, depth + 1));
     this.#open.delete(node);
-    return built;
+    return items;
   }
 
   #expand<T>(alias: AliasNode, build: () => T): T {
@@ -103,20 +103,27 @@ class Builder {
    * and is replaced by the keys after it.
    */
   #fill(object: Record<string, unknown>, node: MappingNode, depth: number): void {
-    this.#within(node, () => {
-      const own = new Set<string>();
-      for (const { key: keyNode, value } of node.entries) {
-        if (isMerge(keyNode)) {
-          this.#merge(object, value, depth);
-          continue;
-        }
-        const key = this.#key(keyNode);
-        if (own.has(key))
-          throw this.#fault(keyNode.at, `the key ${JSON.stringify(key)} stands twice in one mapping`, "Keep one of the two.");
-        own.add(key);
-        object[key] = this.value(value, depth + 1);
+    this.#open.add(node);
+    // Where nothing is merged, what the object has so far is what this mapping wrote.
+    const own = this.#mergesInto(object, node) ? new Set<string>() : undefined;
+    for (const { key: keyNode, value } of node.entries) {
+      if (isMerge(keyNode)) {
+        this.#merge(object, value, depth);
+        continue;
       }
-    });
+      const key = this.#key(keyNode);
+      if (own === undefined ? Object.hasOwn(object, key) : own.has(key))
+        throw this.#fault(keyNode.at, `the key ${JSON.stringify(key)} stands twice in one mapping`, "Keep one of the two.");
+      own?.add(key);
+      object[key] = this.value(value, depth + 1);
+    }
+    this.#open.delete(node);
+  }
+
+  #mergesInto(object: Record<string, unknown>, node: MappingNode): boolean {
+    if (node.entries.some(({ key }) => isMerge(key))) return true;
+    for (const _key in object) return true;
+    return false;
   }
 
   #merge(object: Record<string, unknown>, node: YamlNode, depth: number): void {

@@ -2,7 +2,7 @@ import { TransporterError } from "../kit/mod.ts";
 import { type BuildLimits, buildValue, type Offsets } from "./build.ts";
 import { JsonReader } from "./json-reader.ts";
 import { type FaultAt, faultsOf, LinedText, type Place } from "./place.ts";
-import { parseYamlNodes } from "./yaml-parser.ts";
+import { parseYamlNodes } from "./yaml-nodes.ts";
 
 /** One document that is not empty, as a value. */
 export interface ManifestDocument {

@@ -3,7 +3,8 @@ const INT64_MAX = 2n ** 63n - 1n;
 const UINT64_MAX = 2n ** 64n - 1n;
 
 /** A whole number as kubectl keeps it: a number while that is exact, a bigint to the ends of int64, and a float beyond them. */
-export function fromInteger(value: bigint): number | bigint {
+export function fromInteger(value: number | bigint): number | bigint {
+  if (typeof value === "number") return value;
   if (value >= BigInt(Number.MIN_SAFE_INTEGER) && value <= BigInt(Number.MAX_SAFE_INTEGER)) return Number(value);
   return value >= INT64_MIN && value <= INT64_MAX ? value : Number(value);
 }
@@ -34,7 +35,7 @@ export function parseGoInteger(text: string): bigint | undefined {
 }
 
 /** True for what only fits an unsigned 64-bit integer; kubectl refuses it as a key. */
-export function needsUnsigned(value: bigint): boolean {
+export function needsUnsigned(value: number | bigint): boolean {
   return value > INT64_MAX;
 }
 

@@ -77,9 +77,15 @@ export function refOf(object: KubeObject): ObjectRef {
   return { ...gv, kind: object.kind, namespace: object.metadata.namespace, name };
 }
 
+const { rawJSON } = JSON as unknown as { rawJSON(this: void, text: string): unknown };
+
 /** JSON of an object, with bigints written as plain integers. */
 export function stringifyObject(object: unknown): string {
-  return JSON.stringify(object, (_key, value: unknown) =>
-    typeof value === "bigint" ? (JSON as unknown as { rawJSON(text: string): unknown }).rawJSON(value.toString()) : value,
-  );
+  try {
+    return JSON.stringify(object);
+  } catch (error) {
+    // A bigint inside; asking for each value is slower, and hardly any object has one.
+    if (!(error instanceof TypeError)) throw error;
+    return JSON.stringify(object, (_key, value: unknown) => (typeof value === "bigint" ? rawJSON(value.toString()) : value));
+  }
 }

@@ -1,5 +1,5 @@
 import { fromFloat, fromInteger, goFloat32Text, needsUnsigned, parseGoInteger } from "./numbers.ts";
-import { TAG_PREFIX } from "./yaml-tags.ts";
+import { TAG_PREFIX } from "./yaml-nodes.ts";
 
 /** What a scalar means before it becomes JSON. A float keeps its kind, because as a key 1.0 and 1 are written differently. */
 export type Scalar =
@@ -7,7 +7,7 @@ export type Scalar =
   | { readonly type: "bool"; readonly value: boolean }
   | { readonly type: "null" }
   | { readonly type: "merge" }
-  | { readonly type: "int"; readonly value: bigint }
+  | { readonly type: "int"; readonly value: number | bigint }
   | { readonly type: "float"; readonly value: number };
 
 const NULL: Scalar = { type: "null" };
@@ -29,6 +29,12 @@ const WORDS: ReadonlyMap<string, Scalar> = new Map<string, Scalar>([
   ...["-.inf", "-.Inf", "-.INF"].map((word) => [word, float(Number.NEGATIVE_INFINITY)] as const),
 ]);
 
+const LONGEST_WORD = "false".length;
+
+/** 1 for what can begin a word or a number: most texts are told from both by their first character. */
+const CAN_BEGIN = new Uint8Array(128);
+for (const char of "+-.0123456789yYnNtTfFoO~") CAN_BEGIN[char.charCodeAt(0)] = 1;
+
 const FLOAT = /^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$/;
 /** With a point first, underscores may stand between digits only; elsewhere they are taken out before. */
 const POINT_FLOAT = /^\.[0-9]+(?:_[0-9]+)*(?:[eE][-+]?[0-9]+(?:_[0-9]+)*)?$/;
@@ -47,6 +53,9 @@ function isTimestamp(text: string): boolean {
 /** Longer digits are a text: reading them as a number takes quadratic time, and what fits 64 bits is shorter. */
 const NUMBER_CHARS = 1024;
 
+/** The usual ones, exact as a number. */
+const SMALL_INTEGER = /^(?:0|[1-9][0-9]{0,14})$/;
+
 /** A finite float of this text; a number beyond the range of floats is none, and so stays a string. */
 function finite(text: string): Scalar | undefined {
   const value = Number(text.replaceAll("_", ""));
@@ -54,6 +63,7 @@ function finite(text: string): Scalar | undefined {
 }
 
 function numberOf(text: string): Scalar | undefined {
+  if (SMALL_INTEGER.test(text)) return { type: "int", value: Number(text) };
   if (text.length > NUMBER_CHARS) return undefined;
   const plain = text.includes("_") ? text.replaceAll("_", "") : text;
   const integer = parseGoInteger(plain);
@@ -63,10 +73,9 @@ function numberOf(text: string): Scalar | undefined {
 
 /** What a plain scalar means by its text, as go-yaml v2's resolve() has it; undefined: it is a string. */
 function resolveText(text: string): Scalar | undefined {
-  const first = text.charCodeAt(0);
-  // Only these can begin a word or a number; most strings end here.
-  if (text !== "" && !"+-.0123456789yYnNtTfFoO~".includes(text.charAt(0))) return undefined;
-  const word = WORDS.get(text);
+  const first = text === "" ? 0 : text.charCodeAt(0);
+  if (first !== 0 && (first > 127 || CAN_BEGIN[first] === 0)) return undefined;
+  const word = text.length <= LONGEST_WORD ? WORDS.get(text) : undefined;
   if (word !== undefined) return word;
   if (first === 0x2e) return POINT_FLOAT.test(text) ? finite(text) : undefined;
   return first === 0x2b || first === 0x2d || (first >= 0x30 && first <= 0x39) ? numberOf(text) : undefined;

@@ -102,6 +102,37 @@ export function readWithTransporter(manifest: string): Reading {
 const STRICTER =
   /stands twice|__proto__|follows the end of the document|not UTF-8 text|half of a surrogate pair|nested deeper|expand to more|hold no object|beyond the range of numbers/;
 
+/** Refused because YAML 1.1 and 1.2 understand the structure differently, or because 1.2 does not have it. Nothing else may be in here. */
+const OTHER_STRUCTURE = new RegExp(
+  [
+    "is not understood alike by everybody",
+    "may hold letters, digits, - and _ only",
+    "an unquoted text inside \\[\\] or \\{\\} cannot",
+    "after an unquoted key needs a space",
+    "Block collections are not allowed within flow collections",
+    "Comments must be separated from other tokens",
+    "Invalid escape sequence \\\\'",
+    "Implicit map keys need to be followed by map values",
+    // A quoted text that goes on in the first column.
+    "Missing closing ['\"]quote",
+    "in block collection must be sufficiently indented",
+    "Tags and anchors must be separated from the next token",
+    "a tag inside \\[\\] or \\{\\} needs a value",
+    "Could not resolve tag",
+    "Unexpected flow-(?:seq|map)-end token",
+  ].join("|"),
+);
+
+function isOnPurpose(manifest: string, message: string): boolean {
+  const reasons = [message];
+  // Of a text that begins like JSON and is none, the message tells what is wrong with the JSON; as YAML it says more.
+  if (manifest.startsWith("{")) {
+    const asYaml = readWithTransporter(`---\n${manifest}`);
+    if (!asYaml.ok) reasons.push(asYaml.message);
+  }
+  return reasons.some((reason) => STRICTER.test(reason) || OTHER_STRUCTURE.test(reason));
+}
+
 /**
  * True when what we refused stands in a value that kubectl lost in silence, because a later key of the same name replaced it: with the
  * refused words taken out one after the other, we come to refuse the key that stands twice.
@@ -121,6 +152,30 @@ function isLostToDuplicate(manifest: string, refusal: Reading): boolean {
     reading = readWithTransporter(lines.join("\n"));
   }
   return false;
+}
+
+/**
+ * The one thing we take and kubectl does not: lines of nothing but blanks and a comment, with a tab among the blanks. They mean nothing,
+ * so with such tabs taken out kubectl has to read what we read. Gives the disagreements that this does not explain.
+ */
+async function withoutBlankTabs(disagreements: readonly Disagreement[], extension: "yaml" | "json"): Promise<Disagreement[]> {
+  const clean = disagreements.map(({ manifest, kubectl, transporter }, index) => {
+    if (kubectl.ok || !transporter.ok) return "";
+    const text = manifest.replaceAll(/^[ \t]*\t[ \t]*(?=$|#)/gm, "");
+    return text === manifest ? "" : text.replace(/case-\d+/, caseName(index));
+  });
+  if (clean.every((text) => text === "")) return [...disagreements];
+  // kubectl says nothing about an empty file.
+  const theirs = await readWithKubectl(
+    clean.map((text) => (text === "" ? "never read" : text)),
+    extension,
+  );
+  return disagreements.filter((_one, index) => {
+    const [text = "", kubectl] = [clean[index], theirs[index]];
+    if (text === "" || kubectl?.ok !== true) return true;
+    const transporter = readWithTransporter(text);
+    return !transporter.ok || !Bun.deepEquals(kubectl.value, transporter.value, true);
+  });
 }
 
 export interface Disagreement {
@@ -147,9 +202,9 @@ export async function compareReadings(manifests: readonly string[], extension: "
     const transporter = readWithTransporter(manifest);
     if (kubectl.ok && transporter.ok && Bun.deepEquals(kubectl.value, transporter.value, true)) bothRead += 1;
     else if (!kubectl.ok && !transporter.ok) bothRefused += 1;
-    else if (kubectl.ok && !transporter.ok && (STRICTER.test(transporter.message) || isLostToDuplicate(manifest, transporter)))
-      stricter += 1;
+    else if (kubectl.ok && !transporter.ok && isOnPurpose(manifest, transporter.message)) stricter += 1;
+    else if (kubectl.ok && !transporter.ok && isLostToDuplicate(manifest, transporter)) stricter += 1;
     else disagreements.push({ manifest, kubectl, transporter });
   }
-  return { disagreements, bothRead, bothRefused, stricter };
+  return { disagreements: await withoutBlankTabs(disagreements, extension), bothRead, bothRefused, stricter };
 }
