@@ -9,6 +9,7 @@ const PROVE = (process.env["TRANSPORTER_PROVE"] ?? "") !== "";
 /** Fixed in an ordinary run, so that it fails for changes and not by luck; a full run looks somewhere new every time. */
 const SEED = PROVE ? Date.now() % 2_147_483_647 : 20_260_210;
 const BATCH = 2_000;
+const TIMEOUT_MS = PROVE ? 900_000 : 120_000;
 
 /** Around the field x, whose text begins right after its colon. */
 function manifest(index: number, field: string): string {
@@ -44,50 +45,74 @@ async function compareGenerated(
 }
 
 describe("manifests mean what kubectl takes them for", () => {
-  kubeTest("every edge of scalars, plain, as keys, in flow, quoted and tagged", async () => {
-    const fields = SCALARS.flatMap((scalar) => [
-      ` ${scalar}\n`,
-      `\n  ${scalar}: v\n`,
-      `\n  - ${scalar}\n`,
-      ` [${scalar}]\n`,
-      ` {k: ${scalar}}\n`,
-      ` {${scalar}: v}\n`,
-      ` '${scalar.replaceAll("'", "''")}'\n`,
-      ` "${scalar.replaceAll(/["\\]/g, "\\$&")}"\n`,
-      ...TAGS.flatMap((tag) => [` ${tag} ${scalar}\n`, ` ${tag} '${scalar.replaceAll("'", "''")}'\n`]),
-    ]);
-    const comparison = await compareReadings(fields.map((field, index) => manifest(index, field)));
-    expectAgreement(comparison);
-    expect(comparison.bothRead).toBeGreaterThan(2_500);
-    expect(comparison.bothRefused).toBeGreaterThan(500);
-  });
+  kubeTest(
+    "every edge of scalars, plain, as keys, in flow, quoted and tagged",
+    async () => {
+      const fields = SCALARS.flatMap((scalar) => [
+        ` ${scalar}\n`,
+        `\n  ${scalar}: v\n`,
+        `\n  - ${scalar}\n`,
+        ` [${scalar}]\n`,
+        ` {k: ${scalar}}\n`,
+        ` {${scalar}: v}\n`,
+        ` '${scalar.replaceAll("'", "''")}'\n`,
+        ` "${scalar.replaceAll(/["\\]/g, "\\$&")}"\n`,
+        ...TAGS.flatMap((tag) => [` ${tag} ${scalar}\n`, ` ${tag} '${scalar.replaceAll("'", "''")}'\n`]),
+      ]);
+      const comparison = await compareReadings(fields.map((field, index) => manifest(index, field)));
+      expectAgreement(comparison);
+      expect(comparison.bothRead).toBeGreaterThan(2_500);
+      expect(comparison.bothRefused).toBeGreaterThan(500);
+    },
+    TIMEOUT_MS,
+  );
 
-  kubeTest("every edge of structure, aliases, merges, tags and comments", async () => {
-    const comparison = await compareReadings(STRUCTURES.map((field, index) => manifest(index, field)));
-    expectAgreement(comparison);
-    expect(comparison.bothRead).toBeGreaterThan(100);
-    expect(comparison.bothRefused).toBeGreaterThan(40);
-  });
+  kubeTest(
+    "every edge of structure, aliases, merges, tags and comments",
+    async () => {
+      const comparison = await compareReadings(STRUCTURES.map((field, index) => manifest(index, field)));
+      expectAgreement(comparison);
+      expect(comparison.bothRead).toBeGreaterThan(100);
+      expect(comparison.bothRefused).toBeGreaterThan(40);
+    },
+    TIMEOUT_MS,
+  );
 
-  kubeTest("scalars of any characters", async () => {
-    const comparison = await compareGenerated(plainText, PROVE ? 10_000 : 400, (index, text) => manifest(index, ` ${text}\n`));
-    expect(comparison.bothRead).toBeGreaterThan(100);
-  });
+  kubeTest(
+    "scalars of any characters",
+    async () => {
+      const comparison = await compareGenerated(plainText, PROVE ? 10_000 : 400, (index, text) => manifest(index, ` ${text}\n`));
+      expect(comparison.bothRead).toBeGreaterThan(100);
+    },
+    TIMEOUT_MS,
+  );
 
-  kubeTest("documents of any structure and style", async () => {
-    const comparison = await compareGenerated(wholeDocument, PROVE ? 10_000 : 400, manifest);
-    // A generator that only makes refused documents would prove nothing.
-    expect(comparison.bothRead).toBeGreaterThan((PROVE ? 10_000 : 400) / 2);
-  });
+  kubeTest(
+    "documents of any structure and style",
+    async () => {
+      const comparison = await compareGenerated(wholeDocument, PROVE ? 10_000 : 400, manifest);
+      // A generator that only makes refused documents would prove nothing.
+      expect(comparison.bothRead).toBeGreaterThan((PROVE ? 10_000 : 400) / 2);
+    },
+    TIMEOUT_MS,
+  );
 
-  kubeTest("documents that were damaged at any place", async () => {
-    const comparison = await compareGenerated(brokenDocument, PROVE ? 10_000 : 400, manifest);
-    expect(comparison.bothRead).toBeGreaterThan(20);
-    expect(comparison.bothRefused).toBeGreaterThan(20);
-  });
+  kubeTest(
+    "documents that were damaged at any place",
+    async () => {
+      const comparison = await compareGenerated(brokenDocument, PROVE ? 10_000 : 400, manifest);
+      expect(comparison.bothRead).toBeGreaterThan(20);
+      expect(comparison.bothRefused).toBeGreaterThan(20);
+    },
+    TIMEOUT_MS,
+  );
 
-  kubeTest("JSON, whole and damaged", async () => {
-    const comparison = await compareGenerated(jsonDocument, PROVE ? 10_000 : 400, jsonManifest, "json");
-    expect(comparison.bothRead).toBeGreaterThan(100);
-  });
+  kubeTest(
+    "JSON, whole and damaged",
+    async () => {
+      const comparison = await compareGenerated(jsonDocument, PROVE ? 10_000 : 400, jsonManifest, "json");
+      expect(comparison.bothRead).toBeGreaterThan(100);
+    },
+    TIMEOUT_MS,
+  );
 });
