@@ -43,7 +43,7 @@ export async function sendEvent(call: Call<SendSettings>, event: ReadyEvent): Pr
   const emoji = host.err.isTerminal;
   const say = (mark: string, text: string): void => call.note(emoji ? `${mark} ${text}` : text);
   say("📤", `Publishing event ${event.wire.id} to agent ${event.wire.target_agent}`);
-  say("🔌", `Sending event to Control Plane at ${client.baseUrl}/v1/events...`);
+  say("🔌", `Sending event to Control Plane at ${client.baseUrl}/events...`);
   const accepted = await submitEvent(client, event.json, ports, {
     signal,
     onRetry: (why) => call.note(`${why.message}; trying again`),

@@ -136,7 +136,8 @@ export function createClient(options: ClientOptions): Client {
       const what = "submitting the event";
       return checked(
         AcceptedSchema,
-        await transport.json({ method: "POST", path: "/v1/events", body: eventJson, what, signal: call.signal }),
+        // Not under /v1: this is the one call that a 0.1 control plane answers too.
+        await transport.json({ method: "POST", path: "/events", body: eventJson, what, signal: call.signal }),
         what,
       );
     },

@@ -41,7 +41,7 @@ describe("send k8s", () => {
     expect(run.err).toBe(
       [
         `Publishing event ${event.id} to agent agent-1`,
-        `Sending event to Control Plane at ${cp.url}/v1/events...`,
+        `Sending event to Control Plane at ${cp.url}/events...`,
         "Event accepted by Control Plane",
         "   Event routed to agent",
         "Event published successfully!",
