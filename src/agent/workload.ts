@@ -17,6 +17,9 @@ export const WORKLOAD_LIMITS = {
   crashes: 5,
   /** After the grace of a stop: for what was told to leave at once. */
   abandonMs: 500,
+  /** After this much was parsed, memory is given back once there is nothing to do. */
+  tidyChars: 256 * 1024,
+  tidyAfterMs: 1_000,
 } as const;
 
 export interface WorkloadOptions {
@@ -58,6 +61,7 @@ export class Workload {
   readonly #stop = new AbortController();
   readonly #abandon = new AbortController();
   #preparing = false;
+  #parsedChars = 0;
   #expiry: TimerHandle | undefined;
 
   constructor(options: WorkloadOptions) {
@@ -191,6 +195,7 @@ export class Workload {
       const json = item.manifestsJson ?? (await this.#options.ledger.manifests(item.key));
       if (json === undefined) throw new TransporterError("INTERNAL", "the manifests of the event are lost");
       chars = json.length;
+      this.#parsedChars += chars;
       const objects = await this.#options.parsing.manifests(json);
       return { locks: lockSet(objects, this.#options.defaultNamespace), objects, chars };
     } catch (error) {
@@ -226,8 +231,21 @@ export class Workload {
         this.#items.delete(item.key);
         this.#schedule.remove(item.key);
         this.#pump();
+        if (this.#items.size === 0 && this.#parsedChars > WORKLOAD_LIMITS.tidyChars) this.#tidyLater();
       });
     this.#runs.set(item.key, tracked);
+  }
+
+  /** A large event leaves tens of megabytes of garbage that an idle engine would keep for as long as the agent has nothing to do. */
+  #tidyLater(): void {
+    this.#parsedChars = 0;
+    this.#options.ports.timers.after(
+      WORKLOAD_LIMITS.tidyAfterMs,
+      () => {
+        if (this.#items.size === 0) Bun.gc(true);
+      },
+      { background: true },
+    );
   }
 
   async #execute(item: Item): Promise<void> {
