@@ -45,7 +45,8 @@ export interface Store {
   cancelEvent(input: CancelInput): Promise<CancelOutcome>;
   /**
    * Ends what is due at `nowMs`: `expired` where it was never handed over, `failed` with OUTCOME_UNKNOWN where it was and the agent never
-   * said more. Deliveries of `connectedAgents` that were handed over are left to their agents. Bounded by `limit`; once each, over restarts too.
+   * said more. Deliveries of `connectedAgents` that were handed over and not begun are left to their agents and are due again 30 s later;
+   * begun ones are not: their agents would have ended them at their deadline. Bounded by `limit`; once each, over restarts too.
    */
   expireDue(nowMs: number, limit: number, connectedAgents: ReadonlySet<string>): Promise<Ended[]>;
   /** When the next open delivery is due; undefined when none is. */
@@ -97,7 +98,7 @@ export interface NewEvent {
   readonly tenant: string;
   readonly principal: string;
   readonly event: EventMeta;
-  /** The payload as compact JSON text; stored apart from rows, once per digest. */
+  /** The payload as compact JSON text; where it is not small, stored apart from rows and once per digest. */
   readonly payloadText: string;
   /** SHA-256 of `payloadText`, hex. */
   readonly payloadDigest: string;

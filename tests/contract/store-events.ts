@@ -142,6 +142,35 @@ export function eventContract(subject: Subject): void {
       expect([...counts.byAgent.values()].reduce((sum, agent) => sum + agent.queued, 0)).toBe(1000);
     });
 
+    test("one that cannot be written takes none of those asked for with it along, and leaves nothing of itself", async () => {
+      const { store } = subject;
+      const running = newEvent({ id: "running", state: "assigned" });
+      await store.createEvent(running);
+      const circular: Record<string, unknown> = {};
+      circular["self"] = circular;
+      const calls = [
+        store.createEvent(newEvent({ id: "before" })),
+        store.applyStatus(statusOf(running, "in_progress", { phase: "applying" })),
+        store.createEvent(newEvent({ id: "bad", audit: { details: circular } })),
+        store.applyStatus(statusOf(running, "in_progress", { phase: "verifying", details: circular })),
+        store.createEvent(newEvent({ id: "after" })),
+        store.applyStatus(statusOf(running, "completed")),
+      ];
+      const settled = await Promise.allSettled(calls);
+      expect(settled.map((one) => one.status)).toEqual(["fulfilled", "fulfilled", "rejected", "rejected", "fulfilled", "fulfilled"]);
+      expect(await store.getEvent(TENANT, "bad", ALL)).toBeUndefined();
+      const stored = await store.getEvent(TENANT, "running", ALL);
+      expect(stored?.log.map((entry) => entry.phase)).toEqual(["", "applying", "completed"]);
+      expect(stored?.summary.state).toBe("completed");
+      expect(await store.counters()).toMatchObject({ total: 3, queued: 2, assigned: 1, in_progress: 1, completed: 1 });
+      expect(await store.openCounts()).toEqual({ queued: 2, inFlight: 0, byAgent: new Map([["agent-1", { queued: 2, inFlight: 0 }]]) });
+      expect((await store.listAudit({ tenant: TENANT, limit: 10 })).items.map((entry) => entry.event_id)).toEqual([
+        "after",
+        "before",
+        "running",
+      ]);
+    });
+
     test("texts that look like SQL, patterns or paths, and any Unicode, are only texts", async () => {
       const { store } = subject;
       const odd = [

@@ -5,6 +5,7 @@ import type { Ended } from "../../port.ts";
 import type { Deliveries } from "./deliveries.ts";
 import type { Delivery } from "./delivery.ts";
 import { ownStep } from "./handling.ts";
+import { isWaiting } from "./tally.ts";
 
 interface Ord {
   readonly ord: number;
@@ -41,7 +42,7 @@ export class Endings {
     for (const { ord } of due) {
       const delivery = this.#deliveries.byOrd(ord);
       if (delivery === undefined) continue;
-      if (delivery.state === "created" || delivery.state === "queued") {
+      if (isWaiting(delivery.state)) {
         ended.push(this.#end(delivery, { ...ownStep("expired", EXPIRED_MESSAGE, nowMs), level: "warning" }));
       } else if (delivery.state === "assigned" && connected.has(delivery.agentId)) {
         // Its agent has it and is there. Looked at again later, or those that are left alone would hide all that are due after them.
@@ -64,8 +65,7 @@ export class Endings {
     for (const { ord } of this.#openOfAgent.all(tenant, agentId, limit)) {
       const delivery = this.#deliveries.byOrd(ord);
       if (delivery === undefined) continue;
-      if (delivery.state === "created" || delivery.state === "queued")
-        ended.push(this.#end(delivery, ownStep("cancelled", REMOVED_MESSAGE, nowMs)));
+      if (isWaiting(delivery.state)) ended.push(this.#end(delivery, ownStep("cancelled", REMOVED_MESSAGE, nowMs)));
       else ended.push(this.#unknown(delivery, "its agent was removed", nowMs));
     }
     return ended;

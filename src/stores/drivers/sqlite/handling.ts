@@ -2,6 +2,7 @@ import { formatTimestamp, judgeStatus, LIMITS, NEXT_STATES, type State } from ".
 import type { CancelInput, CancelOutcome, DeliveryMove, MoveOutcome, StatusOutcome, StatusWrite } from "../../port.ts";
 import type { Audit } from "./audit.ts";
 import type { Deliveries } from "./deliveries.ts";
+import { isWaiting } from "./tally.ts";
 
 /** What happens to a delivery between its making and its end: handed over, reported on, cancelled. */
 export class Handling {
@@ -56,7 +57,7 @@ export class Handling {
     if (delivery === undefined) return { kind: "missing" };
     const { state, agentId } = delivery;
     if (state === "cancelled") return { kind: "already" };
-    if (state !== "created" && state !== "queued") return { kind: "refused", state };
+    if (!isWaiting(state)) return { kind: "refused", state };
     const entry = this.#deliveries.take(delivery, ownStep("cancelled", input.message, input.nowMs));
     this.#audit.append(input.audit);
     return { kind: "cancelled", entry, agentId };

@@ -4,6 +4,7 @@ import type { OpenedDatabase } from "../../../sqlite/mod.ts";
 import type { DispatchItem, LogQuery, OpenQuery, StoredEvent } from "../../port.ts";
 import type { Deliveries } from "./deliveries.ts";
 import { deliveryRow, eventMeta, type Events, eventSummary, JOINED, type JoinedRow } from "./events.ts";
+import { isInFlight, isWaiting, type Tally } from "./tally.ts";
 
 interface LogRow {
   readonly seq: number;
@@ -26,15 +27,17 @@ const LOG = `l.seq, e.id AS event_id, d.agent_id, d.revision, l.timestamp, l.sta
 export class Reading {
   readonly #events: Events;
   readonly #deliveries: Deliveries;
+  readonly #tally: Tally;
   readonly #one: Statement<JoinedRow, [string, string]>;
   readonly #result: Statement<{ readonly result: string | null }, [number]>;
   readonly #open: Statement<JoinedRow, [string, string, string, string, string, string, number]>;
   readonly #logOfEvent: Statement<LogRow, [string, string, number, number, number]>;
   readonly #logOfAll: Statement<LogRow, [number, string, number]>;
 
-  constructor(database: OpenedDatabase, parts: { readonly events: Events; readonly deliveries: Deliveries }) {
+  constructor(database: OpenedDatabase, parts: { readonly events: Events; readonly deliveries: Deliveries; readonly tally: Tally }) {
     this.#events = parts.events;
     this.#deliveries = parts.deliveries;
+    this.#tally = parts.tally;
     this.#one = database.prepare(
       `SELECT ${JOINED} FROM event e JOIN delivery d ON d.event_no = e.no WHERE e.tenant = ? AND e.id = ? ORDER BY d.revision DESC LIMIT 1`,
     );
@@ -75,8 +78,12 @@ export class Reading {
     if (first === undefined || second === undefined || third === undefined || fourth === undefined || query.maxItems < 1) return [];
     const items: DispatchItem[] = [];
     let bytes = 0;
-    // What is skipped belongs to this agent too, so with that many more rows there is always enough to choose from.
-    const limit = query.maxItems + query.skip.size;
+    const there = this.#tally.openOf(query.agentId);
+    const matching = (query.states.some(isWaiting) ? there.queued : 0) + (query.states.some(isInFlight) ? there.inFlight : 0);
+    // What is skipped belongs to this agent too, so with that many more rows there is always enough to choose from. And no more rows
+    // than there are: the few that were handed over are not looked for behind the thousands that wait.
+    const limit = Math.min(query.maxItems + query.skip.size, matching);
+    if (limit === 0) return [];
     for (const row of this.#open.all(query.tenant, query.agentId, first, second, third, fourth, limit)) {
       if (query.skip.has(row.id)) continue;
       bytes += row.payload_bytes;

@@ -49,7 +49,7 @@ function assemble(database: OpenedDatabase, { clock, timers }: SqliteStoreOption
   const events = new Events(database, { tally, deliveries, audit });
   const handling = new Handling({ deliveries, audit });
   const endings = new Endings(database, deliveries);
-  const reading = new Reading(database, { events, deliveries });
+  const reading = new Reading(database, { events, deliveries, tally });
   const agents = new Agents(database);
   const retention = new Retention(database, deliveries);
   const group = new GroupCommit({

@@ -15,10 +15,20 @@ interface Open {
 
 type Side = keyof Open;
 
-function sideOf(state: State): Side | undefined {
-  if (state === "created" || state === "queued") return "queued";
-  return state === "assigned" || state === "in_progress" ? "inFlight" : undefined;
+export function isWaiting(state: State): boolean {
+  return state === "created" || state === "queued";
 }
+
+export function isInFlight(state: State): boolean {
+  return state === "assigned" || state === "in_progress";
+}
+
+function sideOf(state: State): Side | undefined {
+  if (isWaiting(state)) return "queued";
+  return isInFlight(state) ? "inFlight" : undefined;
+}
+
+const NONE: Readonly<Open> = { queued: 0, inFlight: 0 };
 
 /**
  * The numbers of the store, kept in memory because this process is its only writer: how many events ever entered each state, how many
@@ -89,6 +99,11 @@ export class Tally {
 
   get openCounted(): number {
     return this.#all.queued + this.#all.inFlight;
+  }
+
+  /** In all tenants together. */
+  openOf(agentId: string): Readonly<Open> {
+    return this.#open.get(agentId) ?? NONE;
   }
 
   entered(state: State | "total"): void {
