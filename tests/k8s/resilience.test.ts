@@ -96,7 +96,7 @@ describe("an API server that is not at its best", () => {
     try {
       const client = createKubeClient(server.access, { ports: systemPorts, log: silentLogger });
       await Promise.all(Array.from({ length: 1_000 }, () => client.send({ method: "GET", path: "/x" })));
-      expect(most).toBe(16);
+      expect(most).toBe(32);
       expect((await client.send({ method: "GET", path: "/redirect" })).status).toBe(302);
     } finally {
       server.stop();
