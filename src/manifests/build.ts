@@ -1,6 +1,6 @@
 import type { FaultAt } from "./place.ts";
 import { resolvePlain, resolveTagged, type Scalar, scalarKey, scalarValue } from "./scalars.ts";
-import type { AliasNode, MappingNode, ScalarNode, SequenceNode, YamlNode } from "./yaml-nodes.ts";
+import type { AliasNode, MappingNode, ScalarNode, SequenceNode, YamlLimits, YamlNode } from "./yaml-nodes.ts";
 
 /** What aliases may still expand to, over all documents of an event: a few hundred bytes can ask for gigabytes. */
 export interface AliasBudget {
@@ -8,8 +8,7 @@ export interface AliasBudget {
   chars: number;
 }
 
-export interface BuildLimits {
-  readonly depth: number;
+export interface BuildLimits extends YamlLimits {
   readonly budget: AliasBudget;
 }
 

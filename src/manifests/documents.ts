@@ -105,7 +105,7 @@ class ManifestReader {
       const piece = text.slice(start, end);
       const fault = this.#faults(start);
       // Like kubectl, which ends every line: a block at the end of the file keeps its line break.
-      const root = parseYamlNodes(piece.endsWith("\n") ? piece : `${piece}\n`, fault, this.#limits.depth);
+      const root = parseYamlNodes(piece.endsWith("\n") ? piece : `${piece}\n`, fault, this.#limits);
       if (root === undefined) continue;
       const offsets: Offsets = new Map();
       this.#add(buildValue(root, fault, this.#limits, offsets), start, start + root.at, offsets);

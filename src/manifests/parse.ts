@@ -8,13 +8,15 @@ import { objectsOf } from "./shape.ts";
 export interface ManifestLimits {
   /** How deep mappings and lists may nest. The deepest schemas of real CRDs need about 60. */
   readonly depth: number;
+  /** How many tokens one YAML document may have; a mapping of a line each has eight a line. Documents of JSON have no such bound. */
+  readonly tokens: number;
   /** How many nodes all aliases of the event may expand to. */
   readonly aliasNodes: number;
   /** How many characters of text all aliases of the event may expand to. */
   readonly aliasChars: number;
 }
 
-export const DEFAULT_MANIFEST_LIMITS: ManifestLimits = { depth: 200, aliasNodes: 100_000, aliasChars: 8 * 1024 * 1024 };
+export const DEFAULT_MANIFEST_LIMITS: ManifestLimits = { depth: 200, tokens: 2_000_000, aliasNodes: 100_000, aliasChars: 8 * 1024 * 1024 };
 
 function refuseDuplicates(parsed: readonly ParsedObject[]): void {
   const seen = new Map<string, ParsedObject>();
@@ -39,9 +41,9 @@ function refuseDuplicates(parsed: readonly ParsedObject[]): void {
  * is not one object; never returns a part of the objects.
  */
 export function parseManifests(manifests: readonly string[], limits: Partial<ManifestLimits> = {}): ParsedObject[] {
-  const { depth, aliasNodes, aliasChars } = { ...DEFAULT_MANIFEST_LIMITS, ...limits };
+  const { depth, tokens, aliasNodes, aliasChars } = { ...DEFAULT_MANIFEST_LIMITS, ...limits };
   const budget = { nodes: aliasNodes, chars: aliasChars };
-  const parsed = manifests.flatMap((text, manifest) => readDocuments(text, manifest, { depth, budget }).flatMap(objectsOf));
+  const parsed = manifests.flatMap((text, manifest) => readDocuments(text, manifest, { depth, tokens, budget }).flatMap(objectsOf));
   if (parsed.length === 0)
     throw new TransporterError("EMPTY_MANIFESTS", "the manifests hold no object", {
       remedy: "Put at least one object into the manifests; comments and empty Lists are none.",

@@ -3,7 +3,7 @@ import { type Arbitrary, sample } from "fast-check";
 import { kubeTest } from "../support/kube.ts";
 import { SCALARS, STRUCTURES, TAGS } from "./edge-cases.ts";
 import { brokenDocument, jsonDocument, plainText, wholeDocument } from "./generators.ts";
-import { caseName, compareReadings, type Comparison } from "./kubectl-reading.ts";
+import { caseName, compareReadings, type Comparison, type Disagreement, isMeant } from "./kubectl-reading.ts";
 
 const PROVE = (process.env["TRANSPORTER_PROVE"] ?? "") !== "";
 /** Fixed in an ordinary run, so that it fails for changes and not by luck; a full run looks somewhere new every time. */
@@ -20,29 +20,43 @@ function jsonManifest(index: number, value: string): string {
   return `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"${caseName(index)}"},"x":${value}}`;
 }
 
-function expectAgreement(comparison: Comparison): void {
-  const shown = comparison.disagreements.slice(0, 5).map((one) => JSON.stringify(one, undefined, 2));
-  expect(shown, `seed ${SEED}: ${comparison.disagreements.length} disagreements`).toEqual([]);
+function expectNone(what: string, found: readonly Disagreement[]): void {
+  const shown = found.slice(0, 5).map((one) => JSON.stringify(one, undefined, 2));
+  expect(shown, `seed ${SEED}: ${found.length} ${what}`).toEqual([]);
 }
 
+/** For the tables: everything agrees, and each refusal of ours alone is one that is meant. */
+function expectAgreement(comparison: Comparison): void {
+  expectNone("disagreements", comparison.disagreements);
+  expectNone(
+    "refusals that nobody meant",
+    comparison.stricter.filter(({ transporter }) => transporter.ok || !isMeant(transporter.message)),
+  );
+}
+
+/** For generated manifests: everything that both read agrees, and what we alone refuse is rare. */
 async function compareGenerated(
   texts: Arbitrary<string>,
   count: number,
+  maxStricterShare: number,
   wrap: (index: number, text: string) => string,
   extension: "yaml" | "json" = "yaml",
-): Promise<Comparison> {
-  let [bothRead, bothRefused, stricter] = [0, 0, 0];
+): Promise<{ readonly read: number; readonly refused: number }> {
+  let [read, refused, stricter] = [0, 0, 0];
   for (let done = 0; done < count; done += BATCH) {
     const size = Math.min(BATCH, count - done);
     const manifests = sample(texts, { numRuns: size, seed: SEED + done }).map((text, index) => wrap(index, text));
     const comparison = await compareReadings(manifests, extension);
-    expectAgreement(comparison);
-    bothRead += comparison.bothRead;
-    bothRefused += comparison.bothRefused;
-    stricter += comparison.stricter;
+    expectNone("disagreements", comparison.disagreements);
+    read += comparison.bothRead;
+    refused += comparison.bothRefused;
+    stricter += comparison.stricter.length;
   }
-  return { disagreements: [], bothRead, bothRefused, stricter };
+  expect(stricter / count).toBeLessThanOrEqual(maxStricterShare);
+  return { read, refused };
 }
+
+const COUNT = PROVE ? 10_000 : 400;
 
 describe("manifests mean what kubectl takes them for", () => {
   kubeTest(
@@ -81,8 +95,8 @@ describe("manifests mean what kubectl takes them for", () => {
   kubeTest(
     "scalars of any characters",
     async () => {
-      const comparison = await compareGenerated(plainText, PROVE ? 10_000 : 400, (index, text) => manifest(index, ` ${text}\n`));
-      expect(comparison.bothRead).toBeGreaterThan(100);
+      const { read } = await compareGenerated(plainText, COUNT, 0.06, (index, text) => manifest(index, ` ${text}\n`));
+      expect(read).toBeGreaterThan(COUNT / 4);
     },
     TIMEOUT_MS,
   );
@@ -90,9 +104,9 @@ describe("manifests mean what kubectl takes them for", () => {
   kubeTest(
     "documents of any structure and style",
     async () => {
-      const comparison = await compareGenerated(wholeDocument, PROVE ? 10_000 : 400, manifest);
+      const { read } = await compareGenerated(wholeDocument, COUNT, 0.005, manifest);
       // A generator that only makes refused documents would prove nothing.
-      expect(comparison.bothRead).toBeGreaterThan((PROVE ? 10_000 : 400) / 2);
+      expect(read).toBeGreaterThan(COUNT / 2);
     },
     TIMEOUT_MS,
   );
@@ -100,9 +114,9 @@ describe("manifests mean what kubectl takes them for", () => {
   kubeTest(
     "documents that were damaged at any place",
     async () => {
-      const comparison = await compareGenerated(brokenDocument, PROVE ? 10_000 : 400, manifest);
-      expect(comparison.bothRead).toBeGreaterThan(20);
-      expect(comparison.bothRefused).toBeGreaterThan(20);
+      const { read, refused } = await compareGenerated(brokenDocument, COUNT, 0.03, manifest);
+      expect(read).toBeGreaterThan(COUNT / 20);
+      expect(refused).toBeGreaterThan(COUNT / 20);
     },
     TIMEOUT_MS,
   );
@@ -110,8 +124,8 @@ describe("manifests mean what kubectl takes them for", () => {
   kubeTest(
     "JSON, whole and damaged",
     async () => {
-      const comparison = await compareGenerated(jsonDocument, PROVE ? 10_000 : 400, jsonManifest, "json");
-      expect(comparison.bothRead).toBeGreaterThan(100);
+      const { read } = await compareGenerated(jsonDocument, COUNT, 0.02, jsonManifest, "json");
+      expect(read).toBeGreaterThan(COUNT / 4);
     },
     TIMEOUT_MS,
   );
