@@ -1,4 +1,4 @@
-import { Backoff, TransporterError, messageOf, type Logger, type Ports } from "../kit/mod.ts";
+import { Backoff, TransporterError, type Logger, type Ports } from "../kit/mod.ts";
 import type { KubeAccess } from "./access.ts";
 import { Discovery } from "./discovery.ts";
 import { parseRecord, numberOf, recordOf, textOf } from "./json.ts";
@@ -161,9 +161,4 @@ class HttpKubeClient implements KubeClient {
 /** A client of one cluster. Opens nothing until it is used; holds nothing that would have to be closed but its keep-alive connections. */
 export function createKubeClient(access: KubeAccess, options: KubeClientOptions): KubeClient {
   return new HttpKubeClient(access, options);
-}
-
-/** For log lines about what a client did not expect. */
-export function describeFailure(error: unknown): string {
-  return error instanceof TransporterError ? `${error.code}: ${error.message}` : messageOf(error);
 }

@@ -14,9 +14,7 @@ export { applyPlan, type ApplyPlanOptions, type ResourceOutcome } from "./apply.
 export type { ApplyOptions } from "./apply-request.ts";
 export { createKubeClient, type KubeClient, type KubeClientOptions } from "./client.ts";
 export type { ResourceType } from "./discovery.ts";
-export { explain } from "./explain.ts";
 export { loadKubeAccess } from "./load-access.ts";
 export { planObjects, type Deferral, type Plan, type PlannedObject, type PlanOptions } from "./plan.ts";
-export { hasReadiness, readiness, type Readiness } from "./readiness.ts";
 export { validatePlan, type Finding, type ValidateOptions, type Validation } from "./validate.ts";
 export { verifyPlan, type NotReady, type VerifyOptions } from "./verify.ts";
