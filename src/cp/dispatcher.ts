@@ -12,6 +12,11 @@ const LOAD_BYTES = 64 * 1024 * 1024;
 /** An acknowledging agent that does not acknowledge gets the delivery again after this long. */
 const ACK_TIMEOUT_MS = 30_000;
 const RETRY_MS = 1_000;
+const NONE: ReadonlySet<string> = new Set();
+
+function isHandedOver({ state }: DeliveryRow): boolean {
+  return state === "assigned" || state === "in_progress";
+}
 
 interface InFlight {
   sentAtMs: number;
@@ -181,6 +186,8 @@ export class Dispatcher {
     if (lane.loading || !lane.backlog) return;
     lane.loading = true;
     try {
+      // Deliveries end in bursts: the room of all that ended in this turn is filled by one look into the store.
+      await Promise.resolve();
       while (lane.backlog && lane.room > 0 && !lane.session.paused && this.#isCurrent(lane)) {
         if (!(await this.#load(lane))) break;
       }
@@ -203,57 +210,76 @@ export class Dispatcher {
       tenant,
       agentId: lane.session.agentId,
       states,
-      skip: new Set(lane.inFlight.keys()),
+      // What is in flight is past waiting, and the store reads a row for each that it has to skip.
+      skip: resuming ? new Set(lane.inFlight.keys()) : NONE,
       maxItems: lane.room,
       maxBytes: LOAD_BYTES,
     });
     if (!this.#isCurrent(lane)) return false;
-    for (const item of items) {
-      if (lane.room <= 0) break;
-      if (!(await this.#handOver(lane, item))) return false;
-    }
-    if (items.length > 0) return true;
+    if (items.length > 0) return this.#handOver(lane, items);
     if (resuming) lane.resuming = false;
     else if (lane.version === version) lane.backlog = false;
     return true;
   }
 
-  /** Gives one delivery from the store to the agent. False when the connection is gone. */
-  async #handOver(lane: Lane, item: DispatchItem): Promise<boolean> {
-    const { delivery, event } = item;
-    const { clock } = this.#options.ports;
-    if (lane.inFlight.has(delivery.eventId)) return true;
-    const handedOver = delivery.state === "assigned" || delivery.state === "in_progress";
-    if (!handedOver && delivery.expiresAtMs <= clock.now()) {
-      await this.#options.onOverdue();
-      return this.#isCurrent(lane);
+  /** Gives what waited in the store to the agent, as far as there is room. False when the lane should rest. */
+  async #handOver(lane: Lane, items: readonly DispatchItem[]): Promise<boolean> {
+    const nowMs = this.#options.ports.clock.now();
+    const ready: DispatchItem[] = [];
+    const refused: { readonly delivery: DeliveryRow; readonly why: string }[] = [];
+    let overdue = false;
+    for (const item of items) {
+      const { delivery, event } = item;
+      if (lane.room - ready.length <= 0) break;
+      if (lane.inFlight.has(delivery.eventId)) continue;
+      if (!isHandedOver(delivery) && delivery.expiresAtMs <= nowMs) {
+        overdue = true;
+        continue;
+      }
+      const way = route(event.type, delivery.agentId, lane.session);
+      if (way.kind === "wait") return false;
+      if (way.kind === "refuse") refused.push({ delivery, why: way.why });
+      else ready.push(item);
     }
-    const way = route(event.type, delivery.agentId, lane.session);
-    if (way.kind === "wait") return false;
-    if (way.kind === "refuse") {
-      await this.#refuse(delivery, way.why);
-      return this.#isCurrent(lane);
-    }
-    // The place is taken before the await, so that an event arriving meanwhile does not get it too.
-    lane.reserved += 1;
-    try {
-      if (delivery.state !== "in_progress") {
-        const moved = await this.#options.store.moveDelivery({
+    if (ready.length > 0 && !(await this.#assignAndSend(lane, ready))) return false;
+    for (const { delivery, why } of refused) await this.#refuse(delivery, why);
+    if (overdue) await this.#options.onOverdue();
+    return this.#isCurrent(lane) && (ready.length > 0 || refused.length > 0 || overdue);
+  }
+
+  /** Writes down together that they go to the agent, then sends them in their order. False when the connection is gone. */
+  async #assignAndSend(lane: Lane, items: readonly DispatchItem[]): Promise<boolean> {
+    const { store, ports, bell } = this.#options;
+    // The places are taken before the await, so that events arriving meanwhile do not get them too.
+    lane.reserved += items.length;
+    const outcomes = await Promise.allSettled(
+      items.map(async ({ delivery }) => {
+        if (delivery.state === "in_progress") return true;
+        const moved = await store.moveDelivery({
           tenant: delivery.tenant,
           eventId: delivery.eventId,
           revision: delivery.revision,
           to: "assigned",
-          nowMs: clock.now(),
+          nowMs: ports.clock.now(),
           message: "Event routed to agent",
         });
-        if (moved.kind === "refused") return this.#isCurrent(lane);
-        this.#options.bell.ring(moved.entry);
-      }
-    } finally {
-      lane.reserved -= 1;
-    }
+        if (moved.kind === "refused") return false;
+        bell.ring(moved.entry);
+        return true;
+      }),
+    );
+    lane.reserved -= items.length;
     if (!this.#isCurrent(lane)) return false;
-    return this.#send(lane, delivery, event, item.payloadText);
+    let failure: unknown;
+    for (let at = 0; at < items.length; at += 1) {
+      const [item, outcome] = [items[at], outcomes[at]];
+      if (item === undefined || outcome === undefined) break;
+      if (outcome.status === "rejected") failure ??= outcome.reason;
+      else if (outcome.value && !this.#send(lane, item.delivery, item.event, item.payloadText)) return false;
+    }
+    // Those that were moved are sent by now; the others wait in the store as before.
+    if (failure !== undefined) throw failure instanceof Error ? failure : new Error(messageOf(failure));
+    return true;
   }
 
   async #refuse(delivery: DeliveryRow, why: string): Promise<void> {
