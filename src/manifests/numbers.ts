@@ -17,18 +17,26 @@ export function fromFloat(value: number): number | bigint {
   return text.includes("e") ? value : fromInteger(BigInt(text));
 }
 
+/** go-yaml tries the digits after 0b on their own, sign and all. */
+const SIGNED_BINARY = /^0b([+-])([01]+)$/;
 const INTEGER = /^([+-]?)(?:0[xX]([0-9a-fA-F]+)|0[oO]([0-7]+)|0[bB]([01]+)|(0[0-7]*)|([1-9][0-9]*))$/;
 
 /** Go's ParseInt and ParseUint with base 0, underscores taken out before: 0x, 0o, 0b, and octal after a leading 0. Undefined: not one of 64 bits. */
 export function parseGoInteger(text: string): bigint | undefined {
   const match = INTEGER.exec(text);
-  if (match === null) return undefined;
+  if (match === null) {
+    const [, binarySign, bits] = SIGNED_BINARY.exec(text) ?? [];
+    return bits === undefined ? undefined : withSign(binarySign, BigInt(`0b${bits}`));
+  }
   const [, sign, hex, octal, binary, oldOctal, decimal] = match;
   let digits = decimal ?? "0";
   if (hex !== undefined) digits = `0x${hex}`;
   else if (octal !== undefined || (oldOctal !== undefined && oldOctal.length > 1)) digits = `0o${octal ?? oldOctal}`;
   else if (binary !== undefined) digits = `0b${binary}`;
-  const magnitude = BigInt(digits);
+  return withSign(sign, BigInt(digits));
+}
+
+function withSign(sign: string | undefined, magnitude: bigint): bigint | undefined {
   if (sign === "-") return -magnitude >= INT64_MIN ? -magnitude : undefined;
   // ParseUint knows no sign, so +18446744073709551615 is not an integer.
   return magnitude <= (sign === "+" ? INT64_MAX : UINT64_MAX) ? magnitude : undefined;

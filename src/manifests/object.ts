@@ -7,8 +7,9 @@ export type KubeValue = unknown;
 export interface KubeMetadata {
   name?: string;
   namespace?: string;
-  labels?: Record<string, string>;
-  annotations?: Record<string, string>;
+  /** A value that is empty in the manifest is null, which the API server takes for "". */
+  labels?: Record<string, string | null>;
+  annotations?: Record<string, string | null>;
   [key: string]: KubeValue;
 }
 

@@ -153,7 +153,9 @@ function* tokensOf(text: string, fault: FaultAt, limits: YamlLimits): Generator<
 
 /** The nodes of one YAML document, undefined for an empty one. Offsets in nodes and faults count from the start of `text`. */
 export function parseYamlNodes(text: string, fault: FaultAt, limits: YamlLimits): YamlNode | undefined {
-  if (/^(?:[ \t]*(?:#[^\n]*)?\n)*$/.test(text)) return undefined;
+  const blank = /^(?:[ \t]*(?:#[^\n]*)?\n)*/.exec(text)?.[0].length ?? 0;
+  if (blank === text.length) return undefined;
+  if (text.startsWith("%", blank)) throw fault(blank, "directives are not understood, as for kubectl", "Remove the line.");
   new Differences(text, fault).inText();
   const documents = [...new Composer(COMPOSE_OPTIONS).compose(tokensOf(text, fault, limits), true, text.length)];
   for (const document of documents) {

@@ -1,6 +1,8 @@
 /** Scalars whose meaning differs between YAML's versions and readers; each is tried plain, as a key, in flow, quoted and with tags. */
 export const SCALARS: readonly string[] = [
-  ..."0 00 0644 0o644 0O17 0o8 08 09 007 0777777777777777777777777 0x1F 0X1f 0xg 0x -0x1F +0x1F 0b101 0B11 0b2 0b -0b11 +0b1".split(" "),
+  ..."0 00 0644 0o644 0O17 0o8 08 09 007 0777777777777777777777777 0x1F 0X1f 0xg 0x -0x1F +0x1F 0b101 0B11 0b2 0b -0b11 +0b1 0b+1 0b-1 0B+1 -0b+1 0b+2 0x+1 0b+1111111111111111111111111111111111111111111111111111111111111111".split(
+    " ",
+  ),
   ..."1_000 1__0 _1 1_ 0_7 0x_1F 0b1_0 1_0.5_0 .1_0 ._1 .1__0 .1_ 1_e3 +1 -1 -0 +0 -0.0 0.0 1.0 1. .5 -.5 +.5 . .. ... - + +- -- ~".split(
     " ",
   ),

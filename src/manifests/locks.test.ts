@@ -1,0 +1,73 @@
+import { describe, expect, test } from "bun:test";
+import { conflicts, crdProvides, lockSet, namespacesProvided, parseManifests } from "./mod.ts";
+
+function event(...manifests: readonly string[]): ReturnType<typeof parseManifests> {
+  return parseManifests(manifests);
+}
+const CONFIG = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n";
+const CONFIG_IN_X = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: x}\n";
+const NAMESPACE_X = "apiVersion: v1\nkind: Namespace\nmetadata: {name: x}\n";
+const CRD = `apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: widgets.example.com}
+spec:
+  group: example.com
+  scope: Cluster
+  names: {kind: Widget, plural: widgets}
+  versions:
+  - {name: v1, served: true}
+  - {name: v1alpha1, served: false}
+`;
+const WIDGET = "apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: w}\n";
+
+describe("locks", () => {
+  test("hold what an event writes and what it leans on", () => {
+    expect(lockSet(event(CRD, WIDGET, CONFIG_IN_X))).toEqual({
+      writes: new Set([
+        "apiextensions.k8s.io/CustomResourceDefinition//widgets.example.com",
+        "example.com/Widget/default/w",
+        "/ConfigMap/x/a",
+        "crd:example.com/Widget",
+      ]),
+      reads: new Set(["/Namespace//default", "crd:example.com/Widget", "/Namespace//x"]),
+    });
+  });
+
+  test("conflict where one writes what the other writes or reads, whoever is asked", () => {
+    const pairs: readonly (readonly [string, string, boolean])[] = [
+      [CONFIG, CONFIG, true],
+      [CONFIG, "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: default}\n", true],
+      [CONFIG, CONFIG_IN_X, false],
+      [CONFIG_IN_X, NAMESPACE_X, true],
+      [CONFIG, NAMESPACE_X, false],
+      [CRD, WIDGET, true],
+      [WIDGET, "apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: other}\n", false],
+      [NAMESPACE_X, "apiVersion: v1\nkind: Namespace\nmetadata: {name: x, namespace: z}\n", true],
+    ];
+    for (const [one, other, expected] of pairs) {
+      expect(conflicts(lockSet(event(one)), lockSet(event(other)))).toBe(expected);
+      expect(conflicts(lockSet(event(other)), lockSet(event(one)))).toBe(expected);
+    }
+  });
+
+  test("a cluster-wide object leans on no namespace", () => {
+    expect(lockSet(event("apiVersion: v1\nkind: PersistentVolume\nmetadata: {name: a}\n")).reads).toEqual(new Set());
+  });
+});
+
+describe("what an event brings", () => {
+  test("namespaces, and kinds with scope, plural and served versions", () => {
+    const parsed = event(NAMESPACE_X, CRD, CONFIG);
+    expect(namespacesProvided(parsed)).toEqual(new Set(["x"]));
+    expect([...crdProvides(parsed)]).toEqual([
+      ["example.com/Widget", { group: "example.com", kind: "Widget", plural: "widgets", scope: "Cluster", versions: ["v1"] }],
+    ]);
+  });
+
+  test("a CRD that does not say what it brings is left to the API server", () => {
+    for (const spec of ["", "spec: 1\n", "spec: {group: a.b}\n", "spec: {group: a.b, scope: Odd, names: {kind: A, plural: as}}\n"])
+      expect(
+        crdProvides(event(`apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: a}\n${spec}`)).size,
+      ).toBe(0);
+  });
+});
