@@ -3,6 +3,7 @@ import type { KubeAccess } from "./access.ts";
 import { Discovery } from "./discovery.ts";
 import { parseRecord, numberOf, recordOf, textOf } from "./json.ts";
 import { Limiter } from "./limiter.ts";
+import { Readyz } from "./readyz.ts";
 import { AttemptFailed, Transport, type KubeAnswer, type KubeRequest } from "./transport.ts";
 
 export interface KubeClientOptions {
@@ -26,7 +27,7 @@ export interface KubeClient {
   readonly discovery: Discovery;
   /**
    * Sends one request and resolves to the answer, whatever its status says, except where waiting helps: throttled (429), overloaded (503)
-   * and unreachable are tried again as told, 401 once with fresh credentials.
+   * and unreachable are tried again as told, 401 once with fresh credentials, 403 once the API server is ready if it was not.
    * Throws KUBE_UNAVAILABLE, KUBE_UNAUTHORIZED, KUBE_CONFIG_INVALID (untrusted certificate), or the signal's reason.
    */
   send(request: KubeRequest): Promise<KubeAnswer>;
@@ -68,6 +69,7 @@ class HttpKubeClient implements KubeClient {
   readonly #transport: Transport;
   readonly #limiter: Limiter;
   readonly #streams = new Limiter(MAX_STREAMS);
+  readonly #readyz: Readyz;
   readonly #requestTimeoutMs: number;
   readonly #retryBudgetMs: number;
 
@@ -80,6 +82,7 @@ class HttpKubeClient implements KubeClient {
     this.#transport = new Transport(access, options.ports, options.userAgent ?? "transporter");
     this.#requestTimeoutMs = options.requestTimeoutMs ?? 60_000;
     this.#retryBudgetMs = options.retryBudgetMs ?? 60_000;
+    this.#readyz = new Readyz((request) => this.#attempt(request), options.ports);
     this.discovery = new Discovery(this);
   }
 
@@ -89,16 +92,23 @@ class HttpKubeClient implements KubeClient {
     const startedAt = clock.monotonic();
     const backoff = new Backoff({ firstMs: 200, maxMs: 5_000 }, random);
     let renewed = false;
+    let doubted = false;
     for (;;) {
       const left = this.#retryBudgetMs - (clock.monotonic() - startedAt);
       let waitMs: number;
       let why: string;
+      const sentAt = clock.monotonic();
       try {
         const answer = await this.#attempt(request);
         if (answer.status === 401) {
           if (renewed) throw this.#unauthorized(answer);
           renewed = true;
           this.access.reload();
+          continue;
+        }
+        if (!doubted && this.#readyz.isDoubtful(answer, sentAt)) {
+          doubted = true;
+          await this.#readyz.wait(request.signal);
           continue;
         }
         if (!isTransient(answer, repeatable)) return answer;
@@ -113,6 +123,8 @@ class HttpKubeClient implements KubeClient {
             cause: error,
             remedy: `Correct the certificate authority or the server name in ${this.access.source}.`,
           });
+        this.#readyz.doubt();
+        doubted = false;
         why = error.message;
         waitMs = backoff.next();
         if (!repeatable || waitMs >= left) this.#giveUp(why, error);

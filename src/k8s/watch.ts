@@ -28,6 +28,8 @@ const PAGE = 500;
 const WATCH_SECONDS = 60;
 /** A watch that the server has not ended by then hangs on a dead connection. */
 const OVERDUE_MS = 15_000;
+/** Refused watches after listings that were allowed: more than this and the account may list but not watch. */
+const MAX_REFUSALS = 2;
 
 function query(target: WatchTarget, more: Readonly<Record<string, string>>): string {
   const parameters = new URLSearchParams(more);
@@ -137,6 +139,7 @@ export async function* watchObjects(client: KubeClient, target: WatchTarget, opt
   const { signal } = options;
   const backoff = new Backoff({ firstMs: 200, maxMs: 5_000 }, client.ports.random);
   let position: Position | undefined;
+  let refusals = 0;
   for (;;) {
     signal.throwIfAborted();
     const startedAt = client.ports.clock.monotonic();
@@ -149,12 +152,17 @@ export async function* watchObjects(client: KubeClient, target: WatchTarget, opt
       }
       yield* stream(client, target, position, signal);
       backoff.reset();
+      refusals = 0;
     } catch (error) {
       signal.throwIfAborted();
-      // A token that rotated under a watch: the listing asks again with the new one, and gives up if that is refused too.
-      const stale = error instanceof TransporterError && error.code === "KUBE_UNAUTHORIZED" && position?.expired === false;
-      if (stale && position !== undefined) position.expired = true;
-      else if (isFinal(error)) throw error;
+      // A token that rotated under a watch, or a server that is starting: the listing asks properly, and gives up if refused too.
+      const refused = error instanceof TransporterError && (error.code === "KUBE_UNAUTHORIZED" || error.code === "FORBIDDEN");
+      if (refused && position?.expired === false && refusals < MAX_REFUSALS) {
+        refusals += 1;
+        position.expired = true;
+      } else if (isFinal(error)) {
+        throw error;
+      }
       options.onTrouble?.(messageOf(error));
     }
     // A stream that ends as soon as it opens must not make a busy loop, and one that ran its time costs no wait.

@@ -140,6 +140,44 @@ describe("an API server that is not at its best", () => {
   });
 
   kubeTest(
+    "one that is starting is not believed when it denies what roles allow",
+    async () => {
+      await using kube = await startKube({ controllers: true });
+      await using namespace = await freshNamespace(kube);
+      const kubeconfig = await namespace.kubeconfigWith([{ apiGroups: [""], resources: ["configmaps"], verbs: ["create", "patch"] }]);
+      const client = await clientOf(kube, kubeconfig);
+      const path = `/api/v1/namespaces/${namespace.name}/configmaps/settings?fieldManager=test&force=true`;
+      const body = JSON.stringify(configMap("settings", { a: "1" }));
+      const statuses = new Map<number, number>();
+      const restarted = new AbortController();
+      // Without the look at /readyz, some of these are refused in each restart.
+      const askers = Array.from({ length: 4 }, async () => {
+        while (!restarted.signal.aborted) {
+          const { status } = await client.send({
+            method: "PATCH",
+            path,
+            body,
+            contentType: "application/apply-patch+yaml",
+            repeatable: true,
+          });
+          statuses.set(status, (statuses.get(status) ?? 0) + 1);
+        }
+      });
+      for (let round = 0; round < 2; round += 1) {
+        await kube.killApiServer();
+        await kube.restartApiServer();
+      }
+      restarted.abort();
+      await Promise.all(askers);
+      expect([...statuses.keys()].filter((status) => status !== 200 && status !== 201)).toEqual([]);
+      // A true refusal stays one.
+      const forbidden = await client.send({ method: "GET", path: `/api/v1/namespaces/${namespace.name}/secrets` });
+      expect(forbidden.status).toBe(403);
+    },
+    120_000,
+  );
+
+  kubeTest(
     "one that is killed and comes back, in the middle of applying and of waiting",
     async () => {
       await using kube = await startKube({ controllers: true, scheduler: true, nodes: 1 });
