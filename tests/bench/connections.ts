@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { atMost, type Figure } from "./figures.ts";
-import { cpuUs, rssBytes } from "./proc.ts";
+import { cpuUs, memoryOf } from "./proc.ts";
 import type { Workbench } from "./workbench.ts";
 
 const PART = "Many agents connected";
@@ -20,7 +20,7 @@ export async function connections(bench: Workbench): Promise<Figure[]> {
   const cp = await bench.startControlPlane();
   await fetch(`${cp.url}/health`);
   await Bun.sleep(bench.count(3_000, 1_000));
-  const before = rssBytes(cp.pid);
+  const before = memoryOf(cp.pid).rssBytes;
   const half = Math.ceil(agents / 2);
   const startedMs = performance.now();
   const ends = [await bench.hold(cp, half, HEARTBEAT_MS, "left"), await bench.hold(cp, agents - half, HEARTBEAT_MS, "right")];
@@ -33,7 +33,7 @@ export async function connections(bench: Workbench): Promise<Figure[]> {
   const cpuShare = (cpuUs(cp.pid) - cpuBefore) / (watchedMs * 10);
   const { agent_count: counted } = (await (await fetch(`${cp.url}/health`)).json()) as { readonly agent_count: number };
   if (counted !== agents) throw new Error(`${agents} agents connected, the control plane counts ${counted}`);
-  const after = rssBytes(cp.pid);
+  const after = memoryOf(cp.pid).rssBytes;
   for (const end of ends) await end();
   await cp.stop();
   const kib = (after - before) / agents / 1024;

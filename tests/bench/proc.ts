@@ -11,11 +11,23 @@ export function cpuUs(pid: number): number {
   return (Number(fields[11]) + Number(fields[12])) * TICK_US;
 }
 
-/** Memory of a process that is in RAM now, in bytes. */
-export function rssBytes(pid: number): number {
-  const kib = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1];
-  if (kib === undefined) throw new Error(`process ${pid} has no VmRSS`);
-  return Number(kib) * 1024;
+export interface Memory {
+  /** What is in RAM now, pages of the program's own file included. */
+  readonly rssBytes: number;
+  /** Of that, what is the process's alone: the heap, stacks, compiled code. */
+  readonly anonymousBytes: number;
+  /** The most that was ever in RAM. */
+  readonly peakBytes: number;
+}
+
+export function memoryOf(pid: number): Memory {
+  const status = readFileSync(`/proc/${pid}/status`, "utf8");
+  const bytes = (field: string): number => {
+    const kib = new RegExp(`^${field}:\\s+(\\d+) kB$`, "m").exec(status)?.[1];
+    if (kib === undefined) throw new Error(`process ${pid} has no ${field}`);
+    return Number(kib) * 1024;
+  };
+  return { rssBytes: bytes("VmRSS"), anonymousBytes: bytes("RssAnon"), peakBytes: bytes("VmHWM") };
 }
 
 /** The value below which `share` (0 to 1) of the samples lie: an observed one, never one in between. */
