@@ -1,4 +1,4 @@
-import { type Logger, messageOf, type Ports, type TimerHandle } from "../kit/mod.ts";
+import { type Logger, messageOf, type Ports, type TimerHandle, TransporterError } from "../kit/mod.ts";
 import { CLOSE, type EventType, formatTimestamp, type LogEntry, OPEN_STATES } from "../protocol/mod.ts";
 import type { DeliveryRow, DispatchItem, EventMeta, Store } from "../stores/mod.ts";
 import type { Bell } from "./bell.ts";
@@ -8,7 +8,7 @@ import { route } from "./router.ts";
 import type { AgentSession } from "./session.ts";
 
 /** Bytes of payload that one look into the store may bring along for one agent. */
-const LOAD_BYTES = 64 * 1024 * 1024;
+const LOAD_BYTES = 8 * 1024 * 1024;
 /** An acknowledging agent that does not acknowledge gets the delivery again after this long. */
 const ACK_TIMEOUT_MS = 30_000;
 const RETRY_MS = 1_000;
@@ -38,6 +38,8 @@ class Lane {
   /** What was handed over on an earlier connection goes out again first. */
   resuming = true;
   loading = false;
+  /** Somebody asked for a look while one was under way. */
+  asked = false;
   /** Grows when something new is known to wait, so that a load that began before does not miss it. */
   version = 0;
 
@@ -67,8 +69,8 @@ export interface DispatcherOptions {
   readonly maxInFlight: number;
   /** How often an unacknowledged delivery is sent again before the connection is given up. */
   readonly maxResends: number;
-  /** Called when a delivery past its TTL was met. */
-  readonly onOverdue: () => Promise<void>;
+  /** Called when a delivery past its TTL was met; false when what is due could not be ended. */
+  readonly onOverdue: () => Promise<boolean>;
 }
 
 /**
@@ -99,7 +101,8 @@ export class Dispatcher {
     const lane = this.#lanes.get(agentId);
     const way = route(type, agentId, lane?.session);
     if (way.kind !== "send") return { why: way.why };
-    if (lane === undefined || lane.backlog || lane.room <= 0) return { why: `agent ${agentId} has other events before it` };
+    if (lane === undefined || lane.backlog || lane.room <= 0 || lane.session.congested)
+      return { why: `agent ${agentId} has other events before it` };
     lane.reserved += 1;
     return { reservation: { lane } };
   }
@@ -136,6 +139,12 @@ export class Dispatcher {
     if (this.#lanes.get(session.agentId)?.session === session) this.#lanes.delete(session.agentId);
   }
 
+  /** The agent has taken all that it was sent. */
+  drained(session: AgentSession): void {
+    const lane = this.#laneOf(session);
+    if (lane !== undefined) void this.#pump(lane);
+  }
+
   acknowledged(session: AgentSession, eventId: string): void {
     const entry = this.#laneOf(session)?.inFlight.get(eventId);
     if (entry !== undefined) entry.acknowledged = true;
@@ -163,8 +172,11 @@ export class Dispatcher {
   #send(lane: Lane, delivery: DeliveryRow, event: EventMeta, payloadText: string): boolean {
     const { clock } = this.#options.ports;
     const json = eventJson(event, payloadText);
+    // The TTL bounds the start: an agent that lost its memory of what it had begun must not take it for expired.
+    const begun = delivery.state === "in_progress";
+    const rest = begun ? "" : `,"expires_in_ms":${Math.max(0, Math.round(delivery.expiresAtMs - clock.now()))}`;
     const frame = lane.session.acks
-      ? `{"type":"event","event":${json},"revision":${delivery.revision},"expires_in_ms":${Math.max(0, Math.round(delivery.expiresAtMs - clock.now()))}}`
+      ? `{"type":"event","event":${json},"revision":${delivery.revision}${rest}}`
       : `{"type":"event","event":${json}}`;
     lane.inFlight.set(delivery.eventId, {
       sentAtMs: clock.monotonic(),
@@ -181,16 +193,30 @@ export class Dispatcher {
     return true;
   }
 
+  /**
+   * More can go out. Not while the agent takes slowly: a window of large events in its socket's queue would be too much for that, and
+   * whoever is sent away for it would meet the same again on each connection.
+   */
+  #mayFill(lane: Lane): boolean {
+    const { session } = lane;
+    return lane.backlog && lane.room > 0 && !session.paused && !session.congested && this.#isCurrent(lane);
+  }
+
   /** Fills a lane's window from the store until there is no room or nothing waits. One loop a lane. */
   async #pump(lane: Lane): Promise<void> {
-    if (lane.loading || !lane.backlog) return;
+    if (lane.loading) {
+      lane.asked = true;
+      return;
+    }
+    if (!lane.backlog) return;
     lane.loading = true;
     try {
       // Deliveries end in bursts: the room of all that ended in this turn is filled by one look into the store.
       await Promise.resolve();
-      while (lane.backlog && lane.room > 0 && !lane.session.paused && this.#isCurrent(lane)) {
-        if (!(await this.#load(lane))) break;
-      }
+      do {
+        lane.asked = false;
+        while (this.#mayFill(lane)) if (!(await this.#load(lane))) break;
+      } while (lane.asked);
     } catch (error) {
       this.#options.log.error("Deliveries could not be loaded", { agent_id: lane.session.agentId, error: messageOf(error) });
       this.#options.ports.timers.after(RETRY_MS, () => void this.#pump(lane), { background: true });
@@ -243,7 +269,9 @@ export class Dispatcher {
     }
     if (ready.length > 0 && !(await this.#assignAndSend(lane, ready))) return false;
     for (const { delivery, why } of refused) await this.#refuse(delivery, why);
-    if (overdue) await this.#options.onOverdue();
+    // Tried again a little later, because at once would be without end while the store takes nothing.
+    if (overdue && !(await this.#options.onOverdue()))
+      throw new TransporterError("STORE_UNAVAILABLE", "an event past its TTL could not be ended");
     return this.#isCurrent(lane) && (ready.length > 0 || refused.length > 0 || overdue);
   }
 
@@ -312,6 +340,8 @@ export class Dispatcher {
     const nowMs = this.#options.ports.clock.monotonic();
     for (const lane of this.#lanes.values()) {
       for (const [eventId, entry] of lane.inFlight) {
+        // What is on its way still cannot be acknowledged: the time counts from when the agent has taken it.
+        if (lane.session.congested) entry.sentAtMs = nowMs;
         if (entry.acknowledged || nowMs - entry.sentAtMs < ACK_TIMEOUT_MS) continue;
         if (entry.resent >= this.#options.maxResends) {
           this.#options.log.warn("Agent does not acknowledge and is sent away", { agent_id: lane.session.agentId, event_id: eventId });

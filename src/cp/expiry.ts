@@ -20,7 +20,7 @@ export class Expiry {
   readonly #options: ExpiryOptions;
   #timer: TimerHandle | undefined;
   #wakeAtMs = Number.POSITIVE_INFINITY;
-  #running: Promise<void> | undefined;
+  #running: Promise<boolean> | undefined;
   #stopped = false;
 
   constructor(options: ExpiryOptions) {
@@ -43,8 +43,8 @@ export class Expiry {
     if (dueAtMs < this.#wakeAtMs || this.#wakeAtMs < this.#options.ports.clock.now()) this.#arm(dueAtMs);
   }
 
-  /** Looks now; resolves when what is due has ended. */
-  run(): Promise<void> {
+  /** Looks now; resolves when what is due has ended, with false when the store would not have it. */
+  run(): Promise<boolean> {
     this.#running ??= this.#sweep().finally(() => {
       this.#running = undefined;
     });
@@ -60,9 +60,10 @@ export class Expiry {
     this.#timer = this.#options.ports.timers.after(waitMs, () => void this.run(), { background: true });
   }
 
-  async #sweep(): Promise<void> {
+  async #sweep(): Promise<boolean> {
     const { store, ports, log } = this.#options;
     let nextMs = ports.clock.now() + LONGEST_WAIT_MS;
+    let carriedOut = true;
     try {
       for (;;) {
         const ended = await store.expireDue(ports.clock.now(), BATCH, this.#options.connected());
@@ -80,7 +81,9 @@ export class Expiry {
     } catch (error) {
       log.error("Expiry could not be carried out", { error: messageOf(error) });
       nextMs = ports.clock.now() + SHORTEST_WAIT_MS;
+      carriedOut = false;
     }
     this.#arm(nextMs);
+    return carriedOut;
   }
 }

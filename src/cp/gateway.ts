@@ -79,7 +79,7 @@ export class Gateway {
     return {
       open: (socket) => this.#opened(socket),
       message: (socket, message) => this.#message(socket, message),
-      drain: (socket) => socket.data.peer?.drained(),
+      drain: (socket) => this.#drained(socket),
       close: (socket, code, reason) => this.#closed(socket, code, reason),
     };
   }
@@ -108,6 +108,12 @@ export class Gateway {
       this.#options.log.error("Registration failed", { remote_address: data.peer?.remoteAddress, error: messageOf(error) });
       data.peer?.close(TRY_AGAIN_LATER, "try again later");
     });
+  }
+
+  #drained(socket: ServerWebSocket<SocketData>): void {
+    const { peer, session } = socket.data;
+    peer?.drained();
+    if (session !== undefined && peer?.congested === false) this.#options.dispatcher.drained(session);
   }
 
   async #register(socket: ServerWebSocket<SocketData>, text: string): Promise<void> {

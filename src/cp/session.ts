@@ -99,6 +99,11 @@ export class AgentSession {
     return !this.closed && this.#peer.send(frame);
   }
 
+  /** Its agent has not taken yet what it was sent. */
+  get congested(): boolean {
+    return this.#peer.congested;
+  }
+
   close(code: number, reason: string): void {
     // What is stored need not be sent again on the next connection.
     this.#acknowledge();

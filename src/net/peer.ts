@@ -3,6 +3,8 @@ import type { ServerWebSocket } from "bun";
 /** What the control plane asks of one agent's socket: three methods, so that a test or the simulation needs no server. */
 export interface Peer {
   readonly remoteAddress: string;
+  /** It has not taken yet what it was sent: whoever has much to send waits until it has. */
+  readonly congested: boolean;
   /** Hands a text frame over. False: the peer takes too little, nothing was queued, and the connection is being closed. */
   send(text: string): boolean;
   close(code: number, reason: string): void;
@@ -34,6 +36,10 @@ export class BoundedPeer implements Peer {
     this.remoteAddress = socket.remoteAddress;
   }
 
+  get congested(): boolean {
+    return this.#blocked;
+  }
+
   send(text: string): boolean {
     if (this.#closed) return false;
     if (!this.#blocked) return this.#write(text);
@@ -47,8 +53,9 @@ export class BoundedPeer implements Peer {
     return true;
   }
 
-  /** To be called from the server's `drain` handler. */
+  /** To be called from the server's `drain` handler. Bun calls it whenever some of what waits was taken; only when all was is there room. */
   drained(): void {
+    if (this.#socket.getBufferedAmount() > 0) return;
     this.#blocked = false;
     while (this.#waiting !== undefined && !this.#blocked && !this.#closed) {
       const next = this.#waiting.shift();

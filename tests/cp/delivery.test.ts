@@ -6,6 +6,7 @@ import { type Clock, systemPorts } from "../../src/kit/mod.ts";
 import type { EventDetail, LogEntry } from "../../src/protocol/mod.ts";
 import { anEvent, startCp } from "../support/cp.ts";
 import { eventually } from "../support/eventually.ts";
+import { dialSlowAgent } from "../support/slow-agent.ts";
 import { dialAgent, protocol2 } from "../support/wire-agent.ts";
 
 /** A clock that the test can put forward. */
@@ -258,4 +259,15 @@ test("a delivery that is not acknowledged is sent again a few times, then the co
   agent.report(event.id);
   await eventually(async () => (await cp.json<EventDetail>(`/v1/events/${event.id}`)).state === "completed");
   expect(agent.deliveries(event.id)).toBe(1);
+});
+
+test("an agent behind a slow link gets a window of large events on one connection", async () => {
+  await using cp = await startCp();
+  const filler = "x".repeat(12 * 1024 * 1024);
+  const events = Array.from({ length: 10 }, (_, at) => anEvent({ payload: { manifests: [`a: ${at}${filler}`] } }));
+  for (const event of events) expect((await cp.post("/events", event)).status).toBe(202);
+  await using agent = await dialSlowAgent(cp.wsUrl, protocol2({ id: "agent-1" }));
+  // It reads a little at a time, so that what is sent piles up in the control plane.
+  await eventually(() => agent.receivedBytes() > events.length * filler.length || agent.closed(), { timeoutMs: 30_000 });
+  expect(agent.closed()).toBe(false);
 });

@@ -1,0 +1,159 @@
+import { describe, expect, test } from "bun:test";
+import { manualPorts, silentLogger } from "../kit/mod.ts";
+import type { Peer } from "../net/mod.ts";
+import type { DispatchItem, OpenQuery, Store } from "../stores/mod.ts";
+import { Bell } from "./bell.ts";
+import { Dispatcher } from "./dispatcher.ts";
+import { Registry } from "./registry.ts";
+import { AgentSession } from "./session.ts";
+
+function item(eventId: string, expiresAtMs: number, state: "queued" | "in_progress" = "queued", payloadBytes = 2): DispatchItem {
+  return {
+    delivery: { ord: 1, tenant: "default", eventId, agentId: "agent-1", revision: 1, state, priority: 0, expiresAtMs, payloadBytes },
+    event: {
+      id: eventId,
+      type: "k8s_resource",
+      targetAgent: "agent-1",
+      createdAt: "2026-01-01T00:00:00Z",
+      createdAtMs: 0,
+      createdBy: "",
+      ttlNs: 1e9,
+      ttlMs: 1000,
+      priority: 0,
+      labels: {},
+      deadlineMs: undefined,
+      traceparent: undefined,
+      extra: {},
+    },
+    payloadText: "{}",
+  };
+}
+
+/** A dispatcher with one connected agent, over a store that holds these deliveries and answers when it is told to. */
+function setUp(open: DispatchItem[], parts: { readonly onOverdue?: () => Promise<boolean>; readonly maxInFlight?: number } = {}) {
+  const manual = manualPorts();
+  const { ports } = manual;
+  const sent: Record<string, unknown>[] = [];
+  const peer = {
+    remoteAddress: "127.0.0.1",
+    congested: false as boolean,
+    send: (text: string) => sent.push(JSON.parse(text) as Record<string, unknown>) > 0,
+    close: () => undefined,
+  } satisfies Peer;
+  const looks: OpenQuery[] = [];
+  const moved = new Set<string>();
+  const held: { answers: (() => void)[] | undefined } = { answers: undefined };
+  const store = {
+    openDeliveries(query: OpenQuery) {
+      looks.push(query);
+      if (looks.length > 50) return Promise.reject(new Error("asked without end"));
+      const found = open
+        .filter(
+          ({ delivery }) => query.states.includes(delivery.state) && !moved.has(delivery.eventId) && !query.skip.has(delivery.eventId),
+        )
+        .slice(0, query.maxItems)
+        .filter(({ delivery }, at) => at === 0 || delivery.payloadBytes * (at + 1) <= query.maxBytes);
+      if (held.answers === undefined) return Promise.resolve(found);
+      return new Promise<DispatchItem[]>((resolve) => held.answers?.push(() => resolve(found)));
+    },
+    moveDelivery: ({ eventId }: { eventId: string }) => Promise.resolve({ kind: "moved", entry: undefined, at: moved.add(eventId).size }),
+  } as unknown as Store;
+  const session = new AgentSession({
+    tenant: "default",
+    registration: {
+      id: "agent-1",
+      name: "a",
+      cluster_name: "c",
+      version: "1",
+      capabilities: ["k8s_crud"],
+      protocol: 2,
+      features: ["ack"],
+      boot_id: "boot-1",
+    },
+    peer,
+    store,
+    ports,
+    log: silentLogger,
+    paused: false,
+    events: { acknowledged: () => undefined, status: () => undefined },
+  });
+  const dispatcher = new Dispatcher({
+    tenant: "default",
+    store,
+    registry: new Registry(),
+    bell: new Bell(),
+    ports,
+    log: silentLogger,
+    maxInFlight: parts.maxInFlight ?? 4,
+    maxResends: 3,
+    onOverdue: parts.onOverdue ?? (() => Promise.resolve(true)),
+  });
+  const ids = (): unknown[] => sent.map((frame) => (frame["event"] as { id: string }).id);
+  return { ...manual, dispatcher, session, peer, sent, ids, looks, held };
+}
+
+describe("Dispatcher", () => {
+  test("an agent that takes slowly is given no more than it takes", async () => {
+    const later = manualPorts().ports.clock.now() + 600_000;
+    const large = 32 * 1024 * 1024;
+    const made = setUp(["one", "two", "three"].map((id) => item(id, later, "queued", large)));
+    const takeOne = made.peer.send;
+    made.peer.send = (text) => {
+      made.peer.congested = true;
+      return takeOne(text);
+    };
+    made.dispatcher.connected(made.session);
+    await made.settle();
+    expect(made.ids()).toEqual(["one"]);
+    expect(made.dispatcher.reserve("k8s_resource", "agent-1")).toHaveProperty("why");
+    // It is on its way still, so it is not said twice and the agent is not sent away.
+    made.dispatcher.start();
+    await made.advance(300_000);
+    expect(made.ids()).toEqual(["one"]);
+    made.peer.congested = false;
+    made.dispatcher.drained(made.session);
+    await made.settle();
+    expect(made.ids()).toEqual(["one", "two"]);
+  });
+
+  test("a resume that comes while a look into the store is under way is not lost", async () => {
+    const { ports } = manualPorts();
+    const made = setUp([item("one", ports.clock.now() + 60_000)]);
+    made.held.answers = [];
+    made.dispatcher.connected(made.session);
+    await made.settle();
+    made.held.answers.shift()?.();
+    await made.settle();
+    // The look for what waits is under way. Its answer finds the agent paused, and the resume comes before the loop has ended.
+    const [answer] = made.held.answers;
+    made.held.answers = undefined;
+    made.session.paused = true;
+    answer?.();
+    await Promise.resolve();
+    made.session.paused = false;
+    made.dispatcher.queued("agent-1");
+    await made.settle();
+    expect(made.ids()).toEqual(["one"]);
+  });
+
+  test("what is overdue and cannot be ended is not asked for without pause", async () => {
+    const { ports } = manualPorts();
+    const made = setUp([item("old", ports.clock.now() - 1)], { onOverdue: () => Promise.resolve(false) });
+    made.dispatcher.connected(made.session);
+    await made.settle();
+    expect(made.ids()).toEqual([]);
+    expect(made.looks.length).toBeLessThan(4);
+    await made.advance(5_000);
+    expect(made.looks.length).toBeGreaterThan(4);
+    expect(made.looks.length).toBeLessThan(20);
+  });
+
+  test("what was begun is handed over again without bound: the TTL counts until the start", async () => {
+    const { ports } = manualPorts();
+    const made = setUp([item("begun", ports.clock.now() - 1, "in_progress")]);
+    made.dispatcher.connected(made.session);
+    await made.settle();
+    expect(made.ids()).toEqual(["begun"]);
+    expect(made.sent[0]).not.toHaveProperty("expires_in_ms");
+  });
+});
