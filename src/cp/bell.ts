@@ -30,6 +30,11 @@ export class Bell {
     };
   }
 
+  /** Wakes everybody, whether there is something new or not. */
+  ringAll(): void {
+    for (const listeners of [...this.#ofEvent.values(), this.#ofAll]) for (const listener of [...listeners]) listener();
+  }
+
   get listeners(): number {
     let count = this.#ofAll.size;
     for (const listeners of this.#ofEvent.values()) count += listeners.size;

@@ -16,6 +16,8 @@ import { Registry } from "./registry.ts";
 import { Retention } from "./retention.ts";
 
 const STOP_BUDGET_MS = 8_000;
+/** How long requests may take that are being answered when the control plane stops. */
+const HTTP_PATIENCE_MS = 3_000;
 /** How many events may wait for one agent before more are turned away at the door. */
 const MAX_QUEUED_PER_AGENT = 100_000;
 /** How many bodies of the largest size may be read at once. */
@@ -159,8 +161,13 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
   shutdown.add("parser", () => parser.stop());
   shutdown.add("retention", () => retention.stop());
   shutdown.add("expiry", () => expiry.stop());
-  // Requests that were being answered are answered; the agents' sockets were told before.
-  shutdown.add("http", () => server.stop(false));
+  // Requests that were being answered are answered; the agents' sockets were told before. Who takes long must leave time for the store.
+  shutdown.add("http", async () => {
+    const patience = ports.timers.after(HTTP_PATIENCE_MS, () => void server.stop(true));
+    bell.ringAll();
+    await server.stop(false);
+    patience.cancel();
+  });
   shutdown.add("dispatcher", () => dispatcher.stop());
   shutdown.add("gateway", () => gateway.stop());
   const port = server.port ?? options.port;

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import { connect } from "node:net";
 import { systemPorts } from "../../src/kit/mod.ts";
 import type { AgentPage, AgentView, AuditPage, EventDetail, EventPage } from "../../src/protocol/mod.ts";
 import { anEvent, problem, startCp } from "../support/cp.ts";
@@ -397,4 +398,23 @@ test("a stop tells agents to come back and takes nothing new", async () => {
   await cp.stop();
   expect(await agent.closed).toMatchObject({ code: 1001 });
   await expect(cp.get("/livez")).rejects.toThrow();
+});
+
+test("a live stream and a body that never ends do not hold up the stop", async () => {
+  const cp = await startCp();
+  const following = await fetch(`${cp.url}/v1/stream`);
+  const reader = following.body?.getReader();
+  await reader?.read();
+  const { hostname, port } = new URL(cp.url);
+  const halfway = connect(Number(port), hostname);
+  halfway.on("error", () => undefined);
+  await new Promise<void>((resolve) => halfway.once("connect", () => resolve()));
+  halfway.write("POST /events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n{");
+  const beganMs = performance.now();
+  await cp.stop();
+  // The store is closed within the time there is, not given up on.
+  expect(performance.now() - beganMs).toBeLessThan(6_000);
+  await expect(cp.store.ping()).rejects.toThrow("closed");
+  halfway.destroy();
+  await reader?.cancel().catch(() => undefined);
 });

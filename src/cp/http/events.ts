@@ -160,6 +160,7 @@ export function eventEndpoints(context: HttpContext): Endpoint[] {
         eventId: id,
         afterSeq: lastEventId(call.request) ?? 0,
         finished: isTerminal(stored.delivery.state),
+        isStopping: context.isStopping,
         signal: call.request.signal,
       }),
     );
@@ -177,6 +178,7 @@ export function eventEndpoints(context: HttpContext): Endpoint[] {
         eventId: undefined,
         afterSeq,
         finished: false,
+        isStopping: context.isStopping,
         signal: call.request.signal,
       }),
     );

@@ -17,6 +17,8 @@ export interface LiveOptions {
   readonly afterSeq: number;
   /** The event is over already: what is in the log, then the end. */
   readonly finished: boolean;
+  /** Asked at each ring: a control plane that stops ends its streams, and their readers come back. */
+  readonly isStopping: () => boolean;
   readonly signal: AbortSignal;
 }
 
@@ -55,6 +57,15 @@ export function liveStream(options: LiveOptions): ReadableStream<Uint8Array> {
         resolve();
       };
     });
+  const look = async (): Promise<LogEntry[]> => {
+    try {
+      return await store.logAfter({ tenant, ...(eventId === undefined ? {} : { eventId }), afterSeq, limit: BATCH });
+    } catch (error) {
+      // The stream breaks off with this, and nobody cancels what is broken.
+      stop();
+      throw error;
+    }
+  };
   return new ReadableStream<Uint8Array>(
     {
       start(controller) {
@@ -62,10 +73,10 @@ export function liveStream(options: LiveOptions): ReadableStream<Uint8Array> {
       },
       // Called again whenever the reader has room; one call must enqueue something or end.
       async pull(controller) {
-        while (!reader.gone) {
+        while (!reader.gone && !options.isStopping()) {
           if (rung) {
             rung = false;
-            const entries = await store.logAfter({ tenant, ...(eventId === undefined ? {} : { eventId }), afterSeq, limit: BATCH });
+            const entries = await look();
             if (entries.length === BATCH) rung = true;
             if (entries.length > 0) {
               afterSeq = entries.at(-1)?.seq ?? afterSeq;
@@ -80,12 +91,13 @@ export function liveStream(options: LiveOptions): ReadableStream<Uint8Array> {
             controller.close();
             return;
           }
-          await waitForBell();
+          if (!rung) await waitForBell();
           if (!rung && !reader.gone) {
             controller.enqueue(encoder.encode(": still here\n\n"));
             return;
           }
         }
+        stop();
         try {
           controller.close();
         } catch {

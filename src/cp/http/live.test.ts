@@ -1,0 +1,84 @@
+import { expect, test } from "bun:test";
+import { manualPorts } from "../../kit/mod.ts";
+import type { LogEntry } from "../../protocol/mod.ts";
+import type { LogQuery, Store } from "../../stores/mod.ts";
+import { Bell } from "../bell.ts";
+import { liveStream } from "./live.ts";
+
+function entry(seq: number): LogEntry {
+  return {
+    seq,
+    event_id: "one",
+    agent_id: "agent-1",
+    revision: 1,
+    timestamp: "2026-01-01T00:00:00Z",
+    state: "queued",
+    phase: "",
+    level: "info",
+    message: "",
+  };
+}
+
+/** A stream of one event over a store whose look into the log is the test's. */
+function setUp(logAfter: (query: LogQuery, bell: Bell) => Promise<LogEntry[]>) {
+  const { ports, settle } = manualPorts();
+  const bell = new Bell();
+  const stopping = { now: false };
+  const store = { logAfter: (query: LogQuery) => logAfter(query, bell) } as unknown as Store;
+  const stream = liveStream({
+    store,
+    bell,
+    ports,
+    tenant: "default",
+    eventId: "one",
+    afterSeq: 0,
+    finished: false,
+    isStopping: () => stopping.now,
+    signal: new AbortController().signal,
+  });
+  const reader = stream.getReader();
+  let text = "";
+  let end: "open" | "closed" | "failed" = "open";
+  void (async () => {
+    try {
+      for (let part = await reader.read(); part.value !== undefined; part = await reader.read())
+        text += new TextDecoder().decode(part.value);
+      end = "closed";
+    } catch {
+      end = "failed";
+    }
+  })();
+  return { settle, bell, stopping, text: () => text, end: () => end };
+}
+
+test("a ring during a look into the log is looked at without waiting for the next", async () => {
+  const entries: LogEntry[] = [];
+  const { settle, text } = setUp((query, bell) => {
+    const found = entries.filter(({ seq }) => seq > query.afterSeq);
+    if (entries.length === 0) {
+      entries.push(entry(1));
+      bell.ring(entry(1));
+    }
+    return Promise.resolve(found);
+  });
+  await settle();
+  expect(text()).toContain("id: 1\n");
+});
+
+test("a look into the log that fails ends the stream and leaves no listener", async () => {
+  const { settle, bell, end } = setUp(() => Promise.reject(new Error("the store is away")));
+  await settle();
+  expect(end()).toBe("failed");
+  expect(bell.listeners).toBe(0);
+});
+
+test("a stream ends when the control plane stops", async () => {
+  const { settle, bell, stopping, end } = setUp(() => Promise.resolve([]));
+  await settle();
+  expect(end()).toBe("open");
+  stopping.now = true;
+  bell.ringAll();
+  await settle();
+  expect(end()).toBe("closed");
+  expect(bell.listeners).toBe(0);
+});
