@@ -32,7 +32,7 @@ export class Bell {
 
   /** Wakes everybody, whether there is something new or not. */
   ringAll(): void {
-    for (const listeners of [...this.#ofEvent.values(), this.#ofAll]) for (const listener of [...listeners]) listener();
+    for (const listeners of [...this.#ofEvent.values(), this.#ofAll]) for (const listener of listeners) listener();
   }
 
   get listeners(): number {

@@ -21,14 +21,14 @@ function entry(seq: number): LogEntry {
 
 /** A stream of one event over a store whose look into the log is the test's. */
 function setUp(logAfter: (query: LogQuery, bell: Bell) => Promise<LogEntry[]>) {
-  const { ports, settle } = manualPorts();
+  const manual = manualPorts();
   const bell = new Bell();
   const stopping = { now: false };
   const store = { logAfter: (query: LogQuery) => logAfter(query, bell) } as unknown as Store;
   const stream = liveStream({
     store,
     bell,
-    ports,
+    ports: manual.ports,
     tenant: "default",
     eventId: "one",
     afterSeq: 0,
@@ -48,7 +48,7 @@ function setUp(logAfter: (query: LogQuery, bell: Bell) => Promise<LogEntry[]>) {
       end = "failed";
     }
   })();
-  return { settle, bell, stopping, text: () => text, end: () => end };
+  return { settle: () => manual.settle(), bell, stopping, text: () => text, end: () => end };
 }
 
 test("a ring during a look into the log is looked at without waiting for the next", async () => {
