@@ -155,6 +155,18 @@ export function endingContract(subject: Subject): void {
       expect((await store.getEvent(TENANT, "three", ALL))?.payloadText).toBe(payloadText);
     });
 
+    test("an event that is gone is gone, also when a late word about it came: its id stands for what comes after", async () => {
+      const { store } = subject;
+      await finish(store, "again", T0 + 1);
+      const late = statusOf(newEvent({ id: "again" }), "in_progress");
+      expect(await store.applyStatus(late)).toMatchObject({ verdict: "late" });
+      expect((await sweep(T0 + HOUR_MS)).events).toBe(1);
+      expect(await store.applyStatus(late)).toEqual({ verdict: "unknown", state: undefined, entry: undefined });
+      await store.createEvent(newEvent({ id: "again" }));
+      const move = { tenant: TENANT, eventId: "again", revision: 1, to: "assigned", nowMs: T0 + 2, message: "" } as const;
+      expect(await store.moveDelivery(move)).toMatchObject({ kind: "moved" });
+    });
+
     test("numbers of log entries are never given twice", async () => {
       await finish(subject.store, "gone", T0 + 1);
       const before = await subject.store.lastSeq();

@@ -1,7 +1,7 @@
 import type { Statement } from "bun:sqlite";
 import type { AgentStatus, Registration } from "../../../protocol/mod.ts";
 import type { OpenedDatabase } from "../../../sqlite/mod.ts";
-import { encodeCursor, textCursor } from "../../cursor.ts";
+import { encodeCursor } from "../../cursor.ts";
 import type { AgentQuery, AgentSeen, AgentWrite, Page, StoredAgent } from "../../port.ts";
 
 interface AgentRow {
@@ -81,9 +81,10 @@ export class Agents {
     return row === null ? undefined : stored(row);
   }
 
-  list(query: AgentQuery): Page<StoredAgent> {
+  /** Those with an id above `after`. */
+  list(query: AgentQuery, after: string): Page<StoredAgent> {
     const cluster = query.clusterName ?? null;
-    const rows = this.#list.all(query.tenant, textCursor("agents", query.cursor) ?? "", cluster, cluster, query.limit + 1);
+    const rows = this.#list.all(query.tenant, after, cluster, cluster, query.limit + 1);
     const items = rows.slice(0, query.limit).map(stored);
     const last = items.at(-1);
     return { items, nextCursor: rows.length > query.limit && last !== undefined ? encodeCursor("agents", last.id) : undefined };

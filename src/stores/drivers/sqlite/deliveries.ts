@@ -266,6 +266,8 @@ export class Deliveries {
     const seq = d.seq ?? null;
     if (how === SAID) {
       this.#said.run(phase, message, bootId, seq, lastSeq, updatedAtMs, d.ord);
+      // A late word about what has ended: kept, it would outlive its row, and stand for the next event of the same id.
+      if (d.newest && d.finishedAtMs !== undefined) this.#kept.delete(keyOf(d.tenant, d.eventId));
       return;
     }
     const startedAtMs = d.startedAtMs ?? null;

@@ -1,5 +1,6 @@
 import type { Clock, Logger, Timers } from "../../../kit/mod.ts";
 import { copyDatabaseInSteps, copyMemory, GroupCommit, openDatabase, type OpenedDatabase } from "../../../sqlite/mod.ts";
+import { textCursor } from "../../cursor.ts";
 import type { Ended, NewAudit, Store, SweepInput } from "../../port.ts";
 import { Agents } from "./agents.ts";
 import { Audit } from "./audit.ts";
@@ -141,7 +142,11 @@ function assemble(database: OpenedDatabase, { clock, timers }: SqliteStoreOption
       }),
     touchAgents: (seen) => group.run(() => agents.touch(seen)),
     getAgent: (tenant, id) => group.run(() => agents.get(tenant, id)),
-    listAgents: (query) => group.run(() => agents.list(query)),
+    listAgents: async (query) => {
+      // Read before the transaction: a cursor that is refused in it would undo what everybody else asked for, to be done again one by one.
+      const after = textCursor("agents", query.cursor) ?? "";
+      return group.run(() => agents.list(query, after));
+    },
     setPaused: (tenant, id, paused, entry) =>
       group.run(() => {
         const agent = agents.setPaused(tenant, id, paused);
