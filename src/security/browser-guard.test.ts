@@ -21,6 +21,7 @@ describe("guardBrowser", () => {
     [{ host: "LOCALHOST:1" }, "ok"],
     [{ host: "evil.example:8080" }, "FOREIGN_ORIGIN"],
     [{ host: "127.0.0.1.evil.example" }, "FOREIGN_ORIGIN"],
+    [{ host: "127.0.0.1:99999" }, "FOREIGN_ORIGIN"],
     [{}, "FOREIGN_ORIGIN"],
     [{ host: "127.0.0.1:8080", origin: "http://127.0.0.1:8080" }, "ok"],
     [{ host: "127.0.0.1:8080", origin: "http://127.0.0.1:9090" }, "FOREIGN_ORIGIN"],
@@ -34,6 +35,7 @@ describe("guardBrowser", () => {
 
   test("beyond loopback any host is answered, but still no foreign page", () => {
     expect(verdict({ host: "cp.example" }, open)).toBe("ok");
+    expect(verdict({ host: "cp.example:65536" }, open)).toBe("FOREIGN_ORIGIN");
     expect(verdict({ host: "cp.example", origin: "https://evil.example" }, open)).toBe("FOREIGN_ORIGIN");
   });
 });

@@ -32,6 +32,11 @@ function hostName(host: string): string {
  */
 export function guardBrowser(headers: Headers, options: GuardOptions): void {
   const host = headers.get("host");
+  const port = host?.slice(host.lastIndexOf(":") + 1) ?? "";
+  // No URL could be made of it, and the request's URL is made of it.
+  if (host?.includes(":") === true && !host.endsWith("]") && isDigits(port) && Number(port) > 65_535) {
+    throw new TransporterError("FOREIGN_ORIGIN", `the Host header ${JSON.stringify(host).slice(0, 120)} names no port that there is`);
+  }
   if (options.loopbackOnly) {
     const name = host === null ? "" : hostName(host);
     if (!LOOPBACK_HOSTS.has(name) && !options.hosts.includes(name)) {

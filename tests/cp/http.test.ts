@@ -355,6 +355,8 @@ test("metrics come as Prometheus text when asked for", async () => {
   await using cp = await startCp();
   await using _agent = await dialAgent(cp.wsUrl);
   await cp.post("/events", anEvent());
+  // What JavaScript's HTTP clients say when nobody tells them what to say: 0.1's JSON is meant.
+  expect(await (await cp.get("/metrics", { accept: "application/json, text/plain, */*" })).json()).toHaveProperty("events.total");
   for (const accept of ["text/plain;version=0.0.4", "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;q=0.2"]) {
     const response = await cp.get("/metrics", { accept });
     const text = await response.text();

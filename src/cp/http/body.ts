@@ -4,7 +4,7 @@ import { formatDurationMs } from "../../protocol/mod.ts";
 /** A whole body must have come within this time; a trickle would otherwise hold its memory for ever. */
 const BODY_TIMEOUT_MS = 120_000;
 
-/** Bounds what all bodies being read may take together. */
+/** Bounds what all bodies may take together, from their first byte until what they brought is stored: those that wait to be parsed too. */
 export class BodyBudget {
   readonly #limitBytes: number;
   #usedBytes = 0;
@@ -16,7 +16,7 @@ export class BodyBudget {
   /** Takes `bytes` from the budget or throws TOO_MANY_REQUESTS. */
   take(bytes: number): void {
     if (this.#usedBytes > 0 && this.#usedBytes + bytes > this.#limitBytes)
-      throw new TransporterError("TOO_MANY_REQUESTS", "too many large bodies are being read at once");
+      throw new TransporterError("TOO_MANY_REQUESTS", "too many large bodies are being taken in at once");
     this.#usedBytes += bytes;
   }
 
@@ -29,18 +29,34 @@ function tooLarge(maxBytes: number): TransporterError {
   return new TransporterError("BODY_TOO_LARGE", `the body is larger than ${maxBytes} bytes`, { details: { max_bytes: maxBytes } });
 }
 
-/** Reads a body of at most `maxBytes`. A longer one is refused as soon as that is known, by its announced length or while it comes. */
-export async function readBody(request: Request, maxBytes: number, budget: BodyBudget): Promise<Uint8Array> {
+/**
+ * Reads a body of at most `maxBytes` and hands it on; it counts against the budget until `use` is done with it. A longer one is refused as
+ * soon as that is known, by its announced length or while it comes.
+ */
+export async function withBody<T>(
+  request: Request,
+  maxBytes: number,
+  budget: BodyBudget,
+  use: (bytes: Uint8Array) => Promise<T>,
+): Promise<T> {
+  let takenBytes = 0;
+  const take = (bytes: number): void => {
+    budget.take(bytes);
+    takenBytes += bytes;
+  };
+  try {
+    return await use(await readBody(request, maxBytes, take));
+  } finally {
+    budget.give(takenBytes);
+  }
+}
+
+async function readBody(request: Request, maxBytes: number, take: (bytes: number) => void): Promise<Uint8Array> {
   const announced = request.headers.get("content-length");
   if (announced !== null) {
     if (Number(announced) > maxBytes) throw tooLarge(maxBytes);
-    const bytes = Number(announced);
-    budget.take(bytes);
-    try {
-      return await request.bytes();
-    } finally {
-      budget.give(bytes);
-    }
+    take(Number(announced));
+    return request.bytes();
   }
   if (request.body === null) return new Uint8Array();
   const chunks: Uint8Array[] = [];
@@ -59,13 +75,12 @@ export async function readBody(request: Request, maxBytes: number, budget: BodyB
       const { done, value } = await Promise.race([reader.read(), cut]);
       if (done || value === undefined) break;
       if (total + value.byteLength > maxBytes) throw tooLarge(maxBytes);
-      budget.take(value.byteLength);
+      take(value.byteLength);
       total += value.byteLength;
       chunks.push(value);
     }
     return Buffer.concat(chunks, total);
   } finally {
-    budget.give(total);
     reader.cancel().catch(() => undefined);
   }
 }

@@ -11,7 +11,7 @@ import {
   StateSchema,
 } from "../../protocol/mod.ts";
 import type { StoredEvent } from "../../stores/mod.ts";
-import { readBody } from "./body.ts";
+import { withBody } from "./body.ts";
 import type { HttpContext } from "./context.ts";
 import type { Call, Endpoint } from "./endpoint.ts";
 import { liveStream } from "./live.ts";
@@ -65,13 +65,13 @@ export function eventEndpoints(context: HttpContext): Endpoint[] {
 
   async function submit(call: Call): Promise<Accepted> {
     if (context.isStopping()) throw new TransporterError("SHUTTING_DOWN", "the control plane is stopping and takes no new events");
-    const bytes = await readBody(call.request, context.maxEventBytes, context.bodyBudget);
-    const { eventId } = await intake.submit(bytes, {
+    const source = {
       principal: call.principal,
       remoteAddress: call.remoteAddress,
       requestId: call.requestId,
       traceparent: call.request.headers.get("traceparent") ?? undefined,
-    });
+    };
+    const { eventId } = await withBody(call.request, context.maxEventBytes, context.bodyBudget, (bytes) => intake.submit(bytes, source));
     return { event_id: eventId, message: "Event routed to agent", status: "accepted" };
   }
 

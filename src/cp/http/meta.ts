@@ -15,9 +15,10 @@ const AUDIT_PARAMETERS = {
 };
 const TEXT = { "content-type": "text/plain; charset=utf-8", "cache-control": "no-store" };
 
-/** Prometheus says what it takes; `curl` and browsers say anything, and get the JSON of 0.1. */
+/** Prometheus says what it takes; `curl` and browsers say anything, and get the JSON of 0.1. So does who names JSON beside plain text. */
 function wantsPrometheus(request: Request): boolean {
   const accept = request.headers.get("accept") ?? "";
+  if (accept.includes("application/json")) return false;
   return accept.includes("application/openmetrics-text") || /(^|,)\s*text\/plain/.test(accept);
 }
 
