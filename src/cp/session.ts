@@ -16,7 +16,7 @@ import type { StatusOutcome, StatusWrite, Store } from "../stores/mod.ts";
 const MAX_PENDING = 20_000;
 const RETRY_FIRST_MS = 200;
 /** How long an acknowledgement may wait for the next: agents report in bursts, one frame answers them all, and nobody waits for it. */
-const ACK_AFTER_MS = 25;
+const ACK_AFTER_MS = 50;
 const RETRY_MAX_MS = 5_000;
 
 /** What a session tells its surroundings. */

@@ -1,13 +1,27 @@
 interface Entry {
   readonly event_id: string;
   readonly state: string;
+  readonly phase: string;
+  readonly timestamp: string;
   readonly message: string;
+}
+
+/** How an event ended: when that was told (`performance.now()`), and how long each phase was by the agent's clock. */
+export interface EventEnd {
+  readonly atMs: number;
+  readonly phasesMs: ReadonlyMap<string, number>;
+}
+
+interface Followed {
+  readonly end: (entry: Entry) => void;
+  /** When each phase began. */
+  readonly began: Map<string, number>;
 }
 
 /** Follows all events of a control plane over its live stream, as `send --wait` follows one. */
 export class StatusStream implements AsyncDisposable {
   readonly #abort = new AbortController();
-  readonly #ended = new Map<string, (entry: Entry) => void>();
+  readonly #followed = new Map<string, Followed>();
   #reading: Promise<void> = Promise.resolve();
 
   static async open(url: string): Promise<StatusStream> {
@@ -18,15 +32,17 @@ export class StatusStream implements AsyncDisposable {
     return stream;
   }
 
-  /** Resolves with the moment (`performance.now()`) at which the event's end was told; rejects unless it completed. */
-  end(eventId: string, timeoutMs = 120_000): Promise<number> {
-    const told = Promise.withResolvers<number>();
+  /** Resolves when the event's end is told; rejects unless it completed. */
+  end(eventId: string, timeoutMs = 120_000): Promise<EventEnd> {
+    const told = Promise.withResolvers<EventEnd>();
     const timer = setTimeout(() => told.reject(new Error(`event ${eventId} did not end within ${timeoutMs} ms`)), timeoutMs);
-    this.#ended.set(eventId, ({ state, message }) => {
+    const began = new Map<string, number>();
+    const end = ({ state, message }: Entry): void => {
       clearTimeout(timer);
-      if (state === "completed") told.resolve(performance.now());
+      if (state === "completed") told.resolve({ atMs: performance.now(), phasesMs: lengths(began) });
       else told.reject(new Error(`event ${eventId} ended as ${state}: ${message}`));
-    });
+    };
+    this.#followed.set(eventId, { end, began });
     return told.promise;
   }
 
@@ -54,8 +70,16 @@ export class StatusStream implements AsyncDisposable {
     const data = /^data: (.*)$/m.exec(frame)?.[1];
     if (data === undefined) return;
     const entry = JSON.parse(data) as Entry;
+    const followed = this.#followed.get(entry.event_id);
+    if (followed === undefined) return;
+    if (entry.phase !== "" && !followed.began.has(entry.phase)) followed.began.set(entry.phase, Date.parse(entry.timestamp));
     if (!["completed", "failed", "expired", "cancelled"].includes(entry.state)) return;
-    this.#ended.get(entry.event_id)?.(entry);
-    this.#ended.delete(entry.event_id);
+    this.#followed.delete(entry.event_id);
+    followed.end(entry);
   }
+}
+
+function lengths(began: ReadonlyMap<string, number>): Map<string, number> {
+  const phases = [...began];
+  return new Map(phases.slice(0, -1).map(([phase, atMs], at) => [phase, (phases[at + 1]?.[1] ?? atMs) - atMs]));
 }

@@ -29,7 +29,7 @@ export async function throughput(bench: Workbench): Promise<Figure[]> {
   const [events, warmUp] = [bench.count(15_000, 1_000), bench.count(5_000, 500)];
   const closed = (target: Service, wire: Wire): Promise<ClosedResult> => {
     // A 0.1 agent is given one event at a time, so it takes more of them to keep as much going.
-    const [agents, unfinished] = wire === "0.1" ? [100, 100] : [50, 400];
+    const [agents, unfinished] = wire === "0.1" ? [100, 100] : [50, 600];
     return bench.load(target, { mode: "closed", agents, unfinished, wire, phaseMs: PHASE_MS, events, warmUp });
   };
   const bare: ClosedResult[] = [];

@@ -15,6 +15,8 @@ export interface Call {
   readonly remoteAddress: string;
   /** A path parameter, decoded. */
   param(name: string): string;
+  /** An answer whose headers are all given at once: each that is added later costs more than all of these. For the hot path. */
+  reply(status: number, json: string): Response;
 }
 
 /** Answers undefined when the request has become a WebSocket. */
@@ -47,6 +49,8 @@ export interface EndpointContext {
   readonly metrics: Metrics;
 }
 
+/** As `Response.json` writes it. */
+const JSON_TYPE = "application/json;charset=utf-8";
 const REQUEST_ID = /^[A-Za-z0-9._:-]{1,128}$/;
 
 /** What GET would answer, less its body, which is given up so that a live stream does not go on for nobody. */
@@ -84,6 +88,7 @@ function serve(path: string, endpoints: readonly Endpoint[], context: EndpointCo
     const given = request.headers.get("x-request-id");
     const requestId = given !== null && REQUEST_ID.test(given) ? given : ids.uuid();
     let response: Response | undefined;
+    let complete: Response | undefined;
     try {
       guardBrowser(request.headers, context.guard);
       const handler = handlers.get(request.method);
@@ -95,6 +100,11 @@ function serve(path: string, endpoints: readonly Endpoint[], context: EndpointCo
           principal: ANONYMOUS,
           remoteAddress: server.requestIP(request)?.address ?? "",
           param: (name) => (request.params as Record<string, string | undefined>)[name] ?? "",
+          reply: (status, json) =>
+            (complete = new Response(json, {
+              status,
+              headers: { "content-type": JSON_TYPE, "x-request-id": requestId, "x-content-type-options": "nosniff" },
+            })),
         });
         if (response === undefined) return undefined;
         if (request.method === "HEAD") response = await withoutBody(response);
@@ -107,8 +117,10 @@ function serve(path: string, endpoints: readonly Endpoint[], context: EndpointCo
     } catch (error) {
       response = problemResponse(error, requestId, context.log);
     }
-    response.headers.set("x-request-id", requestId);
-    response.headers.set("x-content-type-options", "nosniff");
+    if (response !== complete) {
+      response.headers.set("x-request-id", requestId);
+      response.headers.set("x-content-type-options", "nosniff");
+    }
     context.metrics.http(path, request.method, response.status, (clock.monotonic() - startedMs) / 1000);
     return response;
   };

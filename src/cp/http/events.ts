@@ -192,7 +192,7 @@ export function eventEndpoints(context: HttpContext): Endpoint[] {
       summary: "Hand in an event, as in 0.1: any content type.",
       body: EventSchema,
       answers: { 202: accepted },
-      handler: async (call) => Response.json(await submit(call), { status: 202 }),
+      handler: async (call) => call.reply(202, JSON.stringify(await submit(call))),
     },
     {
       method: "POST",
