@@ -4,6 +4,9 @@ import { formatDurationMs } from "../../protocol/mod.ts";
 /** A whole body must have come within this time; a trickle would otherwise hold its memory for ever. */
 const BODY_TIMEOUT_MS = 120_000;
 
+/** Up to this a body of known length is not worth counting; connections bound how many there are. */
+const SMALL_BYTES = 64 * 1024;
+
 /** Bounds what all bodies may take together, from their first byte until what they brought is stored: those that wait to be parsed too. */
 export class BodyBudget {
   readonly #limitBytes: number;
@@ -55,7 +58,8 @@ async function readBody(request: Request, maxBytes: number, take: (bytes: number
   const announced = request.headers.get("content-length");
   if (announced !== null) {
     if (Number(announced) > maxBytes) throw tooLarge(maxBytes);
-    take(Number(announced));
+    // Small ones pass whatever the large ones take: eight uploads must not turn everybody away.
+    if (Number(announced) > SMALL_BYTES) take(Number(announced));
     return request.bytes();
   }
   if (request.body === null) return new Uint8Array();
