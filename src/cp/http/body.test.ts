@@ -21,9 +21,9 @@ test.each([true, false])("a body counts until what was made of it is done (annou
     withBody(request(800_000, announced), 1_000_000, budget, (bytes) => Promise.resolve(bytes.byteLength));
   await expect(second()).rejects.toThrow("too many large bodies");
   storing.resolve(0);
-  expect(await first).toBe(800);
-  expect(await second()).toBe(800);
+  expect(await first).toBe(800_000);
+  expect(await second()).toBe(800_000);
   const failing = withBody(request(800_000, announced), 1_000_000, budget, () => Promise.reject(new Error("refused")));
   await expect(failing).rejects.toThrow("refused");
-  expect(await second()).toBe(800);
+  expect(await second()).toBe(800_000);
 });
