@@ -4,6 +4,7 @@ import type { Peer } from "../net/mod.ts";
 import type { DispatchItem, OpenQuery, Store } from "../stores/mod.ts";
 import { Bell } from "./bell.ts";
 import { Dispatcher } from "./dispatcher.ts";
+import { Pulse } from "./pulse.ts";
 import { Registry } from "./registry.ts";
 import { AgentSession } from "./session.ts";
 
@@ -75,6 +76,7 @@ function setUp(open: DispatchItem[], parts: { readonly onOverdue?: () => Promise
     ports,
     log: silentLogger,
     paused: false,
+    pulse: new Pulse(ports.timers, 0),
     events: { acknowledged: () => undefined, status: () => undefined },
   });
   const dispatcher = new Dispatcher({

@@ -17,11 +17,14 @@ import type { Bell } from "./bell.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import type { Registry } from "./registry.ts";
 import { AgentSession } from "./session.ts";
+import { Pulse } from "./pulse.ts";
 
 const REGISTRATION_TIMEOUT_MS = 10_000;
 const STORE_PATIENCE_MS = 8_000;
 const STORE_RETRY_MS = 500;
 const TOUCH_MS = 15_000;
+/** How long a status may wait for others before it is stored; nobody sees the difference, and a commit can take as long. */
+const STATUS_PULSE_MS = 4;
 /** Bytes that may wait for a slow agent; it is closed beyond, and gets what it missed on its next connection. */
 const PEER_QUEUE_BYTES = 64 * 1024 * 1024;
 const TRY_AGAIN_LATER = 1013;
@@ -51,11 +54,13 @@ export interface GatewayOptions {
 export class Gateway {
   readonly #options: GatewayOptions;
   readonly #open = new Set<ServerWebSocket<SocketData>>();
+  readonly #pulse: Pulse;
   #timers: TimerHandle[] = [];
   #stopping = false;
 
   constructor(options: GatewayOptions) {
     this.#options = options;
+    this.#pulse = new Pulse(options.ports.timers, STATUS_PULSE_MS);
   }
 
   start(): void {
@@ -71,6 +76,7 @@ export class Gateway {
     this.#stopping = true;
     for (const timer of this.#timers) timer.cancel();
     for (const socket of this.#open) (socket.data.session ?? socket).close(CLOSE.goingAway, "control plane is stopping");
+    this.#pulse.beat();
     await this.#touch();
   }
 
@@ -137,6 +143,7 @@ export class Gateway {
       ports,
       log,
       paused: known?.paused ?? false,
+      pulse: this.#pulse,
       events: {
         acknowledged: (from, eventId) => dispatcher.acknowledged(from, eventId),
         status: (from, update, outcome) => this.#status(from, update, outcome),

@@ -11,6 +11,7 @@ import {
   type StatusUpdate,
 } from "../protocol/mod.ts";
 import type { StatusOutcome, StatusWrite, Store } from "../stores/mod.ts";
+import type { Pulse } from "./pulse.ts";
 
 /** How many statuses may wait for a store that does not answer before their agent is sent away to keep them itself. */
 const MAX_PENDING = 20_000;
@@ -36,6 +37,8 @@ export interface SessionOptions {
   readonly log: Logger;
   readonly events: SessionEvents;
   readonly paused: boolean;
+  /** Lets statuses wait for those of other agents, so that they are committed together. */
+  readonly pulse: Pulse;
 }
 
 /**
@@ -66,6 +69,7 @@ export class AgentSession {
   readonly #ports: Ports;
   readonly #log: Logger;
   readonly #events: SessionEvents;
+  readonly #pulse: Pulse;
   #pending: StatusUpdate[] = [];
   #pumping = false;
   /** The highest sequence number stored and not acknowledged yet, by boot id. */
@@ -89,6 +93,7 @@ export class AgentSession {
     this.#ports = ports;
     this.#log = options.log;
     this.#events = options.events;
+    this.#pulse = options.pulse;
     this.connectedAtMs = ports.clock.now();
     this.lastSeenMs = this.connectedAtMs;
     this.#noteClock(registration.sent_at);
@@ -150,27 +155,30 @@ export class AgentSession {
       return;
     }
     this.#pending.push(update);
-    if (!this.#pumping) void this.#pump();
+    this.#schedule();
   }
 
-  /** Stores what has come in, one round after the other: calls of a round are committed together, and rounds keep the order. */
-  async #pump(): Promise<void> {
+  #schedule(): void {
+    if (this.#pumping) return;
     this.#pumping = true;
+    this.#pulse.join(() => void this.#pump());
+  }
+
+  /** Stores what has come in: calls of a round are committed together, and the next round waits for it, which keeps the order. */
+  async #pump(): Promise<void> {
     let waitMs = RETRY_FIRST_MS;
-    while (this.#pending.length > 0) {
+    for (;;) {
       const round = this.#pending;
       this.#pending = [];
       const outcomes = await Promise.allSettled(round.map((update) => this.#store.applyStatus(this.#write(update))));
       const failedAt = await this.#settle(round, outcomes);
-      if (failedAt === undefined) {
-        waitMs = RETRY_FIRST_MS;
-        continue;
-      }
+      if (failedAt === undefined) break;
       this.#pending = [...round.slice(failedAt), ...this.#pending];
       await this.#ports.timers.sleep(waitMs);
       waitMs = Math.min(RETRY_MAX_MS, waitMs * 2);
     }
     this.#pumping = false;
+    if (this.#pending.length > 0) this.#schedule();
   }
 
   /** Reports a round's outcomes and acknowledges up to the first that failed; answers its index, or undefined when all are stored. */

@@ -71,7 +71,7 @@ async function into(pool: Pool, bench: Workbench, target: Service, perSecond: nu
     phaseMs: 2,
     perSecond,
     seconds,
-    warmUpSeconds: bench.count(3, 1),
+    warmUp: bench.count(3_000, 300),
   });
   await target.stop();
   pool.latenciesMs.push(...result.latenciesMs);
