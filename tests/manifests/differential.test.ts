@@ -1,11 +1,11 @@
 import { describe, expect } from "bun:test";
 import { type Arbitrary, sample } from "fast-check";
 import { kubeTest } from "../support/kube.ts";
+import { PROVE } from "../support/prove.ts";
 import { SCALARS, STRUCTURES, TAGS } from "./edge-cases.ts";
 import { brokenDocument, jsonDocument, plainText, wholeDocument } from "./generators.ts";
 import { caseName, compareReadings, type Comparison, type Disagreement, isMeant } from "./kubectl-reading.ts";
 
-const PROVE = (process.env["TRANSPORTER_PROVE"] ?? "") !== "";
 /** Fixed in an ordinary run, so that it fails for changes and not by luck; a full run looks somewhere new every time. */
 const SEED = PROVE ? Date.now() % 2_147_483_647 : 20_260_210;
 const BATCH = 2_000;
