@@ -75,7 +75,6 @@ function setUp(open: DispatchItem[], parts: { readonly onOverdue?: () => Promise
     store,
     ports,
     log: silentLogger,
-    paused: false,
     pulse: new Pulse(ports.timers, 0),
     events: { acknowledged: () => undefined, status: () => undefined },
   });

@@ -134,7 +134,6 @@ export class Gateway {
       peer.close(CLOSE.invalidRegistration, "invalid registration");
       return;
     }
-    const known = await this.#patiently(() => store.getAgent(tenant, registration.id));
     const session = new AgentSession({
       tenant,
       registration,
@@ -142,7 +141,6 @@ export class Gateway {
       store,
       ports,
       log,
-      paused: known?.paused ?? false,
       pulse: this.#pulse,
       events: {
         acknowledged: (from, eventId) => dispatcher.acknowledged(from, eventId),
@@ -165,6 +163,10 @@ export class Gateway {
         replaced_address: replaced.remoteAddress,
       });
     }
+    // Read once a pause finds this session: one that was committed before is read here, a later one sets it.
+    const known = await this.#patiently(() => store.getAgent(tenant, registration.id));
+    if (session.closed) return;
+    session.paused = known?.paused ?? false;
     session.send(JSON.stringify(registrationReply(registration)));
     log.info("Agent connected", {
       agent_id: session.agentId,

@@ -36,7 +36,6 @@ export interface SessionOptions {
   readonly ports: Ports;
   readonly log: Logger;
   readonly events: SessionEvents;
-  readonly paused: boolean;
   /** Lets statuses wait for those of other agents, so that they are committed together. */
   readonly pulse: Pulse;
 }
@@ -60,7 +59,8 @@ export class AgentSession {
   healthy = true;
   /** Heard of since its last-seen time was written. */
   touched = false;
-  paused: boolean;
+  /** Nothing is handed over to it. */
+  paused = false;
   clockOffsetMs: number | undefined;
   closed = false;
 
@@ -75,6 +75,7 @@ export class AgentSession {
   /** The highest sequence number stored and not acknowledged yet, by boot id. */
   readonly #unacknowledged = new Map<string, number>();
   #ackTimer: TimerHandle | undefined;
+  #acknowledging: boolean;
 
   constructor(options: SessionOptions) {
     const { registration, ports } = options;
@@ -83,11 +84,11 @@ export class AgentSession {
     this.clusterName = registration.cluster_name;
     this.capabilities = registration.capabilities;
     this.acks = acknowledges(registration);
+    this.#acknowledging = this.acks;
     this.protocol = registration.protocol ?? 0;
     this.bootId = registration.boot_id ?? undefined;
     this.registration = registration;
     this.remoteAddress = options.peer.remoteAddress;
-    this.paused = options.paused;
     this.#peer = options.peer;
     this.#store = options.store;
     this.#ports = ports;
@@ -197,13 +198,17 @@ export class AgentSession {
           failedAt = index;
           break;
         }
-        // A fault of ours that no repetition mends: not acknowledged, so that the agent still has it.
+        // A fault of ours that no repetition mends. Acknowledgements are cumulative, so from here on this connection gets none: the agent
+        // keeps what is not stored, and tells it again on its next one.
+        this.#acknowledging = false;
         continue;
       }
-      if (typeof update.boot_id === "string" && typeof update.seq === "number") this.#unacknowledged.set(update.boot_id, update.seq);
+      if (this.#acknowledging && typeof update.boot_id === "string" && typeof update.seq === "number")
+        this.#unacknowledged.set(update.boot_id, update.seq);
       this.#events.status(this, update, outcome.value);
     }
-    if (this.acks) this.#ackTimer ??= this.#ports.timers.after(ACK_AFTER_MS, () => this.#acknowledge(), { background: true });
+    if (this.#unacknowledged.size > 0)
+      this.#ackTimer ??= this.#ports.timers.after(ACK_AFTER_MS, () => this.#acknowledge(), { background: true });
     return failedAt;
   }
 

@@ -271,3 +271,54 @@ test("an agent behind a slow link gets a window of large events on one connectio
   await eventually(() => agent.receivedBytes() > events.length * filler.length || agent.closed(), { timeoutMs: 30_000 });
   expect(agent.closed()).toBe(false);
 });
+
+test("a status that cannot be stored at all is not covered by a later acknowledgement, and told again on the next connection", async () => {
+  await using inner = await startCp();
+  const real = inner.store;
+  let broken = true;
+  // Everything of the real store, but one status that meets a fault of ours.
+  const store: typeof real = new Proxy(real, {
+    get(target, name) {
+      const value: unknown = Reflect.get(target, name);
+      if (name === "close") return () => Promise.resolve();
+      if (name !== "applyStatus") return typeof value === "function" ? (value.bind(target) as unknown) : value;
+      return (status: Parameters<typeof real.applyStatus>[0]) =>
+        broken && status.phase === "validating" ? Promise.reject(new Error("a fault of ours")) : target.applyStatus(status);
+    },
+  });
+  await using cp = await startCp({ store });
+  const registration = protocol2();
+  const event = anEvent();
+  const agent = await dialAgent(cp.wsUrl, registration);
+  await cp.post("/events", event);
+  await agent.event(event.id);
+  agent.report(event.id);
+  await eventually(async () => (await cp.json<EventDetail>(`/v1/events/${event.id}`)).state === "completed");
+  const acked = (): number[] => agent.frames.filter((frame) => frame["type"] === "status_ack").map((frame) => Number(frame["seq"]));
+  await eventually(() => acked().length > 0);
+  expect(Math.max(...acked())).toBe(1);
+  agent.close();
+  await agent.closed;
+  broken = false;
+  await using again = await dialAgent(cp.wsUrl, registration);
+  again.report(event.id);
+  await eventually(() => again.frames.some((frame) => frame["type"] === "status_ack" && frame["seq"] === 5));
+});
+
+test("an agent that was paused while it was away gets nothing when it is back, whatever happens while it registers", async () => {
+  await using cp = await startCp();
+  {
+    await using _agent = await dialAgent(cp.wsUrl, protocol2());
+  }
+  const pausing = cp.post("/v1/agents/agent-1/pause", "");
+  await using agent = await dialAgent(cp.wsUrl, protocol2());
+  expect((await pausing).status).toBe(200);
+  const event = anEvent();
+  await cp.post("/events", event);
+  expect(await cp.json<EventDetail>(`/v1/events/${event.id}`)).toMatchObject({
+    state: "queued",
+    message: expect.stringContaining("paused") as string,
+  });
+  await cp.post("/v1/agents/agent-1/resume", "");
+  await agent.event(event.id);
+});
