@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { chmod, mkdir, mkdtemp, readFile, realpath, rm, symlink, writeFile } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, realpath, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { freePorts } from "../../sandbox/mod.ts";
@@ -45,8 +45,12 @@ function missingLine(expected: readonly string[], output: string): string | unde
 let started: Promise<Cluster> | undefined;
 
 /** A cluster for this file alone: the examples have names of their own choosing. Ends with the process. */
-function kube(): Promise<Cluster> {
-  started ??= startKube({ controllers: true, scheduler: true, nodes: 2 });
+async function kube(): Promise<Cluster> {
+  const before = started;
+  // When a test runs out of time, `bun test` kills every child process there is.
+  const isGone = before !== undefined && !(await before.then(({ alive }) => alive).catch(() => false));
+  if (before !== undefined && !isGone) return before;
+  started = startKube({ controllers: true, scheduler: true, nodes: 2 });
   return started;
 }
 
@@ -63,9 +67,10 @@ async function openShell(cluster: Cluster): Promise<Shell> {
   const bin = join(home, "bin");
   await mkdir(bin);
   await mkdir(join(home, ".kube"));
-  const kubeconfig = await readFile(cluster.kubeconfigPath, "utf8");
-  const context = /current-context"?: "?([\w-]+)/.exec(kubeconfig)?.[1] ?? "";
-  await writeFile(join(home, ".kube", "config"), kubeconfig.replaceAll(context, "kind-dev"), { mode: 0o600 });
+  const kubeconfig = (await Bun.file(cluster.kubeconfigPath).json()) as { "current-context": string; contexts: { name: string }[] };
+  kubeconfig["current-context"] = "kind-dev";
+  for (const context of kubeconfig.contexts) context.name = "kind-dev";
+  await writeFile(join(home, ".kube", "config"), JSON.stringify(kubeconfig), { mode: 0o600 });
   const words = transporterCommand([]).map((word) => `'${word}'`);
   await writeFile(join(bin, "transporter"), `#!/bin/sh\nexec ${words.join(" ")} "$@"\n`);
   await chmod(join(bin, "transporter"), 0o755);
