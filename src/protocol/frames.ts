@@ -191,8 +191,6 @@ export const CLOSE = {
   protocolError: 1002,
   /** Another connection registered with the same agent id. */
   replaced: 4001,
-  /** The agent was silent for longer than the heartbeat timeout. */
-  silent: 4002,
   invalidRegistration: 4003,
   /** It does not take what is sent to it fast enough. */
   tooSlow: 4004,
