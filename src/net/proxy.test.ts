@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { TransporterError } from "../kit/mod.ts";
 import { bypassesProxy, proxyFor } from "./proxy.ts";
 
-const PROXY = "http://proxy.corp:3128";
+const PROXY = "http://squid.corp:3128";
 
 describe("which proxy a URL gets", () => {
   test("HTTPS_PROXY serves wss and https, HTTP_PROXY ws and http, and neither the other's", () => {
@@ -22,8 +22,8 @@ describe("which proxy a URL gets", () => {
   });
 
   test("a proxy without a scheme is an http proxy, and credentials stay in it", () => {
-    expect(proxyFor("wss://cp.example/ws", { HTTPS_PROXY: "proxy.corp:3128" })).toBe(`${PROXY}/`);
-    expect(proxyFor("wss://cp.example/ws", { HTTPS_PROXY: "http://u:p%40ss@proxy.corp:3128" })).toBe("http://u:p%40ss@proxy.corp:3128/");
+    expect(proxyFor("wss://cp.example/ws", { HTTPS_PROXY: "squid.corp:3128" })).toBe(`${PROXY}/`);
+    expect(proxyFor("wss://cp.example/ws", { HTTPS_PROXY: "http://u:p%40ss@squid.corp:3128" })).toBe("http://u:p%40ss@squid.corp:3128/");
   });
 
   test.each(["ws://localhost:8080/ws", "ws://127.0.0.1:8080/ws", "ws://127.8.9.1/ws", "ws://[::1]:8080/ws", "ws://cp.localhost/ws"])(
