@@ -198,7 +198,7 @@ spec:
 
   kubeTest("an access that cannot be configured stops the start", async () => {
     await using cp = await scriptedCp({ protocol: 2 });
-    expect(startTestAgent({ cpUrl: cp.url, cluster: { access: { kubeconfig: "/nonexistent/kubeconfig" } } })).rejects.toMatchObject({
+    await expect(startTestAgent({ cpUrl: cp.url, cluster: { access: { kubeconfig: "/nonexistent/kubeconfig" } } })).rejects.toMatchObject({
       code: "KUBE_CONFIG_INVALID",
     });
   });

@@ -414,7 +414,7 @@ describe("a restart", () => {
     await using cp = await scriptedCp({ protocol: 2 });
     const cluster = { resources: new MapCluster().resources };
     await using _first = await startTestAgent({ cpUrl: cp.url, cluster, stateDir: state.path });
-    expect(startTestAgent({ cpUrl: cp.url, cluster, stateDir: state.path })).rejects.toMatchObject({ code: "STORE_LOCKED" });
+    await expect(startTestAgent({ cpUrl: cp.url, cluster, stateDir: state.path })).rejects.toMatchObject({ code: "STORE_LOCKED" });
   });
 
   test("told to stop, it lets an apply finish, tells the end, and says goodbye with 1001", async () => {

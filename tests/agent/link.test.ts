@@ -169,11 +169,11 @@ describe("a link through TLS and proxies", () => {
     const directory = await mkdtemp(join(tmpdir(), "transporter-ca-"));
     try {
       const path = join(directory, "ca.pem");
-      expect(readCaFile(path)).rejects.toMatchObject({ code: "FILE_UNREADABLE", message: expect.stringContaining(path) });
+      await expect(readCaFile(path)).rejects.toMatchObject({ code: "FILE_UNREADABLE", message: expect.stringContaining(path) });
       await Bun.write(path, "nothing here");
-      expect(readCaFile(path)).rejects.toMatchObject({ code: "CONFIG_INVALID" });
+      await expect(readCaFile(path)).rejects.toMatchObject({ code: "CONFIG_INVALID" });
       await Bun.write(path, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
-      expect(readCaFile(path)).rejects.toMatchObject({ code: "CONFIG_INVALID", message: expect.stringContaining("certificate 1") });
+      await expect(readCaFile(path)).rejects.toMatchObject({ code: "CONFIG_INVALID", message: expect.stringContaining("certificate 1") });
     } finally {
       await rm(directory, { recursive: true, force: true });
     }

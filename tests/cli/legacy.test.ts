@@ -40,7 +40,9 @@ describe("0.1's producer", () => {
 
   test("flags before the command are checked like any other", async () => {
     expect((await runCli(["send", "--agnet", "a", "k8s"])).err).toContain("Did you mean --agent?");
-    expect((await runCli(["--debug", "--config", "/nonexistent", "get", "agents"])).err).toContain("/nonexistent: no such file");
+    expect((await runCli(["--debug", "--config", "/nonexistent/transporter.yaml", "get", "agents"])).err).toContain(
+      "/nonexistent/transporter.yaml: no such file",
+    );
     expect((await runCli(["--agent", "x", "send", "k8s"])).code).toBe(2);
   });
 });
