@@ -173,8 +173,9 @@ e2e(
   async () => {
     await using namespace = await freshNamespace();
     await using stack = await Stack.start({ compiled: true, kubeconfig: namespace.kube.kubeconfigPath });
-    const id = await stack.submit([
-      `apiVersion: apps/v1
+    const id = await stack.submit(
+      [
+        `apiVersion: apps/v1
 kind: Deployment
 metadata: {name: slow, namespace: ${namespace.name}}
 spec:
@@ -183,25 +184,20 @@ spec:
     metadata: {labels: {app: slow}, annotations: {transporter.dev/image-error: "true"}}
     spec: {containers: [{name: main, image: "registry.example/slow"}]}
 `,
-    ]);
+      ],
+      {},
+      { verify_timeout: "5s" },
+    );
     await eventually(async () => (await namespace.get("deployment", "slow")) !== undefined);
     const startedMs = performance.now();
     const [agentCode, cpCode] = await Promise.all([stack.agent.kill("SIGTERM"), stack.cp.kill("SIGTERM")]);
     expect(performance.now() - startedMs).toBeLessThan(10_500);
     expect([agentCode, cpCode]).toEqual([0, 0]);
-    await namespace.kubectl([
-      "patch",
-      "deployment",
-      "slow",
-      "--type=json",
-      "-p",
-      '[{"op":"remove","path":"/spec/template/metadata/annotations"}]',
-      "--field-manager=transporter",
-    ]);
     await stack.startCp();
     await stack.startAgent();
-    const detail = await stack.ended(id, 150_000);
-    expect(["completed", "failed"]).toContain(detail.state);
+    const detail = await stack.ended(id);
+    expect(detail).toMatchObject({ state: "failed", result: { error_code: "VERIFY_TIMEOUT" } });
+    expect(detail.log.map(({ message }) => message)).toContain("Execution resumed after a restart of the agent");
   },
   200_000,
 );
