@@ -53,6 +53,19 @@ describe("the rooms of src", () => {
     for (const room of rooms) expect(files).toContain(join(SRC, room, "mod.ts"));
   });
 
+  test("are drawn as the table says", async () => {
+    const document = await Bun.file(join(ROOT, "docs/architecture.md")).text();
+    const common = new Set(["kit", "protocol"]);
+    const drawn = [...document.matchAll(/^ {2}(\w+) --> (\w+(?: & \w+)*)$/gm)].map(
+      ([, room = "", others = ""]) => `${room}: ${others.split(" & ").toSorted().join(" ")}`,
+    );
+    const listed = [...allowed]
+      .map(([room, others]) => [room, [...others].filter((other) => !common.has(other)).toSorted()] as const)
+      .filter(([, others]) => others.length > 0)
+      .map(([room, others]) => `${room}: ${others.join(" ")}`);
+    expect(drawn.toSorted()).toEqual(listed.toSorted());
+  });
+
   test("import only what the table allows them", () => {
     const broken: string[] = [];
     for (const { from, specifier } of imports) {

@@ -1,6 +1,5 @@
 // Control characters move a terminal's cursor, repaint its past and can type on one's behalf; the bidirectional ones show text in
 // another order than it is. Ids and messages come from strangers.
-// oxlint-disable-next-line no-control-regex -- control characters are what this removes
 const UNSAFE = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]/g;
 
 function escaped(char: string): string {

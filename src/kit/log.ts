@@ -34,7 +34,6 @@ function fieldText(value: unknown): string {
 
 /** Removes what could move a terminal's cursor or forge a line: ids and messages come from strangers. */
 function oneLine(text: string): string {
-  // oxlint-disable-next-line no-control-regex -- control characters are what this removes
   return text.replace(/[\u0000-\u001f\u007f-\u009f]/g, (char) => `\\x${char.charCodeAt(0).toString(16).padStart(2, "0")}`);
 }
 

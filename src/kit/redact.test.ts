@@ -46,7 +46,6 @@ describe("the log", () => {
     lines.length = 0;
     make("text").warn("Frame is not JSON", { event_id: "a\n12:00:00 INFO forged \u001b[2J" });
     expect(lines).toHaveLength(1);
-    // oxlint-disable-next-line no-control-regex -- control characters are what must not be there
     expect(lines[0]).not.toMatch(/[\u0000-\u001f]/);
   });
 

@@ -12,7 +12,6 @@ export interface ManifestDocument {
   readonly lineOf: (value: unknown) => number;
 }
 
-// oxlint-disable-next-line no-control-regex -- these are what YAML refuses
 const NOT_YAML = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u0084\u0086-\u009f\ufffe\uffff]/;
 const LONE_SURROGATE = /[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/;
 

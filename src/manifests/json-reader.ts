@@ -133,7 +133,6 @@ export class JsonReader {
     this.#pos = end + 1;
     const inner = this.#text.slice(start + 1, end);
     // Below this line is only what JSON.parse has to look at: escapes and control characters.
-    // oxlint-disable-next-line no-control-regex -- JSON refuses control characters in strings
     if (!/[\\\u0000-\u001f]/.test(inner)) return inner;
     let value: unknown;
     try {

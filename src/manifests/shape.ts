@@ -31,7 +31,6 @@ function nameProblem(name: string): string | undefined {
   if (name.length > NAME_CHARS) return `is longer than ${NAME_CHARS} characters`;
   if (name === "." || name === "..") return `cannot be "${name}"`;
   if (/[/%]/.test(name)) return "holds '/' or '%'";
-  // oxlint-disable-next-line no-control-regex -- control characters are what this refuses
   if (/[\u0000-\u0020\u007f-\u00a0]/.test(name)) return "holds a space or control character";
   return undefined;
 }

@@ -103,7 +103,6 @@ const UNSAFE_KEY = "__proto__";
 /** Says why an id cannot be used, or undefined when it can. Ids stand in URLs, logs and terminals, so control characters are out. */
 export function idProblem(id: string): string | undefined {
   if (id.length > LIMITS.idChars) return `is ${id.length} characters long; at most ${LIMITS.idChars} are allowed`;
-  // oxlint-disable-next-line no-control-regex -- control characters are what this looks for
   if (/[\u0000-\u001f\u007f-\u009f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/.test(id)) return "contains a control character";
   if (id.trim() === "") return "is only white space";
   if (!id.isWellFormed()) return "is not well-formed Unicode";

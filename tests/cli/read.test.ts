@@ -48,7 +48,6 @@ describe("get events", () => {
     for (const form of ["table", "wide", "json", "yaml", "name"]) {
       const { out } = await runCli(["get", "events", "--cp-url", cp.url, "-o", form]);
       expect(out).toContain("x");
-      // oxlint-disable-next-line no-control-regex -- what must not be there
       expect(out).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202e]/);
     }
     expect(JSON.parse((await runCli(["get", "events", "x", "--cp-url", cp.url, "-o", "json"])).out)).toMatchObject({ created_by: HOSTILE });

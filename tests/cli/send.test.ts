@@ -188,7 +188,6 @@ describe("waiting", () => {
     expect(code).toBe(0);
     expect(err).toContain("\r\u001b[2K");
     expect(err).toContain("✔");
-    // oxlint-disable-next-line no-control-regex -- the sequences that a terminal gets
     const plain = err.replace(/\u001b\[[0-9;]*[A-Za-z]/g, "");
     for (const line of plain.split(/[\n\r]/).slice(14)) expect(Bun.stringWidth(line)).toBeLessThanOrEqual(60);
     expect(out).not.toContain("\u001b");
