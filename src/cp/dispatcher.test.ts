@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { manualPorts, silentLogger } from "../kit/mod.ts";
 import type { Peer } from "../net/mod.ts";
-import type { DispatchItem, OpenQuery, Store } from "../stores/mod.ts";
+import type { DeliveryMove, DispatchItem, OpenQuery, Store } from "../stores/mod.ts";
 import { Bell } from "./bell.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import { Pulse } from "./pulse.ts";
@@ -43,6 +43,7 @@ function setUp(open: DispatchItem[], parts: { readonly onOverdue?: () => Promise
   } satisfies Peer;
   const looks: OpenQuery[] = [];
   const moved = new Set<string>();
+  const putBack: string[] = [];
   const held: { answers: (() => void)[] | undefined } = { answers: undefined };
   const store = {
     openDeliveries(query: OpenQuery) {
@@ -57,7 +58,11 @@ function setUp(open: DispatchItem[], parts: { readonly onOverdue?: () => Promise
       if (held.answers === undefined) return Promise.resolve(found);
       return new Promise<DispatchItem[]>((resolve) => held.answers?.push(() => resolve(found)));
     },
-    moveDelivery: ({ eventId }: { eventId: string }) => Promise.resolve({ kind: "moved", entry: undefined, at: moved.add(eventId).size }),
+    moveDelivery({ eventId, to }: DeliveryMove) {
+      if (to === "queued") putBack.push(eventId);
+      else moved.add(eventId);
+      return Promise.resolve({ kind: "moved", entry: undefined });
+    },
   } as unknown as Store;
   const session = new AgentSession({
     tenant: "default",
@@ -90,7 +95,7 @@ function setUp(open: DispatchItem[], parts: { readonly onOverdue?: () => Promise
     onOverdue: parts.onOverdue ?? (() => Promise.resolve(true)),
   });
   const ids = (): unknown[] => sent.map((frame) => (frame["event"] as { id: string }).id);
-  return { ...manual, dispatcher, session, peer, sent, ids, looks, held };
+  return { ...manual, dispatcher, session, peer, sent, ids, looks, held, putBack };
 }
 
 describe("Dispatcher", () => {
@@ -115,6 +120,31 @@ describe("Dispatcher", () => {
     made.dispatcher.drained(made.session);
     await made.settle();
     expect(made.ids()).toEqual(["one", "two"]);
+  });
+
+  test("what was promised to an agent that went away during the commit waits again, unless the agent is back", async () => {
+    const { ports } = manualPorts();
+    const made = setUp([]);
+    const { delivery, event, payloadText } = item("one", ports.clock.now() + 60_000);
+    const promise = () => {
+      const place = made.dispatcher.reserve("k8s_resource", "agent-1");
+      if (!("reservation" in place)) throw new Error(place.why);
+      return place.reservation;
+    };
+    made.dispatcher.connected(made.session);
+    await made.settle();
+    const [first, second] = [promise(), promise()];
+    made.session.closed = true;
+    made.dispatcher.disconnected(made.session);
+    made.dispatcher.deliver(first, delivery, event, payloadText);
+    await made.settle();
+    expect(made.putBack).toEqual(["one"]);
+    expect(made.sent).toEqual([]);
+    // Back by now: the new connection's first look is for what was handed over, and finds it.
+    made.dispatcher.connected(made.session);
+    made.dispatcher.deliver(second, { ...delivery, eventId: "two" }, event, payloadText);
+    await made.settle();
+    expect(made.putBack).toEqual(["one"]);
   });
 
   test("a resume that comes while a look into the store is under way is not lost", async () => {

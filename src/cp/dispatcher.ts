@@ -115,9 +115,28 @@ export class Dispatcher {
   /** Sends an event whose commit said `assigned`. */
   deliver({ lane }: Reservation, delivery: DeliveryRow, event: EventMeta, payloadText: string): void {
     lane.reserved -= 1;
-    // The agent went away during the commit: the delivery is assigned in the store and goes out on its next connection.
-    if (lane.session.closed) return;
-    this.#send(lane, delivery, event, payloadText);
+    if (!lane.session.closed) this.#send(lane, delivery, event, payloadText);
+    // The agent went away during the commit. Where it is back, its new lane has found the delivery as assigned; where it is not, nobody
+    // was given it, so it waits and can be cancelled or expire: whoever connects from now on looks after this move.
+    else if (!this.#lanes.has(delivery.agentId)) void this.#putBack(delivery);
+  }
+
+  async #putBack(delivery: DeliveryRow): Promise<void> {
+    const { tenant, eventId, revision, agentId } = delivery;
+    try {
+      const moved = await this.#options.store.moveDelivery({
+        tenant,
+        eventId,
+        revision,
+        to: "queued",
+        nowMs: this.#options.ports.clock.now(),
+        message: `Event waits: agent ${agentId} went away`,
+      });
+      if (moved.kind === "moved") this.#options.bell.ring(moved.entry);
+      this.queued(agentId);
+    } catch (error) {
+      this.#options.log.error("Event could not be put back", { event_id: eventId, agent_id: agentId, error: messageOf(error) });
+    }
   }
 
   /** Something was stored as `queued` for this agent. */
