@@ -31,39 +31,43 @@ function acknowledged(running: RunningProcess, what: string): string[] {
 }
 
 describe("sqlite: and other processes", () => {
-  test("kill -9 at any moment, again and again: everything acknowledged is there, and as far as it was acknowledged", async () => {
-    await using place = await directoryFor();
-    const accepted = new Set<string>();
-    const completed = new Set<string>();
-    for (let round = 0; round < count(10, 100); round += 1) {
-      await using running = await child(place.path, String(round));
-      await running.line(/^ready$/);
-      // A different moment of its work each time: in the middle of a commit, of a checkpoint, or before the first.
-      const least = [1, 400, 30, 1500, 5, 90, 700, 2, 250, 60][round % 10] ?? 1;
-      await eventually(() => acknowledged(running, "accepted").length >= least, { everyMs: 1, timeoutMs: 60_000 });
-      await running.kill("SIGKILL");
-      await running.exited;
-      for (const id of acknowledged(running, "accepted")) accepted.add(id);
-      for (const id of acknowledged(running, "completed")) completed.add(id);
-    }
-    expect(accepted.size).toBeGreaterThan(1000);
-    const store = await open(place.path);
-    try {
-      for (const id of accepted) {
-        const stored = await store.getEvent(TENANT, id, { payload: true, log: true });
-        expect(stored?.event.id).toBe(id);
-        expect(stored?.payloadText).toContain(id);
-        if (completed.has(id)) expect(stored?.summary.state).toBe("completed");
+  test(
+    "kill -9 at any moment, again and again: everything acknowledged is there, and as far as it was acknowledged",
+    async () => {
+      await using place = await directoryFor();
+      const accepted = new Set<string>();
+      const completed = new Set<string>();
+      for (let round = 0; round < count(10, 100); round += 1) {
+        await using running = await child(place.path, String(round));
+        await running.line(/^ready$/);
+        // A different moment of its work each time: in the middle of a commit, of a checkpoint, or before the first.
+        const least = [1, 400, 30, 1500, 5, 90, 700, 2, 250, 60][round % 10] ?? 1;
+        await eventually(() => acknowledged(running, "accepted").length >= least, { everyMs: 1, timeoutMs: 60_000 });
+        await running.kill("SIGKILL");
+        await running.exited;
+        for (const id of acknowledged(running, "accepted")) accepted.add(id);
+        for (const id of acknowledged(running, "completed")) completed.add(id);
       }
-      const counters = await store.counters();
-      expect(counters.total).toBeGreaterThanOrEqual(accepted.size);
-      expect(counters.completed).toBeGreaterThanOrEqual(completed.size);
-      const open = await store.openCounts();
-      expect(counters.total - counters.completed).toBe(open.queued + open.inFlight);
-    } finally {
-      await store.close();
-    }
-  }, 120_000);
+      expect(accepted.size).toBeGreaterThan(1000);
+      const store = await open(place.path);
+      try {
+        for (const id of accepted) {
+          const stored = await store.getEvent(TENANT, id, { payload: true, log: true });
+          expect(stored?.event.id).toBe(id);
+          expect(stored?.payloadText).toContain(id);
+          if (completed.has(id)) expect(stored?.summary.state).toBe("completed");
+        }
+        const counters = await store.counters();
+        expect(counters.total).toBeGreaterThanOrEqual(accepted.size);
+        expect(counters.completed).toBeGreaterThanOrEqual(completed.size);
+        const open = await store.openCounts();
+        expect(counters.total - counters.completed).toBe(open.queued + open.inFlight);
+      } finally {
+        await store.close();
+      }
+    },
+    count(120_000, 1_200_000),
+  );
 
   test("one owner at a time, named by its pid; kill -9 leaves no lock behind", async () => {
     await using place = await directoryFor();
