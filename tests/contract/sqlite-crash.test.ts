@@ -37,7 +37,7 @@ describe("sqlite: and other processes", () => {
       await using place = await directoryFor();
       const accepted = new Set<string>();
       const completed = new Set<string>();
-      for (let round = 0; round < count(10, 100); round += 1) {
+      for (let round = 0; round < count(10, 30); round += 1) {
         await using running = await child(place.path, String(round));
         await running.line(/^ready$/);
         // A different moment of its work each time: in the middle of a commit, of a checkpoint, or before the first.
