@@ -1,4 +1,4 @@
-import { type CompletionFlag, type CompletionNode, aliasesOf } from "./completion-model.ts";
+import { type CompletionFlag, type CompletionNode, aliasesOf, valueWordsOf } from "./completion-model.ts";
 
 const quoted = (words: readonly string[]): string => words.map((word) => `'${word.replaceAll("'", "'\\''")}'`).join(" ");
 
@@ -25,9 +25,7 @@ export function bashScript(nodes: readonly CompletionNode[]): string {
     ...nodes.filter((node) => node.path !== "").map((node) => `      '${node.path}') path='${node.path}' ;;`),
   ];
   const valueFlags = nodes.map((node) => {
-    const words = node.flags
-      .filter((flag) => flag.takesValue)
-      .flatMap((flag) => [`--${flag.name}`, ...(flag.short === undefined ? [] : [`-${flag.short}`])]);
+    const words = valueWordsOf(node);
     return words.length === 0 ? "" : `    '${node.path}') case $1 in ${words.join("|")}) return 0 ;; esac ;;`;
   });
   const values = nodes.flatMap((node) =>

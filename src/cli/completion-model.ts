@@ -74,3 +74,10 @@ export function aliasesOf(nodes: readonly CompletionNode[]): readonly (readonly 
     ),
   );
 }
+
+/** The flags of a place that the next word belongs to, as they are typed. */
+export function valueWordsOf(node: CompletionNode): readonly string[] {
+  return node.flags
+    .filter((flag) => flag.takesValue)
+    .flatMap((flag) => [`--${flag.name}`, ...(flag.short === undefined ? [] : [`-${flag.short}`])]);
+}

@@ -1,4 +1,4 @@
-import { type CompletionFlag, type CompletionNode, aliasesOf } from "./completion-model.ts";
+import { type CompletionFlag, type CompletionNode, aliasesOf, valueWordsOf } from "./completion-model.ts";
 
 // Inside single quotes of zsh, and inside _describe's word:description form.
 const inQuotes = (text: string): string => text.replaceAll("'", "'\\''");
@@ -27,9 +27,7 @@ export function zshScript(nodes: readonly CompletionNode[]): string {
     ...nodes.filter((node) => node.path !== "").map((node) => `      '${node.path}') where='${node.path}' ;;`),
   ];
   const valueFlags = nodes.flatMap((node) => {
-    const words = node.flags
-      .filter((flag) => flag.takesValue)
-      .flatMap((flag) => [`--${flag.name}`, ...(flag.short === undefined ? [] : [`-${flag.short}`])]);
+    const words = valueWordsOf(node);
     return words.length === 0 ? [] : [`    '${node.path}') case $1 in ${words.join("|")}) return 0 ;; esac ;;`];
   });
   const values = nodes.flatMap((node) =>

@@ -14,6 +14,17 @@ const e2e = (name: string, run: () => Promise<void>, timeoutMs = 120_000): void 
 
 type Json = Record<string, unknown>;
 
+/** A Deployment whose pods report that their image cannot be pulled. */
+const unpullable = (name: string, namespace: string, image: string): string => `apiVersion: apps/v1
+kind: Deployment
+metadata: {name: ${name}, namespace: ${namespace}}
+spec:
+  selector: {matchLabels: {app: ${name}}}
+  template:
+    metadata: {labels: {app: ${name}}, annotations: {transporter.dev/image-error: "true"}}
+    spec: {containers: [{name: main, image: "${image}"}]}
+`;
+
 e2e("the examples go from a producer's command line into a real cluster, phase by phase", async () => {
   const kube = await sharedKube();
   await using stack = await Stack.start({ compiled: true, kubeconfig: kube.kubeconfigPath });
@@ -75,17 +86,7 @@ e2e("a Deployment whose image cannot be pulled ends failed and says why", async 
   await using namespace = await freshNamespace();
   await using stack = await Stack.start({ compiled: true, kubeconfig: namespace.kube.kubeconfigPath });
   const detail = await stack.carryOut(
-    [
-      `apiVersion: apps/v1
-kind: Deployment
-metadata: {name: broken, namespace: ${namespace.name}}
-spec:
-  selector: {matchLabels: {app: broken}}
-  template:
-    metadata: {labels: {app: broken}, annotations: {transporter.dev/image-error: "true"}}
-    spec: {containers: [{name: main, image: "registry.example/does-not:exist"}]}
-`,
-    ],
+    [unpullable("broken", namespace.name, "registry.example/does-not:exist")],
     {},
     { verify_timeout: "6s" },
   );
@@ -179,21 +180,7 @@ e2e(
   async () => {
     await using namespace = await freshNamespace();
     await using stack = await Stack.start({ compiled: true, kubeconfig: namespace.kube.kubeconfigPath });
-    const id = await stack.submit(
-      [
-        `apiVersion: apps/v1
-kind: Deployment
-metadata: {name: slow, namespace: ${namespace.name}}
-spec:
-  selector: {matchLabels: {app: slow}}
-  template:
-    metadata: {labels: {app: slow}, annotations: {transporter.dev/image-error: "true"}}
-    spec: {containers: [{name: main, image: "registry.example/slow"}]}
-`,
-      ],
-      {},
-      { verify_timeout: "5s" },
-    );
+    const id = await stack.submit([unpullable("slow", namespace.name, "registry.example/slow")], {}, { verify_timeout: "5s" });
     await eventually(async () => (await namespace.get("deployment", "slow")) !== undefined);
     const startedMs = performance.now();
     const [agentCode, cpCode] = await Promise.all([stack.agent.kill("SIGTERM"), stack.cp.kill("SIGTERM")]);
