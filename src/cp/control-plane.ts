@@ -1,25 +1,13 @@
 import { type Logger, messageOf, type Ports, Shutdown, TransporterError } from "../kit/mod.ts";
-import { createMetrics } from "../metrics/mod.ts";
 import type { VersionView } from "../protocol/mod.ts";
-import { DEFAULT_TENANT } from "../security/mod.ts";
 import type { Store } from "../stores/mod.ts";
-import { Bell } from "./bell.ts";
-import { BodyParser } from "./body-parser.ts";
-import { Dispatcher } from "./dispatcher.ts";
-import { Expiry } from "./expiry.ts";
-import { Gateway } from "./gateway.ts";
+import { createCore } from "./core.ts";
 import { BodyBudget } from "./http/body.ts";
 import { serveHttp } from "./http/server.ts";
-import { Intake } from "./intake.ts";
-import { OpenGauge } from "./open-gauge.ts";
-import { Registry } from "./registry.ts";
-import { Retention } from "./retention.ts";
 
 const STOP_BUDGET_MS = 8_000;
 /** How long requests may take that are being answered when the control plane stops. */
 const HTTP_PATIENCE_MS = 3_000;
-/** How many events may wait for one agent before more are turned away at the door. */
-const MAX_QUEUED_PER_AGENT = 100_000;
 /** How many bodies of the largest size may be read at once. */
 const BODIES_AT_ONCE = 8;
 
@@ -66,63 +54,10 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       `listening on ${options.host} would let anybody who reaches it command every agent: nobody has to prove who they are`,
     );
   }
-  await store.disconnectAll(ports.clock.now());
   let stopping = false;
-  const registry = new Registry();
-  const bell = new Bell();
-  const gauge = new OpenGauge(store, ports, log);
-  const metrics = createMetrics({
-    agents: () => ({ connected: registry.healthy, registered: registry.size }),
-    eventsTotal: () => store.counters(),
-    open: () => gauge.sample(),
-    liveStreams: () => bell.listeners,
-    version: options.version.version,
-  });
-  const expiry: Expiry = new Expiry({
-    store,
-    ports,
-    log,
-    connected: () => registry.ids(),
-    onEnded: (ended) => {
-      bell.ring(ended.entry);
-      dispatcher.forget(ended.agentId, ended.eventId);
-    },
-  });
-  const dispatcher: Dispatcher = new Dispatcher({
-    tenant: DEFAULT_TENANT,
-    store,
-    registry,
-    bell,
-    ports,
-    log,
-    maxInFlight: options.maxInFlight,
-    maxResends: options.eventRetryMax,
-    onOverdue: () => expiry.run(),
-  });
-  const gateway = new Gateway({
-    tenant: DEFAULT_TENANT,
-    store,
-    registry,
-    dispatcher,
-    bell,
-    ports,
-    log,
-    heartbeatTimeoutMs: options.heartbeatTimeoutMs,
-    onFrame: () => metrics.frame(),
-  });
-  const parser = new BodyParser();
-  const intake = new Intake({
-    store,
-    dispatcher,
-    bell,
-    parser,
-    ports,
-    log,
-    onAccepted: (expiresAtMs) => expiry.hint(expiresAtMs),
-    maxQueuedPerAgent: MAX_QUEUED_PER_AGENT,
-    queuedFor: (agentId) => gauge.latest().byAgent.get(agentId)?.queued ?? 0,
-  });
-  const retention = new Retention({ store, ports, log, ...options.retention });
+  const core = createCore({ ...options, version: options.version.version });
+  await core.begin();
+  const { registry, bell, gauge, metrics, dispatcher, gateway, intake } = core;
   const context = {
     store,
     registry,
@@ -152,24 +87,15 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       remedy: "Another program may use the port; choose one with --ws-port.",
     });
   }
-  dispatcher.start();
-  gateway.start();
-  expiry.start();
-  retention.start();
+  core.start();
   const shutdown = new Shutdown(log, ports.timers);
-  shutdown.add("store", () => store.close());
-  shutdown.add("parser", () => parser.stop());
-  shutdown.add("retention", () => retention.stop());
-  shutdown.add("expiry", () => expiry.stop());
-  // Requests that were being answered are answered; the agents' sockets were told before. Who takes long must leave time for the store.
-  shutdown.add("http", async () => {
+  core.stopWith(shutdown, async () => {
+    // Requests that were being answered are answered; the agents' sockets were told before. Who takes long must leave time for the store.
     const patience = ports.timers.after(HTTP_PATIENCE_MS, () => void server.stop(true));
     bell.ringAll();
     await server.stop(false);
     patience.cancel();
   });
-  shutdown.add("dispatcher", () => dispatcher.stop());
-  shutdown.add("gateway", () => gateway.stop());
   const port = server.port ?? options.port;
   const host = options.host.includes(":") && !options.host.startsWith("[") ? `[${options.host}]` : options.host;
   log.info("Control plane is listening", { address: `${host}:${port}`, store: store.info.location, version: options.version.version });

@@ -1,5 +1,5 @@
 import { type Logger, messageOf, type Ports, type TimerHandle } from "../kit/mod.ts";
-import { BoundedPeer } from "../net/mod.ts";
+import type { Peer } from "../net/mod.ts";
 import {
   type AgentStatus,
   CLOSE,
@@ -12,7 +12,6 @@ import {
 } from "../protocol/mod.ts";
 import { agentPrincipal } from "../security/mod.ts";
 import type { NewAudit, StatusOutcome, Store } from "../stores/mod.ts";
-import type { ServerWebSocket } from "bun";
 import type { Bell } from "./bell.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import type { Registry } from "./registry.ts";
@@ -25,14 +24,21 @@ const STORE_RETRY_MS = 500;
 const TOUCH_MS = 15_000;
 /** How long a status may wait for others before it is stored; nobody sees the difference, and a commit can take as long. */
 const STATUS_PULSE_MS = 4;
-/** Bytes that may wait for a slow agent; it is closed beyond, and gets what it missed on its next connection. */
-const PEER_QUEUE_BYTES = 64 * 1024 * 1024;
 const TRY_AGAIN_LATER = 1013;
 
-/** What hangs on each socket. Kept small: there may be many thousands. */
-export interface SocketData {
+/** What the transport tells of one agent's socket. Nothing is called after `closed`. */
+export interface AgentSocket {
+  /** A text frame. */
+  message(text: string): void;
+  /** The agent has taken all that it was sent. */
+  drained(): void;
+  closed(code: number, reason: string): void;
+}
+
+/** What is known of each socket. Kept small: there may be many thousands. */
+interface Link {
+  readonly peer: Peer;
   readonly requestId: string;
-  peer: BoundedPeer | undefined;
   session: AgentSession | undefined;
   registering: boolean;
   timeout: TimerHandle | undefined;
@@ -53,7 +59,7 @@ export interface GatewayOptions {
 /** Where agents' sockets come in: registration, replacement, silence, farewell. */
 export class Gateway {
   readonly #options: GatewayOptions;
-  readonly #open = new Set<ServerWebSocket<SocketData>>();
+  readonly #open = new Set<Link>();
   readonly #pulse: Pulse;
   #timers: TimerHandle[] = [];
   #stopping = false;
@@ -75,58 +81,46 @@ export class Gateway {
   async stop(): Promise<void> {
     this.#stopping = true;
     for (const timer of this.#timers) timer.cancel();
-    for (const socket of this.#open) (socket.data.session ?? socket).close(CLOSE.goingAway, "control plane is stopping");
+    for (const link of this.#open) (link.session ?? link.peer).close(CLOSE.goingAway, "control plane is stopping");
     this.#pulse.beat();
     await this.#touch();
   }
 
-  /** The handlers for Bun.serve. */
-  handlers(): Pick<Bun.WebSocketHandler<SocketData>, "open" | "message" | "drain" | "close"> {
+  /** Takes a socket on that was just opened: its first frame must be a registration. */
+  accept(peer: Peer, requestId: string): AgentSocket {
+    const link: Link = { peer, requestId, session: undefined, registering: false, timeout: undefined };
+    this.#open.add(link);
+    link.timeout = this.#options.ports.timers.after(
+      REGISTRATION_TIMEOUT_MS,
+      () => peer.close(CLOSE.invalidRegistration, "no registration came"),
+      { background: true },
+    );
     return {
-      open: (socket) => this.#opened(socket),
-      message: (socket, message) => this.#message(socket, message),
-      drain: (socket) => this.#drained(socket),
-      close: (socket, code, reason) => this.#closed(socket, code, reason),
+      message: (text) => this.#message(link, text),
+      drained: () => {
+        if (link.session !== undefined) this.#options.dispatcher.drained(link.session);
+      },
+      closed: (code, reason) => this.#closed(link, code, reason),
     };
   }
 
-  #opened(socket: ServerWebSocket<SocketData>): void {
-    this.#open.add(socket);
-    socket.data.peer = new BoundedPeer(socket, { maxQueuedBytes: PEER_QUEUE_BYTES, tooSlowCode: CLOSE.tooSlow });
-    socket.data.timeout = this.#options.ports.timers.after(
-      REGISTRATION_TIMEOUT_MS,
-      () => socket.close(CLOSE.invalidRegistration, "no registration came"),
-      { background: true },
-    );
-  }
-
-  #message(socket: ServerWebSocket<SocketData>, message: string | Buffer): void {
-    const text = typeof message === "string" ? message : message.toString("utf8");
-    const { data } = socket;
-    if (data.session !== undefined) {
+  #message(link: Link, text: string): void {
+    if (link.session !== undefined) {
       this.#options.onFrame("agent");
-      data.session.receive(text);
+      link.session.receive(text);
       return;
     }
-    if (data.registering) return;
-    data.registering = true;
-    this.#register(socket, text).catch((error: unknown) => {
-      this.#options.log.error("Registration failed", { remote_address: data.peer?.remoteAddress, error: messageOf(error) });
-      data.peer?.close(TRY_AGAIN_LATER, "try again later");
+    if (link.registering) return;
+    link.registering = true;
+    this.#register(link, text).catch((error: unknown) => {
+      this.#options.log.error("Registration failed", { remote_address: link.peer.remoteAddress, error: messageOf(error) });
+      link.peer.close(TRY_AGAIN_LATER, "try again later");
     });
   }
 
-  #drained(socket: ServerWebSocket<SocketData>): void {
-    const { peer, session } = socket.data;
-    peer?.drained();
-    if (session !== undefined && peer?.congested === false) this.#options.dispatcher.drained(session);
-  }
-
-  async #register(socket: ServerWebSocket<SocketData>, text: string): Promise<void> {
+  async #register(link: Link, text: string): Promise<void> {
     const { store, registry, dispatcher, ports, log, tenant } = this.#options;
-    const { data } = socket;
-    const { peer } = data;
-    if (peer === undefined) return;
+    const { peer } = link;
     const registration = this.#readRegistration(text);
     if ("problem" in registration) {
       log.warn("Registration refused", { remote_address: peer.remoteAddress, error: registration.problem });
@@ -147,11 +141,11 @@ export class Gateway {
         status: (from, update, outcome) => this.#status(from, update, outcome),
       },
     });
-    await this.#patiently(() => this.#save(session, "connected", this.#audit(session, "agent_connected", data.requestId)));
-    if (!this.#open.has(socket) || this.#stopping) return;
-    data.timeout?.cancel();
-    data.timeout = undefined;
-    data.session = session;
+    await this.#patiently(() => this.#save(session, "connected", this.#audit(session, "agent_connected", link.requestId)));
+    if (!this.#open.has(link) || this.#stopping) return;
+    link.timeout?.cancel();
+    link.timeout = undefined;
+    link.session = session;
     const replaced = registry.put(session);
     if (replaced !== undefined) {
       replaced.closed = true;
@@ -203,18 +197,17 @@ export class Gateway {
     }
   }
 
-  #closed(socket: ServerWebSocket<SocketData>, code: number, reason: string): void {
+  #closed(link: Link, code: number, reason: string): void {
     const { dispatcher, log, registry } = this.#options;
-    const { session } = socket.data;
-    this.#open.delete(socket);
-    socket.data.timeout?.cancel();
-    socket.data.peer?.closed();
+    const { session } = link;
+    this.#open.delete(link);
+    link.timeout?.cancel();
     if (session === undefined) return;
     session.closed = true;
     dispatcher.disconnected(session);
     if (!registry.remove(session)) return;
     log.info("Agent disconnected", { agent_id: session.agentId, cluster: session.clusterName, code, reason });
-    this.#save(session, "disconnected", this.#audit(session, "agent_disconnected", socket.data.requestId, { code, reason })).catch(
+    this.#save(session, "disconnected", this.#audit(session, "agent_disconnected", link.requestId, { code, reason })).catch(
       (error: unknown) => {
         log.error("Disconnect could not be stored", { agent_id: session.agentId, error: messageOf(error) });
       },

@@ -4,3 +4,6 @@
  * are. It promises that a 202 is durable, that each event ends once, and that 0.1 agents and producers work unchanged.
  */
 export * from "./control-plane.ts";
+export { type Core, type CoreOptions, createCore } from "./core.ts";
+export type { AgentSocket } from "./gateway.ts";
+export type { IntakeSource } from "./intake.ts";

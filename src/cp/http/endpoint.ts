@@ -3,7 +3,7 @@ import type { GenericSchema } from "valibot";
 import { type Logger, type Ports, TransporterError } from "../../kit/mod.ts";
 import type { Metrics } from "../../metrics/mod.ts";
 import { ANONYMOUS, guardBrowser, type GuardOptions, type Principal } from "../../security/mod.ts";
-import type { SocketData } from "../gateway.ts";
+import type { SocketData } from "./agent-sockets.ts";
 import { problemResponse } from "./problem.ts";
 
 /** One request on its way through a handler. */

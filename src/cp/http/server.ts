@@ -1,7 +1,8 @@
 import { TransporterError } from "../../kit/mod.ts";
 import { LIMITS } from "../../protocol/mod.ts";
 import type { GuardOptions } from "../../security/mod.ts";
-import type { Gateway, SocketData } from "../gateway.ts";
+import type { Gateway } from "../gateway.ts";
+import { agentSockets, type SocketData } from "./agent-sockets.ts";
 import { agentEndpoints } from "./agents.ts";
 import type { HttpContext } from "./context.ts";
 import { type Endpoint, notFound, toRoutes } from "./endpoint.ts";
@@ -30,7 +31,7 @@ export function endpointsOf(context: HttpContext): Endpoint[] {
     answers: { 101: { description: "The agent's registration is expected as the first frame.", mediaType: "application/json" } },
     handler: ({ request, server, requestId }) => {
       if (context.isStopping()) throw new TransporterError("SHUTTING_DOWN", "the control plane is stopping");
-      const data: SocketData = { requestId, peer: undefined, session: undefined, registering: false, timeout: undefined };
+      const data: SocketData = { requestId, peer: undefined, agent: undefined };
       if (server.upgrade(request, { data })) return undefined;
       throw new TransporterError("UPGRADE_REQUIRED", "/ws takes WebSocket connections only");
     },
@@ -60,7 +61,7 @@ export function serveHttp(context: HttpContext, options: ServerOptions): Bun.Ser
     fetch: notFound(endpointContext),
     error: (error) => problemResponse(error, context.ports.ids.uuid(), context.log),
     websocket: {
-      ...options.gateway.handlers(),
+      ...agentSockets(options.gateway),
       maxPayloadLength: LIMITS.agentFrameBytes,
       idleTimeout: SOCKET_IDLE_SECONDS,
       sendPings: true,

@@ -1,0 +1,124 @@
+import type { Logger, Ports, Shutdown } from "../kit/mod.ts";
+import { createMetrics } from "../metrics/mod.ts";
+import { DEFAULT_TENANT } from "../security/mod.ts";
+import type { Store } from "../stores/mod.ts";
+import { Bell } from "./bell.ts";
+import { BodyParser } from "./body-parser.ts";
+import { Dispatcher } from "./dispatcher.ts";
+import { Expiry } from "./expiry.ts";
+import { Gateway } from "./gateway.ts";
+import { Intake } from "./intake.ts";
+import { OpenGauge } from "./open-gauge.ts";
+import { Registry } from "./registry.ts";
+import { Retention } from "./retention.ts";
+
+/** How many events may wait for one agent before more are turned away at the door. */
+const MAX_QUEUED_PER_AGENT = 100_000;
+
+export interface CoreOptions {
+  readonly store: Store;
+  readonly version: string;
+  readonly heartbeatTimeoutMs: number;
+  /** How often a delivery that its agent does not acknowledge is sent again on a connection. */
+  readonly eventRetryMax: number;
+  /** Deliveries in flight per agent. */
+  readonly maxInFlight: number;
+  readonly retention: { readonly eventsMs: number; readonly auditMs: number };
+  readonly ports: Ports;
+  readonly log: Logger;
+}
+
+/**
+ * A control plane without its doors: everything between the bytes of an event or a frame and the store. The server puts HTTP and sockets in
+ * front of it; the simulation puts a network of its own there.
+ */
+export type Core = ReturnType<typeof createCore>;
+
+export function createCore(options: CoreOptions) {
+  const { store, ports, log } = options;
+  const registry = new Registry();
+  const bell = new Bell();
+  const gauge = new OpenGauge(store, ports, log);
+  const metrics = createMetrics({
+    agents: () => ({ connected: registry.healthy, registered: registry.size }),
+    eventsTotal: () => store.counters(),
+    open: () => gauge.sample(),
+    liveStreams: () => bell.listeners,
+    version: options.version,
+  });
+  const expiry: Expiry = new Expiry({
+    store,
+    ports,
+    log,
+    connected: () => registry.ids(),
+    onEnded: (ended) => {
+      bell.ring(ended.entry);
+      dispatcher.forget(ended.agentId, ended.eventId);
+    },
+  });
+  const dispatcher: Dispatcher = new Dispatcher({
+    tenant: DEFAULT_TENANT,
+    store,
+    registry,
+    bell,
+    ports,
+    log,
+    maxInFlight: options.maxInFlight,
+    maxResends: options.eventRetryMax,
+    onOverdue: () => expiry.run(),
+  });
+  const gateway = new Gateway({
+    tenant: DEFAULT_TENANT,
+    store,
+    registry,
+    dispatcher,
+    bell,
+    ports,
+    log,
+    heartbeatTimeoutMs: options.heartbeatTimeoutMs,
+    onFrame: () => metrics.frame(),
+  });
+  const parser = new BodyParser();
+  const intake = new Intake({
+    store,
+    dispatcher,
+    bell,
+    parser,
+    ports,
+    log,
+    onAccepted: (expiresAtMs) => expiry.hint(expiresAtMs),
+    maxQueuedPerAgent: MAX_QUEUED_PER_AGENT,
+    queuedFor: (agentId) => gauge.latest().byAgent.get(agentId)?.queued ?? 0,
+  });
+  const retention = new Retention({ store, ports, log, ...options.retention });
+  return {
+    registry,
+    bell,
+    gauge,
+    metrics,
+    expiry,
+    dispatcher,
+    gateway,
+    intake,
+    /** To be called once: nobody is connected to a control plane that has just begun. */
+    async begin(): Promise<void> {
+      await store.disconnectAll(ports.clock.now());
+    },
+    start(): void {
+      dispatcher.start();
+      gateway.start();
+      expiry.start();
+      retention.start();
+    },
+    /** Registers what has to stop behind the doors, the store last, then what is before them; `doors` comes in between. */
+    stopWith(shutdown: Shutdown, doors: () => Promise<void>): void {
+      shutdown.add("store", () => store.close());
+      shutdown.add("parser", () => parser.stop());
+      shutdown.add("retention", () => retention.stop());
+      shutdown.add("expiry", () => expiry.stop());
+      shutdown.add("http", doors);
+      shutdown.add("dispatcher", () => dispatcher.stop());
+      shutdown.add("gateway", () => gateway.stop());
+    },
+  };
+}
