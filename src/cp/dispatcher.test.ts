@@ -10,7 +10,18 @@ import { AgentSession } from "./session.ts";
 
 function item(eventId: string, expiresAtMs: number, state: "queued" | "in_progress" = "queued", payloadBytes = 2): DispatchItem {
   return {
-    delivery: { ord: 1, tenant: "default", eventId, agentId: "agent-1", revision: 1, state, priority: 0, expiresAtMs, payloadBytes },
+    delivery: {
+      ord: 1,
+      tenant: "default",
+      eventId,
+      agentId: "agent-1",
+      revision: 1,
+      state,
+      priority: 0,
+      expiresAtMs,
+      payloadBytes,
+      cancelRequested: false,
+    },
     event: {
       id: eventId,
       type: "k8s_resource",
@@ -23,10 +34,13 @@ function item(eventId: string, expiresAtMs: number, state: "queued" | "in_progre
       priority: 0,
       labels: {},
       deadlineMs: undefined,
+      notBeforeMs: undefined,
+      delayMs: undefined,
+      retry: undefined,
       traceparent: undefined,
       extra: {},
     },
-    payloadText: "{}",
+    payload: { text: "{}" },
   };
 }
 
@@ -125,7 +139,7 @@ describe("Dispatcher", () => {
   test("what was promised to an agent that went away during the commit waits again, unless the agent is back", async () => {
     const { ports } = manualPorts();
     const made = setUp([]);
-    const { delivery, event, payloadText } = item("one", ports.clock.now() + 60_000);
+    const { delivery, event, payload } = item("one", ports.clock.now() + 60_000);
     const promise = () => {
       const place = made.dispatcher.reserve("k8s_resource", "agent-1");
       if (!("reservation" in place)) throw new Error(place.why);
@@ -136,13 +150,13 @@ describe("Dispatcher", () => {
     const [first, second] = [promise(), promise()];
     made.session.closed = true;
     made.dispatcher.disconnected(made.session);
-    made.dispatcher.deliver(first, delivery, event, payloadText);
+    made.dispatcher.deliver(first, delivery, event, payload);
     await made.settle();
     expect(made.putBack).toEqual(["one"]);
     expect(made.sent).toEqual([]);
     // Back by now: the new connection's first look is for what was handed over, and finds it.
     made.dispatcher.connected(made.session);
-    made.dispatcher.deliver(second, { ...delivery, eventId: "two" }, event, payloadText);
+    made.dispatcher.deliver(second, { ...delivery, eventId: "two" }, event, payload);
     await made.settle();
     expect(made.putBack).toEqual(["one"]);
   });

@@ -1,6 +1,6 @@
 import { type Logger, messageOf, type Ports, type TimerHandle, TransporterError } from "../kit/mod.ts";
 import { CLOSE, type EventType, formatTimestamp, type LogEntry, OPEN_STATES } from "../protocol/mod.ts";
-import type { DeliveryRow, DispatchItem, EventMeta, Store } from "../stores/mod.ts";
+import type { DeliveryRow, DispatchItem, EventMeta, PayloadSource, Store } from "../stores/mod.ts";
 import type { Bell } from "./bell.ts";
 import { eventJson } from "./prepare.ts";
 import type { Registry } from "./registry.ts";
@@ -113,9 +113,9 @@ export class Dispatcher {
   }
 
   /** Sends an event whose commit said `assigned`. */
-  deliver({ lane }: Reservation, delivery: DeliveryRow, event: EventMeta, payloadText: string): void {
+  deliver({ lane }: Reservation, delivery: DeliveryRow, event: EventMeta, payload: PayloadSource): void {
     lane.reserved -= 1;
-    if (!lane.session.closed) this.#send(lane, delivery, event, payloadText);
+    if (!lane.session.closed) this.#send(lane, delivery, event, payload);
     // The agent went away during the commit. Where it is back, its new lane has found the delivery as assigned; where it is not, nobody
     // was given it, so it waits and can be cancelled or expire: whoever connects from now on looks after this move.
     else if (!this.#lanes.has(delivery.agentId)) void this.#putBack(delivery);
@@ -175,6 +175,14 @@ export class Dispatcher {
     if (lane?.inFlight.delete(eventId) === true) void this.#pump(lane);
   }
 
+  /** Whether an agent that holds a delivery can be told to give it back. */
+  canRecall(_agentId: string): boolean {
+    return false;
+  }
+
+  /** Tells an agent that it is to give a delivery back, if it is connected and holds it. */
+  recall(_agentId: string, _eventId: string, _revision: number): void {}
+
   inFlightOf(agentId: string): number {
     return this.#lanes.get(agentId)?.inFlight.size ?? 0;
   }
@@ -188,9 +196,9 @@ export class Dispatcher {
     return !lane.session.closed && this.#laneOf(lane.session) === lane;
   }
 
-  #send(lane: Lane, delivery: DeliveryRow, event: EventMeta, payloadText: string): boolean {
+  #send(lane: Lane, delivery: DeliveryRow, event: EventMeta, payload: PayloadSource): boolean {
     const { clock } = this.#options.ports;
-    const json = eventJson(event, payloadText);
+    const json = eventJson(event, "text" in payload ? payload.text : "{}");
     // The TTL bounds the start: an agent that lost its memory of what it had begun must not take it for expired.
     const begun = delivery.state === "in_progress";
     const rest = begun ? "" : `,"expires_in_ms":${Math.max(0, Math.round(delivery.expiresAtMs - clock.now()))}`;
@@ -257,6 +265,8 @@ export class Dispatcher {
       states,
       // What is in flight is past waiting, and the store reads a row for each that it has to skip.
       skip: resuming ? new Set(lane.inFlight.keys()) : NONE,
+      order: resuming ? "accepted" : "urgent",
+      nowMs: this.#options.ports.clock.now(),
       maxItems: lane.room,
       maxBytes: LOAD_BYTES,
     });
@@ -322,7 +332,7 @@ export class Dispatcher {
       const [item, outcome] = [items[at], outcomes[at]];
       if (item === undefined || outcome === undefined) break;
       if (outcome.status === "rejected") failure ??= outcome.reason;
-      else if (outcome.value && !this.#send(lane, item.delivery, item.event, item.payloadText)) return false;
+      else if (outcome.value && !this.#send(lane, item.delivery, item.event, item.payload)) return false;
     }
     // Those that were moved are sent by now; the others wait in the store as before.
     if (failure !== undefined) throw failure instanceof Error ? failure : new Error(messageOf(failure));
@@ -377,9 +387,9 @@ export class Dispatcher {
   async #resend(lane: Lane, eventId: string): Promise<void> {
     try {
       const stored = await this.#options.store.getEvent(this.#options.tenant, eventId, { payload: true, log: false });
-      if (stored?.payloadText === undefined || !this.#isCurrent(lane) || !lane.inFlight.has(eventId)) return;
+      if (stored?.payload === undefined || !this.#isCurrent(lane) || !lane.inFlight.has(eventId)) return;
       this.#options.log.warn("Event sent again, not acknowledged", { event_id: eventId, agent_id: lane.session.agentId });
-      this.#send(lane, stored.delivery, stored.event, stored.payloadText);
+      this.#send(lane, stored.delivery, stored.event, stored.payload);
     } catch (error) {
       this.#options.log.error("Event could not be sent again", { event_id: eventId, error: messageOf(error) });
     }
