@@ -4,6 +4,7 @@
  */
 export * from "./backoff.ts";
 export * from "./error.ts";
+export * from "./failpoint.ts";
 export * from "./log.ts";
 export * from "./manual-ports.ts";
 export * from "./ports.ts";

@@ -4,13 +4,28 @@ import { type Checked, idProblem, issueRefusal } from "./event.ts";
 /** The protocol version of this program; 0.1 agents announce none. */
 export const PROTOCOL_VERSION = 2;
 
-/** What both sides of protocol 2 can do beyond 0.1. `ack`: deliveries and statuses are acknowledged and sent again until they are. */
-export const FEATURES = ["ack"] as const;
+/**
+ * What both sides of protocol 2 can do beyond 0.1. Each is used only where both announce it.
+ * - `ack`: deliveries and statuses are acknowledged and sent again until they are.
+ * - `credit`: the agent says how much it is ready to hold; it is handed no more.
+ * - `cancel`: a delivery that was handed over can be called back, up to the next safe point.
+ * - `chunk`: large payloads stay behind; the agent fetches them in pieces and goes on where it stopped.
+ * - `resync`: both compare what they believe to be open, by digest, and mend the difference.
+ */
+export const FEATURES = ["ack", "credit", "cancel", "chunk", "resync"] as const;
 export type Feature = (typeof FEATURES)[number];
 
 const StringMap = v.record(v.string(), v.string());
 
-/** The first frame of an agent: a bare object without `type`. The last four fields are ours; a 0.1 control plane ignores them. */
+/** How much an agent is ready to hold that is not finished. Replaces what it said before; 0 stops the flow. */
+export const CreditSchema = v.looseObject({
+  deliveries: v.pipe(v.number(), v.integer(), v.minValue(0)),
+  /** Of payload that comes inside the event frame. */
+  bytes: v.pipe(v.number(), v.integer(), v.minValue(0)),
+});
+export type Credit = v.InferOutput<typeof CreditSchema>;
+
+/** The first frame of an agent: a bare object without `type`. From `protocol` on the fields are ours; a 0.1 control plane ignores them. */
 export const RegistrationSchema = v.looseObject({
   id: v.pipe(v.string(), v.nonEmpty()),
   name: v.pipe(v.string(), v.nonEmpty()),
@@ -29,6 +44,7 @@ export const RegistrationSchema = v.looseObject({
   boot_id: v.nullish(v.string()),
   /** The agent's clock when it registered, RFC 3339. */
   sent_at: v.nullish(v.string()),
+  credit: v.nullish(CreditSchema),
 });
 export type Registration = v.InferOutput<typeof RegistrationSchema>;
 
@@ -47,6 +63,11 @@ export function checkRegistration(input: unknown): Checked<Registration> {
 /** True for an agent that acknowledges; a 0.1 agent gets one event at a time and its first status stands for the acknowledgement. */
 export function acknowledges(registration: Pick<Registration, "protocol" | "features">): boolean {
   return (registration.protocol ?? 0) >= 2 && (registration.features ?? []).includes("ack");
+}
+
+/** Whether both sides of protocol 2 have a feature, by what the agent announced. */
+export function hasFeature(registration: Pick<Registration, "protocol" | "features">, feature: Feature): boolean {
+  return acknowledges(registration) && (registration.features ?? []).includes(feature);
 }
 
 /** Builds the reply to a good registration. Protocol 2 fields go only to those who announced protocol 2. */

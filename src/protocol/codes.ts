@@ -99,6 +99,31 @@ export const CODES = {
     title: "The event can no longer be cancelled",
     remedy: "Only an event that has not been handed to its agent can be cancelled; see its state.",
   },
+  EVENT_NOT_RETRYABLE: {
+    kind: "conflict",
+    title: "The event cannot be tried again now",
+    remedy: "Only an event that has ended can be tried again; wait for its end, or cancel it.",
+  },
+  INVALID_IDEMPOTENCY_KEY: {
+    kind: "invalid",
+    title: "The Idempotency-Key cannot be used",
+    remedy: "Use 1 to 255 visible ASCII characters, and give the event no other id.",
+  },
+  EVENT_QUARANTINED: {
+    kind: "failed",
+    title: "The event ended the agent's process again and again and is not tried any more",
+    remedy: "See the agent's log for why it ended; then `transporter retry` makes a new attempt.",
+  },
+  EVENT_CANCELLED: {
+    kind: "failed",
+    title: "The event was cancelled while it was carried out",
+    remedy: "The result says which objects had been changed by then.",
+  },
+  PAYLOAD_LOST: {
+    kind: "failed",
+    title: "The payload of the event cannot be fetched any more",
+    remedy: "Send the event again; the control plane has removed its payload.",
+  },
   // HTTP in general.
   NOT_FOUND: { kind: "missing", title: "Nothing is served here", remedy: "See /openapi.json for the paths." },
   METHOD_NOT_ALLOWED: {

@@ -40,6 +40,16 @@ export const PayloadSchema = v.looseObject({
 });
 export type Payload = v.InferOutput<typeof PayloadSchema>;
 
+/** Only for what can heal: the API server is away or throttles, a webhook is down, an optimistic lock was lost. Never for what is invalid or forbidden. */
+export const RetrySchema = v.looseObject({
+  /** How often it is tried in all; 1 never tries again; 5 when absent. */
+  attempts: v.nullish(v.pipe(v.number(), v.integer())),
+  /** The longest first wait; 1 s when absent. It doubles each time, and a random part of it (full jitter) is waited. */
+  backoff: v.nullish(DurationSchema),
+  /** The longest wait; 1 min when absent. */
+  max_backoff: v.nullish(DurationSchema),
+});
+
 /** An event as it stands on the wire: 0.1's fields, and ours that 0.1 programs ignore. */
 export const EventSchema = v.looseObject({
   id: v.string(),
@@ -57,10 +67,23 @@ export const EventSchema = v.looseObject({
   labels: v.nullish(v.record(v.string(), v.string())),
   /** How long the execution may take once it has started; 1 h when absent. */
   deadline: v.nullish(DurationSchema),
+  /** Not to be started before, RFC 3339; the TTL counts from then. */
+  not_before: v.nullish(v.string()),
+  /** The same, counted from acceptance. With both, the later holds. */
+  delay: v.nullish(DurationSchema),
+  /** How often and for how long to try again what can heal. */
+  retry: v.nullish(RetrySchema),
   /** W3C trace context of whoever submitted the event. */
   traceparent: v.nullish(v.string()),
 });
 export type WireEvent = v.InferOutput<typeof EventSchema>;
+
+export interface RetryPolicy {
+  readonly attempts: number;
+  readonly backoffMs: number;
+  readonly maxBackoffMs: number;
+}
+export const RETRY_DEFAULTS: RetryPolicy = { attempts: 5, backoffMs: 1_000, maxBackoffMs: 60_000 };
 
 /** A checked event with its defaults in place and its times in milliseconds. */
 export interface Event {
@@ -78,6 +101,10 @@ export interface Event {
   readonly priority: number;
   readonly labels: Readonly<Record<string, string>>;
   readonly deadlineMs: number | undefined;
+  readonly notBeforeMs: number | undefined;
+  readonly delayMs: number | undefined;
+  /** Undefined when the sender said nothing: `RETRY_DEFAULTS`. */
+  readonly retry: RetryPolicy | undefined;
   readonly traceparent: string | undefined;
   /** Fields we do not know, kept as they came. */
   readonly extra: Readonly<Record<string, unknown>>;
@@ -129,6 +156,25 @@ function checkDuration(value: WireDuration, field: string): Checked<number> {
     return refuse("INVALID_TTL", `${field} is ${ns} ns, less than a millisecond; durations are nanoseconds in JSON`, `/${field}`);
   if (ms > LIMITS.ttlMaxMs) return refuse("INVALID_TTL", `${field} is longer than ten years (${formatDurationMs(ms)})`, `/${field}`);
   return { ok: true, value: ns };
+}
+
+/** Reads a retry policy, with defaults in place. */
+export function checkRetry(retry: v.InferOutput<typeof RetrySchema>): Checked<RetryPolicy> {
+  const attempts = retry.attempts ?? RETRY_DEFAULTS.attempts;
+  if (attempts < 1 || attempts > LIMITS.retryAttempts)
+    return refuse("INVALID_EVENT", `retry.attempts ${attempts} is not 1 to ${LIMITS.retryAttempts}`, "/retry/attempts");
+  const waits = { backoff: RETRY_DEFAULTS.backoffMs, max_backoff: RETRY_DEFAULTS.maxBackoffMs };
+  for (const field of ["backoff", "max_backoff"] as const) {
+    const value = retry[field];
+    if (value === undefined || value === null) continue;
+    const checked = checkDuration(value, field);
+    if (!checked.ok) return refuse("INVALID_EVENT", `retry.${checked.message}`, `/retry/${field}`);
+    waits[field] = checked.value / NS_PER_MS;
+  }
+  return {
+    ok: true,
+    value: { attempts, backoffMs: Math.min(waits.backoff, waits.max_backoff), maxBackoffMs: waits.max_backoff },
+  };
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {
@@ -236,7 +282,10 @@ function isPlainEvent(input: Record<string, unknown>): boolean {
     isTextOrNone(input["traceparent"]) &&
     isDurationOrNone(input["ttl"]) &&
     isDurationOrNone(input["deadline"]) &&
-    (priority === undefined || priority === null || Number.isInteger(priority))
+    (priority === undefined || priority === null || Number.isInteger(priority)) &&
+    (input["not_before"] ?? undefined) === undefined &&
+    (input["delay"] ?? undefined) === undefined &&
+    (input["retry"] ?? undefined) === undefined
   );
 }
 
@@ -280,6 +329,17 @@ export function checkEvent(input: unknown): Checked<Event> {
     const verify = checkDuration(wire.payload.verify_timeout, "verify_timeout");
     if (!verify.ok) return refuse("INVALID_EVENT", verify.message, "/payload/verify_timeout");
   }
+  const delay = wire.delay === undefined || wire.delay === null ? undefined : checkDuration(wire.delay, "delay");
+  if (delay?.ok === false) return delay;
+  const notBeforeMs = typeof wire.not_before === "string" ? parseTimestampMs(wire.not_before) : undefined;
+  if (typeof wire.not_before === "string" && notBeforeMs === undefined)
+    return refuse(
+      "INVALID_TIMESTAMP",
+      `not_before ${JSON.stringify(wire.not_before.slice(0, 60))} is not an RFC 3339 timestamp`,
+      "/not_before",
+    );
+  const retry = wire.retry === undefined || wire.retry === null ? undefined : checkRetry(wire.retry);
+  if (retry?.ok === false) return retry;
   const priority = wire.priority ?? 0;
   if (Math.abs(priority) > LIMITS.priorityAbs)
     return refuse("INVALID_EVENT", `priority ${priority} is beyond ${LIMITS.priorityAbs}`, "/priority");
@@ -308,6 +368,9 @@ export function checkEvent(input: unknown): Checked<Event> {
       priority,
       labels,
       deadlineMs: deadline === undefined ? undefined : deadline.value / NS_PER_MS,
+      notBeforeMs,
+      delayMs: delay === undefined ? undefined : delay.value / NS_PER_MS,
+      retry: retry?.value,
       traceparent: wire.traceparent ?? undefined,
       extra,
     },

@@ -1,4 +1,5 @@
 import * as v from "valibot";
+import { CreditSchema } from "./agent.ts";
 import { EventSchema, type Checked, issueRefusal } from "./event.ts";
 import { LogLevelSchema, PhaseSchema, StateSchema } from "./states.ts";
 
@@ -25,10 +26,16 @@ export const EventResultSchema = v.looseObject({
 });
 export type EventResult = v.InferOutput<typeof EventResultSchema>;
 
+/** What an agent believes to be open, in short: how many deliveries it holds that are not finished and told, and `openDigest` of them. */
+export const OpenDigestSchema = v.looseObject({ count: v.pipe(v.number(), v.integer()), digest: v.string() });
+export type OpenDigest = v.InferOutput<typeof OpenDigestSchema>;
+
 export const HeartbeatSchema = v.looseObject({
   type: v.literal("heartbeat"),
   timestamp: v.nullish(v.string()),
   metrics: v.nullish(v.record(v.string(), v.unknown())),
+  // Protocol 2.
+  open: v.nullish(OpenDigestSchema),
 });
 
 export const StatusUpdateSchema = v.looseObject({
@@ -46,6 +53,11 @@ export const StatusUpdateSchema = v.looseObject({
   revision: v.nullish(v.pipe(v.number(), v.integer())),
   boot_id: v.nullish(v.string()),
   seq: v.nullish(v.pipe(v.number(), v.integer())),
+  /**
+   * How many statuses were sent before this one on this connection since it began or was asked to begin again (`status_resend`). Numbers of a
+   * boot have gaps where words were left out; these have none, so a frame that was lost on the way is noticed.
+   */
+  nth: v.nullish(v.pipe(v.number(), v.integer())),
 });
 export type StatusUpdate = v.InferOutput<typeof StatusUpdateSchema>;
 
@@ -56,9 +68,50 @@ export const EventAckSchema = v.looseObject({
   revision: v.pipe(v.number(), v.integer()),
 });
 
+/** Protocol 2, `credit`: what the agent is ready to hold from now on. */
+export const CreditFrameSchema = v.looseObject({ type: v.literal("credit"), ...CreditSchema.entries });
+
+/** Protocol 2, `chunk`: asks for the piece of an encoded payload that begins at `offset`. */
+export const PayloadGetSchema = v.looseObject({
+  type: v.literal("payload_get"),
+  /** SHA-256 of the payload's JSON text, hex. */
+  digest: v.string(),
+  /** Into the encoded bytes; a whole number of pieces. */
+  offset: v.pipe(v.number(), v.integer(), v.minValue(0)),
+});
+export type PayloadGet = v.InferOutput<typeof PayloadGetSchema>;
+
+const OpenEntrySchema = v.looseObject({
+  event_id: v.pipe(v.string(), v.nonEmpty()),
+  revision: v.pipe(v.number(), v.integer()),
+  /** `finished`: its end is not acknowledged yet, so it will be told. */
+  state: v.picklist(["waiting", "running", "finished"]),
+});
+/** Protocol 2, `resync`: all that the agent holds open, in answer to `resync`. */
+export const OpenFrameSchema = v.looseObject({ type: v.literal("open"), deliveries: v.array(OpenEntrySchema) });
+export type OpenFrame = v.InferOutput<typeof OpenFrameSchema>;
+
 /** What an agent may send once it is registered. */
-export const AgentFrameSchema = v.variant("type", [HeartbeatSchema, StatusUpdateSchema, EventAckSchema]);
+export const AgentFrameSchema = v.variant("type", [
+  HeartbeatSchema,
+  StatusUpdateSchema,
+  EventAckSchema,
+  CreditFrameSchema,
+  PayloadGetSchema,
+  OpenFrameSchema,
+]);
 export type AgentFrame = v.InferOutput<typeof AgentFrameSchema>;
+
+/** A payload that lies apart: what it is, and how many bytes are to be fetched for it. */
+export const PayloadRefSchema = v.looseObject({
+  /** SHA-256 of the payload's JSON text, hex. */
+  digest: v.string(),
+  /** UTF-8 bytes of the text. */
+  bytes: v.pipe(v.number(), v.integer(), v.minValue(0)),
+  encoding: v.picklist(["zstd"]),
+  encoded_bytes: v.pipe(v.number(), v.integer(), v.minValue(0)),
+});
+export type PayloadRef = v.InferOutput<typeof PayloadRefSchema>;
 
 export const EventFrameSchema = v.looseObject({
   type: v.literal("event"),
@@ -67,6 +120,8 @@ export const EventFrameSchema = v.looseObject({
   revision: v.nullish(v.pipe(v.number(), v.integer())),
   /** Milliseconds, counted from receipt, within which the execution must begin: no clocks are compared. */
   expires_in_ms: v.nullish(v.number()),
+  /** `chunk`: the payload did not come along (`event.payload` is empty) and is to be fetched. */
+  payload: v.nullish(PayloadRefSchema),
 });
 export type EventFrame = v.InferOutput<typeof EventFrameSchema>;
 
@@ -78,8 +133,38 @@ export const StatusAckSchema = v.looseObject({
 });
 export type StatusAck = v.InferOutput<typeof StatusAckSchema>;
 
+/** Protocol 2: a status frame is missing; everything that is not acknowledged is to be sent again, counted (`nth`) from 0. */
+export const StatusResendSchema = v.looseObject({ type: v.literal("status_resend") });
+
+/** Protocol 2, `cancel`: end this delivery at the next safe point. Said again until the delivery has ended. */
+export const CancelFrameSchema = v.looseObject({
+  type: v.literal("cancel"),
+  event_id: v.pipe(v.string(), v.nonEmpty()),
+  revision: v.pipe(v.number(), v.integer()),
+});
+
+/** Protocol 2, `chunk`: one piece of an encoded payload, or none when the control plane does not have it (any more). */
+export const PayloadPieceSchema = v.looseObject({
+  type: v.literal("payload_piece"),
+  digest: v.string(),
+  offset: v.pipe(v.number(), v.integer(), v.minValue(0)),
+  /** Base64; null: gone. */
+  data: v.nullable(v.string()),
+});
+export type PayloadPiece = v.InferOutput<typeof PayloadPieceSchema>;
+
+/** Protocol 2, `resync`: say all that you hold open. */
+export const ResyncFrameSchema = v.looseObject({ type: v.literal("resync") });
+
 /** What a control plane may send after the registration reply. */
-export const ControlPlaneFrameSchema = v.variant("type", [EventFrameSchema, StatusAckSchema]);
+export const ControlPlaneFrameSchema = v.variant("type", [
+  EventFrameSchema,
+  StatusAckSchema,
+  StatusResendSchema,
+  CancelFrameSchema,
+  PayloadPieceSchema,
+  ResyncFrameSchema,
+]);
 export type ControlPlaneFrame = v.InferOutput<typeof ControlPlaneFrameSchema>;
 
 function frameType(input: unknown): string | undefined {
@@ -156,7 +241,8 @@ function isPlainFrame(frame: Record<string, unknown>): boolean {
         isTextOrNone(frame["timestamp"]) &&
         isWholeOrNone(frame["revision"]) &&
         isTextOrNone(frame["boot_id"]) &&
-        isWholeOrNone(frame["seq"])
+        isWholeOrNone(frame["seq"]) &&
+        isWholeOrNone(frame["nth"])
       );
     case "event_ack":
       return isText(frame["event_id"]) && Number.isInteger(frame["revision"]);
@@ -196,3 +282,27 @@ export const CLOSE = {
   tooSlow: 4004,
   removed: 4005,
 } as const;
+
+/**
+ * The digest that both sides compare: of the keys `event_id NUL revision`, whatever their order. Two 32-bit hashes of each, summed, hex; it
+ * guards against mistakes, not against an enemy.
+ */
+export function openDigest(keys: Iterable<{ readonly eventId: string; readonly revision: number }>): OpenDigest {
+  let count = 0;
+  let low = 0;
+  let high = 0;
+  for (const { eventId, revision } of keys) {
+    count += 1;
+    let a = 0x811c9dc5;
+    let b = 0x01000193;
+    const text = `${eventId}\u0000${revision}`;
+    for (let at = 0; at < text.length; at += 1) {
+      const code = text.charCodeAt(at);
+      a = Math.imul(a ^ code, 0x01000193);
+      b = Math.imul(b ^ code, 0x85ebca6b);
+    }
+    low = (low + (a >>> 0)) % 0x1_0000_0000;
+    high = (high + (b >>> 0)) % 0x1_0000_0000;
+  }
+  return { count, digest: `${high.toString(16).padStart(8, "0")}${low.toString(16).padStart(8, "0")}` };
+}

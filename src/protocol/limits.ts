@@ -8,6 +8,14 @@ export const LIMITS = {
   agentFrameBytes: 16 * 1024 * 1024,
   /** Largest registration frame. */
   registrationBytes: 64 * 1024,
+  /** Payloads above this many bytes lie apart and are fetched in pieces by agents that can. */
+  payloadApartBytes: 256 * 1024,
+  /** Encoded bytes of one piece of a payload. */
+  payloadPieceBytes: 128 * 1024,
+  /** Longest Idempotency-Key, in characters. */
+  idempotencyKeyChars: 255,
+  /** How often an event may ask to be tried. */
+  retryAttempts: 100,
   labels: 64,
   labelKeyChars: 317,
   labelValueChars: 1024,

@@ -52,6 +52,7 @@ const STATUS = {
   revision: 1,
   boot_id: "b",
   seq: 1,
+  nth: 0,
 };
 const RESOURCE = { kind: "Namespace", name: "n", namespace: null, api_version: "v1", status: "created", message: "made" };
 const RESULT = {

@@ -21,7 +21,10 @@ describe("judgeStatus", () => {
     ["assigned", "completed", "apply"],
     ["in_progress", "expired", "forbidden"],
     ["in_progress", "queued", "forbidden"],
-    ["assigned", "cancelled", "forbidden"],
+    ["assigned", "cancelled", "apply"],
+    ["in_progress", "cancelled", "apply"],
+    ["assigned", "queued", "forbidden"],
+    ["cancelled", "completed", "late"],
     ["completed", "failed", "late"],
     ["cancelled", "in_progress", "late"],
   ] as const)("%s then %s is %s", (state, reported, verdict) => {

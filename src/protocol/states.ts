@@ -20,7 +20,7 @@ export const NEXT_STATES: Readonly<Record<State, readonly State[]>> = {
   created: ["queued", "assigned", "in_progress", "completed", "failed", "expired", "cancelled"],
   queued: ["assigned", "in_progress", "completed", "failed", "expired", "cancelled"],
   assigned: ["queued", "in_progress", "completed", "failed", "expired", "cancelled"],
-  in_progress: ["in_progress", "completed", "failed"],
+  in_progress: ["in_progress", "completed", "failed", "cancelled"],
   completed: [],
   failed: [],
   expired: [],
@@ -57,8 +57,9 @@ export interface ReportedStatus {
  */
 export type Verdict = "apply" | "stale" | "late" | "forbidden";
 
-// `expired`: the TTL ran out while the event waited in the agent's own queue, so it was never started.
-const AGENT_STATES: ReadonlySet<State> = new Set<State>(["in_progress", "completed", "failed", "expired"]);
+// `expired`: the TTL ran out while the event waited in the agent's own queue, so it was never started. `cancelled`: it was called back, and
+// came to a safe point; its result says what had been done by then.
+const AGENT_STATES: ReadonlySet<State> = new Set<State>(["in_progress", "completed", "failed", "expired", "cancelled"]);
 
 /** Judges a status against where its delivery stands. Pure; every store driver and both sides use it. */
 export function judgeStatus(position: DeliveryPosition, status: ReportedStatus): Verdict {

@@ -6,6 +6,7 @@ import type {
   EventSummary,
   LogEntry,
   LogLevel,
+  PayloadRef,
   Phase,
   Registration,
   State,
@@ -25,7 +26,15 @@ import type {
 export interface Store {
   readonly info: StoreInfo;
 
-  /** Takes an event in. The same id with the same content is a duplicate; with other content a conflict. */
+  /**
+   * Keeps an encoded payload apart, in several short transactions, so that nobody waits long for it. To be called before the event that
+   * refers to it; the same digest again changes nothing. One that no event came to refer to is removed by `sweep` after an hour.
+   */
+  savePayload(payload: EncodedPayload): Promise<void>;
+  /** The encoded bytes from `offset`, a whole number of `LIMITS.payloadPieceBytes`, at most one piece; undefined when it is not (or no longer) there. */
+  payloadPiece(digest: string, offset: number): Promise<Uint8Array | undefined>;
+
+  /** Takes an event in. The same id with the same content is a duplicate; with other content a conflict. `conflict` too when its payload is not there. */
   createEvent(input: NewEvent): Promise<CreateOutcome>;
   getEvent(tenant: string, id: string, options: { readonly payload: boolean; readonly log: boolean }): Promise<StoredEvent | undefined>;
   /** What tells an event from another of the same id; undefined when there is none. */
@@ -33,16 +42,27 @@ export interface Store {
   listEvents(query: EventQuery): Promise<Page<EventSummary>>;
 
   /**
-   * Hands out what an agent still has to do, most urgent first, then in the order accepted. `states` picks which; `skip` leaves out
-   * what the caller holds already. Ends at `maxItems` or when `maxBytes` of payload are reached, but answers one where there is one.
+   * Hands out what an agent still has to do. `states` picks which; `skip` leaves out what the caller holds already; what must not start before
+   * a time after `nowMs` is left out. Ends at `maxItems` or when `maxBytes` of inline payload are reached, but answers one where there is one.
    */
   openDeliveries(query: OpenQuery): Promise<DispatchItem[]>;
+  /** What waits at an agent and was accepted before `beforeOrd`, from `afterOrd` on, in the order accepted, without what may not start yet. */
+  waitingBefore(query: WaitingQuery): Promise<DispatchItem[]>;
+  /** When the next delivery of an agent may start that waits for its time; undefined when none does. */
+  nextStartMs(tenant: string, agentId: string, nowMs: number): Promise<number | undefined>;
+  /** Where these deliveries stand; undefined for one that is not known (at this agent). In the order asked. */
+  positions(tenant: string, agentId: string, keys: readonly DeliveryKey[]): Promise<readonly (State | undefined)[]>;
   /** Writes that these deliveries are being handed to their agent (`assigned`, or again: the attempt counts) or wait again (`queued`). */
   moveDelivery(move: DeliveryMove): Promise<MoveOutcome>;
   /** Judges a status of an agent by the protocol's table and stores it when it takes effect; a late one goes to the log alone. */
   applyStatus(status: StatusWrite): Promise<StatusOutcome>;
-  /** Cancels a delivery that was not handed over (`created`, `queued`). */
+  /**
+   * Cancels the newest delivery of an event: at once when it was not handed over (`created`, `queued`); otherwise, where its agent can be
+   * called back, the wish is kept with the delivery until it ends.
+   */
   cancelEvent(input: CancelInput): Promise<CancelOutcome>;
+  /** Makes the next revision of an event that has ended: a delivery of its own, accepted now. */
+  retryEvent(input: RetryInput): Promise<RetryOutcome>;
   /**
    * Ends what is due at `nowMs`: `expired` where it was never handed over, `failed` with OUTCOME_UNKNOWN where it was and the agent never
    * said more. Deliveries of `connectedAgents` that were handed over and not begun are left to their agents and are due again 30 s later;
@@ -98,16 +118,18 @@ export interface NewEvent {
   readonly tenant: string;
   readonly principal: string;
   readonly event: EventMeta;
-  /** The payload as compact JSON text; where it is not small, stored apart from rows and once per digest. */
-  readonly payloadText: string;
+  /** The payload as compact JSON text; undefined when it was saved apart. Not small, it is stored apart from rows and once per digest. */
+  readonly payloadText: string | undefined;
   /** SHA-256 of `payloadText`, hex. */
   readonly payloadDigest: string;
   readonly payloadBytes: number;
   /** SHA-256 over what "the same content" means, hex. */
   readonly contentDigest: string;
   readonly receivedAtMs: number;
-  /** min(created_at, received) + ttl. */
+  /** min(created_at, received) + ttl; counted from `notBeforeMs` where that is later. */
   readonly expiresAtMs: number;
+  /** Not to be handed over before; undefined: at once. */
+  readonly notBeforeMs: number | undefined;
   /** `assigned` when a connected agent's window has room and it is sent right after the commit; `queued` otherwise. */
   readonly state: "assigned" | "queued";
   readonly message: string;
@@ -118,6 +140,21 @@ export type CreateOutcome =
   | { readonly kind: "created"; readonly delivery: DeliveryRow; readonly entries: readonly LogEntry[] }
   | { readonly kind: "duplicate"; readonly state: State }
   | { readonly kind: "conflict" };
+
+/** A payload encoded for the wire. */
+export interface EncodedPayload {
+  /** SHA-256 of the text, hex. */
+  readonly digest: string;
+  /** UTF-8 bytes of the text. */
+  readonly bytes: number;
+  readonly encoding: "zstd";
+  readonly encoded: Uint8Array;
+}
+
+export interface DeliveryKey {
+  readonly eventId: string;
+  readonly revision: number;
+}
 
 /** One event at one agent: what becomes of what was asked. */
 export interface DeliveryRow {
@@ -131,12 +168,17 @@ export interface DeliveryRow {
   readonly priority: number;
   readonly expiresAtMs: number;
   readonly payloadBytes: number;
+  /** Somebody wants it cancelled, and its agent has not ended it yet. */
+  readonly cancelRequested: boolean;
 }
+
+/** What goes to an agent as payload: its JSON text, or where it lies. */
+export type PayloadSource = { readonly text: string } | { readonly apart: PayloadRef };
 
 export interface DispatchItem {
   readonly delivery: DeliveryRow;
   readonly event: EventMeta;
-  readonly payloadText: string;
+  readonly payload: PayloadSource;
 }
 
 export interface StoredEvent {
@@ -145,7 +187,8 @@ export interface StoredEvent {
   readonly delivery: DeliveryRow;
   readonly attempts: number;
   readonly result: EventResult | undefined;
-  readonly payloadText: string | undefined;
+  /** Undefined when it was not asked for. */
+  readonly payload: PayloadSource | undefined;
   readonly log: readonly LogEntry[];
 }
 
@@ -176,6 +219,19 @@ export interface OpenQuery {
   readonly agentId: string;
   readonly states: readonly State[];
   readonly skip: ReadonlySet<string>;
+  /** `urgent`: highest priority first, then in the order accepted. `accepted`: in the order accepted alone. */
+  readonly order: "urgent" | "accepted";
+  readonly nowMs: number;
+  readonly maxItems: number;
+  readonly maxBytes: number;
+}
+
+export interface WaitingQuery {
+  readonly tenant: string;
+  readonly agentId: string;
+  readonly afterOrd: number;
+  readonly beforeOrd: number;
+  readonly nowMs: number;
   readonly maxItems: number;
   readonly maxBytes: number;
 }
@@ -224,11 +280,31 @@ export interface CancelInput {
   readonly eventId: string;
   readonly nowMs: number;
   readonly message: string;
+  /** The log's word where the wish is kept instead. */
+  readonly requestMessage: string;
+  /** Whether an agent that holds the delivery can be called back; asked with the agent's id. */
+  readonly canRecall: (agentId: string) => boolean;
   readonly audit: NewAudit;
 }
+/** `requested`: the agent is to be told; said again, `entry` is undefined. `refused`: it has ended, or its agent cannot be called back. */
 export type CancelOutcome =
   | { readonly kind: "cancelled"; readonly entry: LogEntry; readonly agentId: string }
+  | { readonly kind: "requested"; readonly entry: LogEntry | undefined; readonly agentId: string; readonly revision: number }
   | { readonly kind: "already" }
+  | { readonly kind: "refused"; readonly state: State }
+  | { readonly kind: "missing" };
+
+export interface RetryInput {
+  readonly tenant: string;
+  readonly eventId: string;
+  readonly principal: string;
+  readonly nowMs: number;
+  readonly message: string;
+  readonly audit: NewAudit;
+}
+/** A new revision waits (`queued`) with a full TTL from now. `refused`: the newest has not ended. */
+export type RetryOutcome =
+  | { readonly kind: "created"; readonly delivery: DeliveryRow; readonly entry: LogEntry }
   | { readonly kind: "refused"; readonly state: State }
   | { readonly kind: "missing" };
 
