@@ -21,6 +21,8 @@ export interface Host {
   readonly onSignal: (handler: (signal: "SIGINT" | "SIGTERM") => void) => () => void;
   /** Ends the process now; for a second Ctrl-C. */
   readonly exitNow: (code: number) => void;
+  /** Ends the process now without any tidying up, as SIGKILL does; for failpoints. */
+  readonly killSelf: () => void;
   /** For the few settings that libraries and the runtime read from the environment themselves. */
   readonly setEnv: (name: string, value: string) => void;
 }
@@ -110,6 +112,7 @@ export function systemHost(exitNow: (code: number) => void): Host {
       };
     },
     exitNow,
+    killSelf: () => void process.kill(process.pid, "SIGKILL"),
     setEnv(name, value) {
       process.env[name] = value;
     },

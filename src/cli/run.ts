@@ -7,6 +7,7 @@ import { dispatch } from "./dispatch.ts";
 import { tellError } from "./errors.ts";
 import { EXIT } from "./exit.ts";
 import { commandHelp, groupHelp } from "./help.ts";
+import { armFailpoint } from "./failpoint.ts";
 import { type Host, wantsColor } from "./host.ts";
 import { locate } from "./locate.ts";
 import { loadSettings } from "./settings.ts";
@@ -43,7 +44,9 @@ async function start(argv: readonly string[], host: Host, ports: Ports): Promise
     return EXIT.ok;
   }
   const places = placesOf(host.env);
-  const resolved = await loadSettings(command.settings, args.flags, host.env, places);
+  const deadly = armFailpoint(host);
+  const settings = await loadSettings(command.settings, args.flags, host.env, places);
+  const resolved = deadly === undefined ? settings : { ...settings, warnings: [deadly, ...settings.warnings] };
   const note = (text: string): void => host.err.write(`${safeLine(text)}\n`);
   // A service puts its warnings into its log, which may be JSON lines.
   if (command.ownSignals !== true) {

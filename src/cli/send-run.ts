@@ -1,4 +1,4 @@
-import { TransporterError } from "../kit/mod.ts";
+import { TransporterError, failpoint } from "../kit/mod.ts";
 import { type Accepted, NS_PER_MS, type WireEvent, durationNs } from "../protocol/mod.ts";
 import type { Client } from "../client/mod.ts";
 import { type ReadyEvent, errorOfOutcome, submitEvent, waitForEvent } from "../producer/mod.ts";
@@ -49,6 +49,7 @@ export async function sendEvent(call: Call<SendSettings>, event: ReadyEvent): Pr
     onRetry: (why) => call.note(`${why.message}; trying again`),
   });
   say("✅", "Event accepted by Control Plane");
+  failpoint("producer.accepted");
   call.note(`   ${accepted.message}`);
   say("✅", "Event published successfully!");
   for (const line of detailLines(event.wire)) host.err.write(`${line}\n`);

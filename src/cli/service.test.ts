@@ -33,6 +33,7 @@ function testHost(): TestHost {
         return () => handlers.delete(handler);
       },
       exitNow: (code) => void exits.push(code),
+      killSelf: () => undefined,
       setEnv: () => undefined,
     },
   };

@@ -19,12 +19,17 @@ export function knownFileKeys(): ReadonlySet<string> {
   );
 }
 
+/** Read by the command line itself, whatever the command. */
+const OTHER_VARIABLES: readonly string[] = ["TRANSPORTER_FAILPOINT"];
+
 export function knownVariables(): ReadonlySet<string> {
   return new Set(
-    TABLES.flatMap((table) =>
-      Object.entries(table)
-        .filter(([, setting]) => setting.flagOnly !== true)
-        .map(([name, setting]) => envName(name, setting)),
+    OTHER_VARIABLES.concat(
+      TABLES.flatMap((table) =>
+        Object.entries(table)
+          .filter(([, setting]) => setting.flagOnly !== true)
+          .map(([name, setting]) => envName(name, setting)),
+      ),
     ),
   );
 }

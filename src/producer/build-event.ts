@@ -1,4 +1,4 @@
-import { type Ports, refusalError } from "../kit/mod.ts";
+import { failpoint, type Ports, refusalError } from "../kit/mod.ts";
 import { LIMITS, NS_PER_MS, type Payload, type WireEvent, checkEvent, durationNs, formatTimestamp } from "../protocol/mod.ts";
 
 /** An event that has passed the same check as at the control plane's door, and its text as it is sent. */
@@ -69,5 +69,6 @@ function finish(raw: Readonly<Record<string, unknown>>, fields: EventFields, por
   }
   const checked = checkEvent(event);
   if (!checked.ok) throw refusalError(checked);
+  failpoint("producer.built");
   return { wire: event as unknown as WireEvent, json: JSON.stringify(event) };
 }

@@ -1,5 +1,5 @@
 import { type Client, isPassing } from "../client/mod.ts";
-import { Backoff, type Ports, TransporterError } from "../kit/mod.ts";
+import { Backoff, failpoint, type Ports, TransporterError } from "../kit/mod.ts";
 import type { Accepted } from "../protocol/mod.ts";
 
 export interface SubmitOptions {
@@ -24,7 +24,9 @@ export async function submitEvent(
   const backoff = new Backoff({ firstMs: 400, maxMs: 3000 }, ports.random);
   for (let attempt = 1; ; attempt++) {
     try {
-      return await client.submit(eventJson, { signal: options.signal });
+      const accepted = await client.submit(eventJson, { signal: options.signal });
+      failpoint("producer.sent");
+      return accepted;
     } catch (error) {
       if (!(error instanceof TransporterError) || !isPassing(error)) throw error;
       if (attempt >= (error.code === "CP_UNREACHABLE" ? ATTEMPTS_UNREACHABLE : ATTEMPTS_BUSY)) throw error;

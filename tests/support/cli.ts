@@ -49,6 +49,7 @@ export function startCli(argv: readonly string[], options: CliOptions = {}): Run
       return () => handlers.delete(handler);
     },
     exitNow: (code) => forced.resolve(code),
+    killSelf: () => forced.resolve(137),
     setEnv(name, value) {
       env[name] = value;
     },
