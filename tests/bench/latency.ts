@@ -11,20 +11,30 @@ interface Pool {
   lateMs: number;
 }
 
+/** Rates, and how many agents are connected meanwhile: few events for each of many must not cost more than many for each of a few. */
+const STEPS = [
+  { perSecond: 200, agents: 100 },
+  { perSecond: 200, agents: 5_000 },
+  { perSecond: 2_000, agents: 100 },
+  { perSecond: 2_000, agents: 5_000 },
+] as const;
+
 /** Latency at a steady rate, of the control plane and of the bare loop in turns, on the same disk. */
 export async function latency(bench: Workbench): Promise<Figure[]> {
   const figures: Figure[] = [];
-  for (const perSecond of [200, 2_000]) {
+  for (const step of STEPS) {
+    const { perSecond } = step;
+    const agents = bench.count(step.agents, Math.min(step.agents, 200));
     const pools = { bare: emptyPool(), ours: emptyPool() };
     const seconds = perSecond === 200 ? bench.count(8, 2) : bench.count(4, 1);
-    for (let round = 0; round < (perSecond === 200 ? bench.count(3, 1) : 1); round += 1) {
-      await into(pools.bare, bench, await bench.startBareLoop(), perSecond, seconds);
-      await into(pools.ours, bench, await bench.startControlPlane(), perSecond, seconds);
+    const judged = perSecond === 200 && step.agents === 100;
+    for (let round = 0; round < (judged ? bench.count(3, 1) : 1); round += 1) {
+      await into(pools.bare, bench, await bench.startBareLoop(), { perSecond, seconds, agents });
+      await into(pools.ours, bench, await bench.startControlPlane(), { perSecond, seconds, agents });
     }
     const [p50, p99] = [percentile(pools.ours.latenciesMs, 0.5), percentile(pools.ours.latenciesMs, 0.99)];
     const [bare50, bare99] = [percentile(pools.bare.latenciesMs, 0.5), percentile(pools.bare.latenciesMs, 0.99)];
-    const rate = `${perSecond.toLocaleString("en")}/s`;
-    const judged = perSecond === 200;
+    const rate = `${perSecond.toLocaleString("en")}/s, ${agents.toLocaleString("en")} agents`;
     const [cpuUs, bareUs] = [mean(pools.ours.cpuUs), mean(pools.bare.cpuUs)];
     figures.push(
       {
@@ -45,7 +55,7 @@ export async function latency(bench: Workbench): Promise<Figure[]> {
       },
       {
         part: PART,
-        name: `${rate}: CPU of the control plane per event`,
+        name: `${rate}: CPU per event`,
         value: cpuUs,
         unit: "µs",
         note: `bare loop ${bareUs.toFixed(0)}; the fewer share a commit, the more each costs`,
@@ -63,14 +73,17 @@ function emptyPool(): Pool {
   return { latenciesMs: [], cpuUs: [], lateMs: 0 };
 }
 
-async function into(pool: Pool, bench: Workbench, target: Service, perSecond: number, seconds: number): Promise<void> {
+async function into(
+  pool: Pool,
+  bench: Workbench,
+  target: Service,
+  step: { readonly perSecond: number; readonly seconds: number; readonly agents: number },
+): Promise<void> {
   const result: OpenResult = await bench.load(target, {
     mode: "open",
-    agents: 50,
     wire: "protocol-2",
     phaseMs: 2,
-    perSecond,
-    seconds,
+    ...step,
     warmUp: bench.count(3_000, 300),
   });
   await target.stop();

@@ -13,6 +13,8 @@ const TaskSchema = v.variant("mode", [
   v.object({ mode: v.literal("closed"), ...Target, events: v.number(), warmUp: v.number(), unfinished: v.number() }),
   /** POSTs as fast as they are answered, `connections` at a time, whatever the agents do. */
   v.object({ mode: v.literal("burst"), ...Target, events: v.number(), connections: v.number() }),
+  /** POSTs as fast as they are answered, for agents that are not there: what the door alone takes in. */
+  v.object({ mode: v.literal("intake"), ...Target, events: v.number(), warmUp: v.number(), connections: v.number() }),
   /** POSTs at given moments, whatever the answers do; latencies count from those moments. */
   v.object({ mode: v.literal("open"), ...Target, perSecond: v.number(), seconds: v.number(), warmUp: v.number() }),
   /** Connects, heartbeats, and stays until it is ended. */
@@ -30,6 +32,12 @@ export interface ClosedResult {
 export interface BurstResult {
   readonly acceptedPerSecond: number;
   readonly finishedPerSecond: number;
+}
+export interface IntakeResult {
+  readonly acceptedPerSecond: number;
+  readonly serverCpuUs: number;
+  readonly loadCpuUs: number;
+  readonly latenciesMs: readonly number[];
 }
 export interface OpenResult {
   /** POST to agent, milliseconds, from the moment each POST was due. */
@@ -149,6 +157,36 @@ async function burst(task: Extract<LoadTask, { mode: "burst" }>): Promise<BurstR
   return { acceptedPerSecond: task.events / (acceptedMs / 1000), finishedPerSecond: task.events / (finishedMs / 1000) };
 }
 
+async function intake(task: Extract<LoadTask, { mode: "intake" }>): Promise<IntakeResult> {
+  const pool = new HttpPool(task.url, "/events");
+  await pool.warm(task.connections);
+  const latenciesMs: number[] = [];
+  const phase = async (count: number): Promise<void> => {
+    const bodies = Array.from({ length: count }, (_, at) => newEvent(`absent-${run}-${at % task.agents}`).body);
+    let next = 0;
+    const worker = async (): Promise<void> => {
+      for (let body = bodies[next++]; body !== undefined; body = bodies[next++]) {
+        const sentMs = performance.now();
+        await accept(pool, body);
+        latenciesMs.push(performance.now() - sentMs);
+      }
+    };
+    await Promise.all(Array.from({ length: task.connections }, worker));
+  };
+  await phase(task.warmUp);
+  latenciesMs.length = 0;
+  const [serverBefore, ownBefore, startedMs] = [cpuUs(task.pid), cpuUs(process.pid), performance.now()];
+  await phase(task.events);
+  const seconds = (performance.now() - startedMs) / 1000;
+  pool.close();
+  return {
+    acceptedPerSecond: task.events / seconds,
+    serverCpuUs: (cpuUs(task.pid) - serverBefore) / task.events,
+    loadCpuUs: (cpuUs(process.pid) - ownBefore) / task.events,
+    latenciesMs,
+  };
+}
+
 /** Timers are a millisecond coarse, so the last stretch is spent in turns of the event loop, which goes on serving its sockets. */
 async function until(dueMs: number): Promise<void> {
   const coarseMs = dueMs - performance.now() - 2;
@@ -215,6 +253,8 @@ function carryOut(task: LoadTask): Promise<unknown> {
       return closed(task);
     case "burst":
       return burst(task);
+    case "intake":
+      return intake(task);
     case "open":
       return open(task);
     case "hold":

@@ -12,10 +12,10 @@ import { type Figure, table } from "./figures.ts";
 import { latency } from "./latency.ts";
 import { program } from "./program.ts";
 import { apply, store } from "./rooms.ts";
-import { throughput } from "./throughput.ts";
+import { intake, throughput } from "./throughput.ts";
 import { Workbench } from "./workbench.ts";
 
-const PARTS = { throughput, latency, connections, cluster, program, store, apply } as const;
+const PARTS = { throughput, intake, latency, connections, cluster, program, store, apply } as const;
 type PartName = keyof typeof PARTS;
 
 function isPartName(name: string): name is PartName {
