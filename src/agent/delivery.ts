@@ -1,12 +1,21 @@
 import { createHash } from "node:crypto";
+import * as v from "valibot";
 import {
+  type Checked,
   checkControlPlaneFrame,
+  checkRetry,
   durationNs,
   type ErrorCode,
   type EventFrame,
   idProblem,
+  issueRefusal,
   LIMITS,
   NS_PER_MS,
+  type Payload,
+  type PayloadRef,
+  PayloadSchema,
+  RETRY_DEFAULTS,
+  type RetryPolicy,
   type WireDuration,
 } from "../protocol/mod.ts";
 
@@ -20,6 +29,8 @@ export interface Work {
   readonly deadlineMs: number;
   readonly verifyTimeoutMs: number;
   readonly forceConflicts: boolean;
+  /** How often and for how long what can heal is tried again. */
+  readonly retry: RetryPolicy;
   readonly traceparent: string | undefined;
   /** Set where the frame named an event that cannot be carried out; it then fails with this. */
   readonly fault: { readonly code: ErrorCode; readonly message: string } | undefined;
@@ -33,8 +44,10 @@ export interface Delivery {
    */
   readonly key: string;
   readonly work: Work;
-  /** JSON of the array of manifests; "[]" for what has none. */
+  /** JSON of the array of manifests, of a script its text and then its arguments; "[]" for what has none, or has it apart. */
   readonly manifestsJson: string;
+  /** The payload did not come along and is to be fetched; `work` then holds the defaults for what the payload says. */
+  readonly payload: PayloadRef | undefined;
   /** Milliseconds from receipt within which it must start; undefined without bound. */
   readonly expiresInMs: number | undefined;
 }
@@ -43,6 +56,10 @@ export interface Delivery {
 export type Decoded =
   | { readonly kind: "event"; readonly delivery: Delivery }
   | { readonly kind: "status_ack"; readonly bootId: string; readonly seq: number }
+  | { readonly kind: "status_resend" }
+  | { readonly kind: "cancel"; readonly eventId: string; readonly revision: number }
+  | { readonly kind: "piece"; readonly digest: string; readonly offset: number; readonly data: string | null }
+  | { readonly kind: "resync" }
   | { readonly kind: "unknown"; readonly type: string }
   | { readonly kind: "garbled"; readonly why: string };
 
@@ -62,24 +79,79 @@ function toMs(duration: WireDuration | null | undefined, fallbackMs: number): nu
   return ns === undefined || !(ns > 0) ? fallbackMs : ns / NS_PER_MS;
 }
 
+/** What a payload says beside its manifests: all of it that the ledger keeps with the work. */
+export interface PayloadTraits {
+  readonly verifyTimeoutMs: number;
+  readonly forceConflicts: boolean;
+}
+
+function traitsOf(payload: Payload): PayloadTraits {
+  return {
+    verifyTimeoutMs: toMs(payload.verify_timeout, LIMITS.verifyTimeoutDefaultMs),
+    forceConflicts: payload.force_conflicts === true,
+  };
+}
+
+function textsOf(type: string, payload: Payload): readonly string[] {
+  if (type !== "script") return payload.manifests ?? [];
+  return typeof payload.script === "string" ? [payload.script, ...(payload.args ?? [])] : [];
+}
+
+export interface PayloadContent {
+  readonly traits: PayloadTraits;
+  /** As `Delivery.manifestsJson` has them. */
+  readonly texts: readonly string[];
+}
+
+/** Reads a payload that was fetched. Pure; large ones are read in the worker. */
+export function readPayload(text: string, type: string): Checked<PayloadContent> {
+  let input: unknown;
+  try {
+    input = JSON.parse(text);
+  } catch {
+    return { ok: false, code: "INVALID_EVENT", message: "the payload is not JSON" };
+  }
+  const parsed = v.safeParse(PayloadSchema, input, { abortEarly: true });
+  if (!parsed.success) return issueRefusal(parsed.issues[0], "INVALID_EVENT");
+  return { ok: true, value: { traits: traitsOf(parsed.output), texts: textsOf(type, parsed.output) } };
+}
+
+function retryOf(retry: EventFrame["event"]["retry"]): RetryPolicy {
+  if (retry === undefined || retry === null) return RETRY_DEFAULTS;
+  const checked = checkRetry(retry);
+  // The control plane has checked it; whatever else stands here must not keep the event from being carried out.
+  return checked.ok ? checked.value : RETRY_DEFAULTS;
+}
+
+/** A work as an earlier version may have kept it. */
+export function workFromLedger(json: string): Work {
+  const kept = JSON.parse(json) as Omit<Work, "retry"> & { readonly retry?: RetryPolicy };
+  return { ...kept, retry: kept.retry ?? RETRY_DEFAULTS };
+}
+
 /** The revision and the TTL's rest stand beside the event and change from one handing over to the next, so they are no part of the digest. */
 function deliveryOf(frame: EventFrame, eventText: string): Delivery {
   const { event } = frame;
   const revision = frame.revision ?? undefined;
+  const apart = frame.payload ?? undefined;
   return {
-    key: digest(event.id, String(revision ?? ""), eventText),
+    key: digest(event.id, String(revision ?? ""), eventText, ...(apart === undefined ? [] : [apart.digest])),
+    payload:
+      apart === undefined
+        ? undefined
+        : { digest: apart.digest, bytes: apart.bytes, encoding: apart.encoding, encoded_bytes: apart.encoded_bytes },
     work: {
       eventId: event.id,
       revision,
       type: event.type,
       priority: event.priority ?? 0,
       deadlineMs: toMs(event.deadline, LIMITS.deadlineDefaultMs),
-      verifyTimeoutMs: toMs(event.payload.verify_timeout, LIMITS.verifyTimeoutDefaultMs),
-      forceConflicts: event.payload.force_conflicts === true,
+      ...traitsOf(event.payload),
+      retry: retryOf(event.retry),
       traceparent: event.traceparent ?? undefined,
       fault: undefined,
     },
-    manifestsJson: JSON.stringify(event.payload.manifests ?? []),
+    manifestsJson: JSON.stringify(textsOf(event.type, event.payload)),
     // A 0.1 control plane sends no rest of the TTL; counting the whole TTL from receipt compares no clocks.
     expiresInMs: frame.expires_in_ms ?? (revision === undefined ? toMs(event.ttl, LIMITS.ttlDefaultMs) : undefined),
   };
@@ -103,13 +175,17 @@ function faultyDelivery(input: unknown, code: ErrorCode, message: string): Deliv
       deadlineMs: LIMITS.deadlineDefaultMs,
       verifyTimeoutMs: LIMITS.verifyTimeoutDefaultMs,
       forceConflicts: false,
+      retry: RETRY_DEFAULTS,
       traceparent: undefined,
       fault: { code, message },
     },
     manifestsJson: "[]",
+    payload: undefined,
     expiresInMs: undefined,
   };
 }
+
+const KNOWN_TYPES: ReadonlySet<string> = new Set(["status_ack", "status_resend", "cancel", "payload_piece", "resync"]);
 
 /** Decodes one frame. Pure and synchronous; large frames are decoded in the worker. Never throws. */
 export function decodeFrame(text: string): Decoded {
@@ -122,14 +198,27 @@ export function decodeFrame(text: string): Decoded {
   const checked = checkControlPlaneFrame(input);
   if (checked.ok) {
     const frame = checked.value;
-    if (frame.type === "status_ack") return { kind: "status_ack", bootId: frame.boot_id, seq: frame.seq };
+    switch (frame.type) {
+      case "status_ack":
+        return { kind: "status_ack", bootId: frame.boot_id, seq: frame.seq };
+      case "status_resend":
+        return { kind: "status_resend" };
+      case "cancel":
+        return { kind: "cancel", eventId: frame.event_id, revision: frame.revision };
+      case "payload_piece":
+        return { kind: "piece", digest: frame.digest, offset: frame.offset, data: frame.data };
+      case "resync":
+        return { kind: "resync" };
+      case "event":
+        break;
+    }
     const problem = idProblem(frame.event.id);
     if (frame.event.id === "" || problem !== undefined) return { kind: "garbled", why: `the event's id ${problem ?? "is empty"}` };
     return { kind: "event", delivery: deliveryOf(frame, JSON.stringify(frame.event)) };
   }
   const type = field(input, "type");
   if (type !== "event") {
-    if (typeof type === "string" && type !== "status_ack") return { kind: "unknown", type: type.slice(0, 80) };
+    if (typeof type === "string" && !KNOWN_TYPES.has(type)) return { kind: "unknown", type: type.slice(0, 80) };
     return { kind: "garbled", why: checked.message };
   }
   const code = field(field(input, "event"), "type");

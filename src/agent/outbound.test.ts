@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { silentLogger, TransporterError, manualPorts, type ManualPorts } from "../kit/mod.ts";
+import { RETRY_DEFAULTS } from "../protocol/mod.ts";
 import type { Work } from "./delivery.ts";
 import { type Ledger, MemoryLedger } from "./ledger.ts";
 import { Outbound, OUTBOUND_LIMITS } from "./outbound.ts";
@@ -17,6 +18,7 @@ function work(eventId: string): Work {
     deadlineMs: 1000,
     verifyTimeoutMs: 1000,
     forceConflicts: false,
+    retry: RETRY_DEFAULTS,
     traceparent: undefined,
     fault: undefined,
   };
