@@ -5,8 +5,11 @@ export interface Peer {
   readonly remoteAddress: string;
   /** It has not taken yet what it was sent: whoever has much to send waits until it has. */
   readonly congested: boolean;
-  /** Hands a text frame over. False: the peer takes too little, nothing was queued, and the connection is being closed. */
-  send(text: string): boolean;
+  /**
+   * Hands a text frame over. `urgent` ones overtake those that still wait and keep their order among each other: acknowledgements must not
+   * queue behind data. False: the peer takes too little, nothing was queued, and the connection is being closed.
+   */
+  send(text: string, urgent?: boolean): boolean;
   close(code: number, reason: string): void;
 }
 
@@ -17,6 +20,39 @@ export interface PeerLimits {
   readonly tooSlowCode: number;
 }
 
+/** Urgent frames are small, so this is thousands of them; whoever takes none of them for so long takes nothing. */
+const MAX_URGENT_BYTES = 1024 * 1024;
+
+/** Frames in the order they came, with their size. */
+class Queue {
+  #frames: string[] = [];
+  #first = 0;
+  bytes = 0;
+
+  get empty(): boolean {
+    return this.#first === this.#frames.length;
+  }
+
+  push(text: string): void {
+    this.#frames.push(text);
+    this.bytes += text.length;
+  }
+
+  shift(): string | undefined {
+    const next = this.#frames[this.#first];
+    if (next === undefined) return undefined;
+    // The place is emptied at once: the frame may be large, and the list is cut only when all of it went.
+    this.#frames[this.#first] = "";
+    this.#first += 1;
+    this.bytes -= next.length;
+    if (this.empty) {
+      this.#frames = [];
+      this.#first = 0;
+    }
+    return next;
+  }
+}
+
 /**
  * Sends over a server socket of Bun's without ever losing a frame in silence. Bun drops what goes past its own buffer and answers 0,
  * and a frame sent after -1 can tear the connection down; so after -1 everything waits here until `drained`, bounded.
@@ -25,8 +61,9 @@ export class BoundedPeer implements Peer {
   readonly remoteAddress: string;
   readonly #socket: ServerWebSocket<unknown>;
   readonly #limits: PeerLimits;
-  #waiting: string[] | undefined;
-  #waitingBytes = 0;
+  // Made when first needed: most sockets never fall behind, and there may be many thousands.
+  #urgent: Queue | undefined;
+  #waiting: Queue | undefined;
   #blocked = false;
   #closed = false;
 
@@ -40,16 +77,15 @@ export class BoundedPeer implements Peer {
     return this.#blocked;
   }
 
-  send(text: string): boolean {
+  send(text: string, urgent = false): boolean {
     if (this.#closed) return false;
     if (!this.#blocked) return this.#write(text);
-    if (this.#waitingBytes > 0 && this.#waitingBytes + text.length > this.#limits.maxQueuedBytes) {
+    const queue = urgent ? (this.#urgent ??= new Queue()) : (this.#waiting ??= new Queue());
+    if (!queue.empty && queue.bytes + text.length > (urgent ? MAX_URGENT_BYTES : this.#limits.maxQueuedBytes)) {
       this.close(this.#limits.tooSlowCode, "too slow");
       return false;
     }
-    this.#waiting ??= [];
-    this.#waiting.push(text);
-    this.#waitingBytes += text.length;
+    queue.push(text);
     return true;
   }
 
@@ -57,30 +93,24 @@ export class BoundedPeer implements Peer {
   drained(): void {
     if (this.#socket.getBufferedAmount() > 0) return;
     this.#blocked = false;
-    while (this.#waiting !== undefined && !this.#blocked && !this.#closed) {
-      const next = this.#waiting.shift();
-      if (next === undefined) {
-        this.#waiting = undefined;
-        return;
-      }
-      this.#waitingBytes -= next.length;
+    while (!this.#blocked && !this.#closed) {
+      const next = this.#urgent?.shift() ?? this.#waiting?.shift();
+      if (next === undefined) return;
       this.#write(next);
     }
   }
 
   close(code: number, reason: string): void {
     if (this.#closed) return;
-    this.#closed = true;
-    this.#waiting = undefined;
-    this.#waitingBytes = 0;
+    this.closed();
     this.#socket.close(code, reason);
   }
 
   /** To be called from the server's `close` handler. */
   closed(): void {
     this.#closed = true;
+    this.#urgent = undefined;
     this.#waiting = undefined;
-    this.#waitingBytes = 0;
   }
 
   #write(text: string): boolean {
