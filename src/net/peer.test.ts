@@ -28,8 +28,8 @@ describe("BoundedPeer", () => {
     const { socket, sent, state } = aSocket(1);
     const peer = new BoundedPeer(socket, { maxQueuedBytes: 1000, tooSlowCode: 4004 });
     for (const text of ["data 1", "data 2", "data 3"]) expect(peer.send(text)).toBe(true);
-    expect(peer.send("ack 1", true)).toBe(true);
-    expect(peer.send("ack 2", true)).toBe(true);
+    expect(peer.send("ack 1", { urgent: true })).toBe(true);
+    expect(peer.send("ack 2", { urgent: true })).toBe(true);
     expect(sent).toEqual(["data 1"]);
     expect(peer.congested).toBe(true);
     // Some of it was taken, not all: still no room.
@@ -57,7 +57,7 @@ describe("BoundedPeer", () => {
       const { socket, sent, state } = aSocket(1);
       const peer = new BoundedPeer(socket, { maxQueuedBytes: 1000, tooSlowCode: 4004 });
       peer.send("first");
-      const answers = [1, 2, 3].map(() => peer.send("x".repeat(size), urgent));
+      const answers = [1, 2, 3].map(() => peer.send("x".repeat(size), { urgent }));
       expect(answers).toEqual([true, true, false]);
       expect(state.closed).toBe(4004);
       expect(sent).toEqual(["first"]);

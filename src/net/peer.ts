@@ -1,5 +1,9 @@
 import type { ServerWebSocket } from "bun";
 
+export interface SendOptions {
+  readonly urgent?: boolean;
+}
+
 /** What the control plane asks of one agent's socket: three methods, so that a test or the simulation needs no server. */
 export interface Peer {
   readonly remoteAddress: string;
@@ -9,7 +13,7 @@ export interface Peer {
    * Hands a text frame over. `urgent` ones overtake those that still wait and keep their order among each other: acknowledgements must not
    * queue behind data. False: the peer takes too little, nothing was queued, and the connection is being closed.
    */
-  send(text: string, urgent?: boolean): boolean;
+  send(text: string, options?: SendOptions): boolean;
   close(code: number, reason: string): void;
 }
 
@@ -77,9 +81,10 @@ export class BoundedPeer implements Peer {
     return this.#blocked;
   }
 
-  send(text: string, urgent = false): boolean {
+  send(text: string, options?: SendOptions): boolean {
     if (this.#closed) return false;
     if (!this.#blocked) return this.#write(text);
+    const urgent = options?.urgent === true;
     const queue = urgent ? (this.#urgent ??= new Queue()) : (this.#waiting ??= new Queue());
     if (!queue.empty && queue.bytes + text.length > (urgent ? MAX_URGENT_BYTES : this.#limits.maxQueuedBytes)) {
       this.close(this.#limits.tooSlowCode, "too slow");
