@@ -11,8 +11,8 @@ import { metaEndpoints } from "./meta.ts";
 import { openApiDocument } from "./openapi.ts";
 import { problemResponse } from "./problem.ts";
 
-/** A socket that answers no ping for this long is gone. */
-const SOCKET_IDLE_SECONDS = 60;
+/** A socket that answers no ping for this long is gone. It is pinged 8 s before, so an agent that says nothing by itself is heard of. */
+const SOCKET_IDLE_SECONDS = 28;
 
 export interface ServerOptions {
   readonly host: string;
@@ -31,7 +31,7 @@ export function endpointsOf(context: HttpContext): Endpoint[] {
     answers: { 101: { description: "The agent's registration is expected as the first frame.", mediaType: "application/json" } },
     handler: ({ request, server, requestId }) => {
       if (context.isStopping()) throw new TransporterError("SHUTTING_DOWN", "the control plane is stopping");
-      const data: SocketData = { requestId, peer: undefined, agent: undefined };
+      const data: SocketData = { requestId, peer: undefined, agent: undefined, heardMs: 0 };
       if (server.upgrade(request, { data })) return undefined;
       throw new TransporterError("UPGRADE_REQUIRED", "/ws takes WebSocket connections only");
     },
@@ -61,7 +61,7 @@ export function serveHttp(context: HttpContext, options: ServerOptions): Bun.Ser
     fetch: notFound(endpointContext),
     error: (error) => problemResponse(error, context.ports.ids.uuid(), context.log),
     websocket: {
-      ...agentSockets(options.gateway),
+      ...agentSockets(options.gateway, context.ports),
       maxPayloadLength: LIMITS.agentFrameBytes,
       idleTimeout: SOCKET_IDLE_SECONDS,
       sendPings: true,
