@@ -8,6 +8,9 @@ export interface CommitHooks {
   begin?(): void;
   /** Inside it, after its operations: write what was gathered. A throw counts as a failure of the transaction. */
   beforeCommit?(): void;
+  /** Right before the commit and right after it. A throw ends this committer as a crash would: nothing is settled or run any more. */
+  committing?(): void;
+  committed?(): void;
   /** It is gone: nothing that happened since `begin` counts. */
   undo?(): void;
 }
@@ -53,6 +56,8 @@ export class GroupCommit {
   #drained: (() => void) | undefined;
   /** Set once the file was found damaged; from then on nothing is served. */
   #dead: TransporterError | undefined;
+  /** Set once a hook threw right before or after a commit. */
+  #crashed = false;
 
   constructor(options: GroupCommitOptions) {
     this.#db = options.db;
@@ -74,6 +79,7 @@ export class GroupCommit {
   /** Runs the operation in the next transaction. STORE_FULL, STORE_UNAVAILABLE or STORE_CORRUPT when it could not be committed; or what it threw. */
   run<T>(operation: () => T): Promise<T> {
     if (this.#dead !== undefined) return Promise.reject(this.#dead);
+    if (this.#crashed) return new Promise<never>(() => undefined);
     if (this.#closing !== undefined) return Promise.reject(new TransporterError("STORE_UNAVAILABLE", `the ${this.#what} is closed`));
     return new Promise<T>((resolve, reject) => {
       this.#queue.push({ run: operation, resolve: resolve as (value: unknown) => void, reject });
@@ -110,6 +116,10 @@ export class GroupCommit {
 
   #flush(): void {
     const queue = this.#queue;
+    if (this.#crashed) {
+      this.#queue = [];
+      return;
+    }
     if (this.#dead !== undefined) {
       this.#queue = [];
       for (const operation of queue) operation.reject(this.#dead);
@@ -125,8 +135,9 @@ export class GroupCommit {
         if (this.#clock.monotonic() >= stopAtMs) break;
       }
       this.#finish();
-    } catch {
+    } catch (error) {
       this.#rollback();
+      if (this.#crashed) throw error;
       this.#queue = queue.slice(this.#oneByOne(queue.slice(0, limit)));
       return;
     }
@@ -151,6 +162,7 @@ export class GroupCommit {
         operation.resolve(value);
       } catch (thrown) {
         this.#rollback();
+        if (this.#crashed) throw thrown;
         const error = sqliteFailure(thrown, this.#what);
         operation.reject(error);
         if (error.code === "STORE_CORRUPT") this.#dead = error;
@@ -168,7 +180,19 @@ export class GroupCommit {
 
   #finish(): void {
     this.#hooks.beforeCommit?.();
+    this.#pass(this.#hooks.committing);
     this.#commit.run();
+    this.#pass(this.#hooks.committed);
+  }
+
+  #pass(hook: (() => void) | undefined): void {
+    if (hook === undefined) return;
+    try {
+      hook();
+    } catch (error) {
+      this.#crashed = true;
+      throw error;
+    }
   }
 
   #rollback(): void {

@@ -46,7 +46,7 @@ export interface Store {
    * a time after `nowMs` is left out. Ends at `maxItems` or when `maxBytes` of inline payload are reached, but answers one where there is one.
    */
   openDeliveries(query: OpenQuery): Promise<DispatchItem[]>;
-  /** What waits at an agent and was accepted before `beforeOrd`, from `afterOrd` on, in the order accepted, without what may not start yet. */
+  /** What waits at an agent and was accepted after `afterOrd` and before `beforeOrd`, in the order accepted, without what may not start yet. */
   waitingBefore(query: WaitingQuery): Promise<DispatchItem[]>;
   /** When the next delivery of an agent may start that waits for its time; undefined when none does. */
   nextStartMs(tenant: string, agentId: string, nowMs: number): Promise<number | undefined>;
@@ -91,7 +91,7 @@ export interface Store {
   appendAudit(entry: NewAudit): Promise<void>;
   listAudit(query: AuditQuery): Promise<Page<AuditEntry>>;
 
-  /** How many events ever entered each state, and how many there were in all. Survives restarts and retention. */
+  /** How many events, each revision by itself, ever entered each state, and how many there were in all. Survives restarts and retention. */
   counters(): Promise<EventCounters>;
   /** How many deliveries are open now, in all and for each agent with any. */
   openCounts(): Promise<OpenCounts>;
@@ -302,7 +302,10 @@ export interface RetryInput {
   readonly message: string;
   readonly audit: NewAudit;
 }
-/** A new revision waits (`queued`) with a full TTL from now. `refused`: the newest has not ended. */
+/**
+ * A new revision waits (`queued`) with a full TTL from now, or from its `not_before` where that is still to come; its delay is over. It
+ * counts once more in `counters`, so that what was accepted is what is open and what has ended. `refused`: the newest has not ended.
+ */
 export type RetryOutcome =
   | { readonly kind: "created"; readonly delivery: DeliveryRow; readonly entry: LogEntry }
   | { readonly kind: "refused"; readonly state: State }

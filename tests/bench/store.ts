@@ -49,6 +49,9 @@ function newEvent(id: string, agentId: string, nowMs: number): NewEvent {
       priority: 0,
       labels: { environment: "test" },
       deadlineMs: undefined,
+      notBeforeMs: undefined,
+      delayMs: undefined,
+      retry: undefined,
       traceparent: undefined,
       extra: {},
     },
@@ -58,6 +61,7 @@ function newEvent(id: string, agentId: string, nowMs: number): NewEvent {
     contentDigest: new Bun.CryptoHasher("sha256").update(id).digest("hex"),
     receivedAtMs: nowMs,
     expiresAtMs: nowMs + 3_600_000,
+    notBeforeMs: undefined,
     state: "assigned",
     message: `Event assigned to agent ${agentId}`,
     audit: {

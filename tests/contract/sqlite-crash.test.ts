@@ -7,7 +7,7 @@ import { silentLogger, systemPorts } from "../../src/kit/mod.ts";
 import { backupStoreFile, openStore, type Store } from "../../src/stores/mod.ts";
 import { eventually } from "../support/eventually.ts";
 import { type RunningProcess, startProcess } from "../support/process.ts";
-import { codeOf, newEvent, TENANT } from "../support/store-inputs.ts";
+import { codeOf, newEvent, TENANT, textOf } from "../support/store-inputs.ts";
 import { count } from "../support/prove.ts";
 
 const open = (path: string): Promise<Store> => openStore(`sqlite:${path}`, { ports: systemPorts, log: silentLogger });
@@ -54,7 +54,7 @@ describe("sqlite: and other processes", () => {
         for (const id of accepted) {
           const stored = await store.getEvent(TENANT, id, { payload: true, log: true });
           expect(stored?.event.id).toBe(id);
-          expect(stored?.payloadText).toContain(id);
+          expect(textOf(stored?.payload)).toContain(id);
           if (completed.has(id)) expect(stored?.summary.state).toBe("completed");
         }
         const counters = await store.counters();
@@ -124,7 +124,7 @@ describe("sqlite: and other processes", () => {
     await store.close();
     const copy = await open(`${place.path}.backup`);
     for (const id of ids.filter((_, at) => at % 100 === 0))
-      expect((await copy.getEvent(TENANT, id, { payload: true, log: true }))?.payloadText).toContain(id);
+      expect(textOf((await copy.getEvent(TENANT, id, { payload: true, log: true }))?.payload)).toContain(id);
     expect((await copy.openCounts()).queued).toBeGreaterThanOrEqual(5000);
     await copy.close();
     expect(existsSync(`${place.path}.${process.pid}.partial`)).toBe(false);

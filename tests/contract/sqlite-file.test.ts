@@ -1,12 +1,13 @@
 import { Database } from "bun:sqlite";
 import { describe, expect, test } from "bun:test";
-import { chmodSync, closeSync, existsSync, mkdirSync, openSync, readdirSync, rmSync, statSync, writeFileSync, writeSync } from "node:fs";
+import { chmodSync, closeSync, mkdirSync, openSync, readdirSync, rmSync, statSync, writeFileSync, writeSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { silentLogger, systemPorts } from "../../src/kit/mod.ts";
 import { GroupCommit } from "../../src/sqlite/mod.ts";
 import { openStore, type Store } from "../../src/stores/mod.ts";
+import { diskTest, SmallDisk } from "../disk/small-disk.ts";
 import { codeOf, newEvent, TENANT } from "../support/store-inputs.ts";
 
 const PAGE = 4096;
@@ -153,76 +154,45 @@ describe("sqlite: the file", () => {
 
 const TMPFS_BYTES = 4 * 1024 * 1024;
 
-/** A file system of its own that is soon full; undefined where this process may not make one. */
-function smallDisk(directory: string): boolean {
-  mkdirSync(directory);
-  const mounted = Bun.spawnSync(["mount", "-t", "tmpfs", "-o", `size=${TMPFS_BYTES}`, "tmpfs", directory], { stderr: "ignore" });
-  return mounted.exitCode === 0;
-}
-
-function canMount(): boolean {
-  const directory = join(tmpdir(), `transporter-mount-${process.pid}`);
-  try {
-    const mounted = smallDisk(directory);
-    if (mounted) Bun.spawnSync(["umount", directory]);
-    return mounted;
-  } catch {
-    // No `mount` on this machine.
-    return false;
-  } finally {
-    rmSync(directory, { recursive: true, force: true });
-  }
-}
-
-const mountable = process.platform === "linux" && process.getuid?.() === 0 && canMount();
-if (!mountable) console.warn("\nSKIPPED: the test of a full disk. It mounts a small tmpfs, which needs root on Linux.\n");
-
 describe("sqlite: a full disk", () => {
-  test.skipIf(!mountable)(
+  diskTest(
     "nothing is acknowledged that is not there, reads go on, and writes come back by themselves",
     async () => {
-      await using where = await place();
-      const disk = join(where.directory, "disk");
-      expect(smallDisk(disk)).toBe(true);
-      try {
-        const path = join(disk, "store.db");
-        const filler = join(disk, "filler");
-        let store = await open(path);
-        writeFileSync(filler, Buffer.alloc(TMPFS_BYTES / 4));
-        const acknowledged: string[] = [];
-        const codes = new Set<string>();
-        for (let round = 0; !codes.has("STORE_FULL") && round < 2000; round += 1) {
-          const inputs = Array.from({ length: 20 }, (_, at) =>
-            newEvent({ id: `round-${round}-${at}`, payloadText: JSON.stringify("x".repeat(900)) }),
-          );
-          for (const [at, code] of (await Promise.all(inputs.map((input) => codeOf(store.createEvent(input))))).entries()) {
-            codes.add(code);
-            if (code === "none") acknowledged.push(inputs[at]?.event.id ?? "");
-          }
-        }
-        expect([...codes].toSorted()).toEqual(["STORE_FULL", "none"]);
-        expect(acknowledged.length).toBeGreaterThan(100);
-        expect(await codeOf(store.createEvent(newEvent({ id: "too large", payloadText: JSON.stringify("x".repeat(TMPFS_BYTES)) })))).toBe(
-          "STORE_FULL",
+      await using disk = await SmallDisk.mount(TMPFS_BYTES);
+      const path = join(disk.path, "store.db");
+      const filler = join(disk.path, "filler");
+      let store = await open(path);
+      writeFileSync(filler, Buffer.alloc(TMPFS_BYTES / 4));
+      const acknowledged: string[] = [];
+      const codes = new Set<string>();
+      for (let round = 0; !codes.has("STORE_FULL") && round < 2000; round += 1) {
+        const inputs = Array.from({ length: 20 }, (_, at) =>
+          newEvent({ id: `round-${round}-${at}`, payloadText: JSON.stringify("x".repeat(900)) }),
         );
-        const read = await store.getEvent(TENANT, acknowledged[0] ?? "", { payload: true, log: true });
-        expect(read?.event.id).toBe(acknowledged[0]);
-        expect((await store.counters()).total).toBe(acknowledged.length);
-        rmSync(filler);
-        expect(await codeOf(store.ping())).toBe("none");
-        expect(await codeOf(store.createEvent(newEvent({ id: "after" })))).toBe("none");
-        acknowledged.push("after");
-        await store.close();
-        store = await open(path);
-        for (const id of acknowledged) expect((await store.getEvent(TENANT, id, { payload: true, log: true }))?.event.id).toBe(id);
-        expect((await store.counters()).total).toBe(acknowledged.length);
-        expect((await store.openCounts()).queued).toBe(acknowledged.length);
-        expect(await store.getEvent(TENANT, "too large", { payload: false, log: false })).toBeUndefined();
-        await store.close();
-      } finally {
-        Bun.spawnSync(["umount", "-l", disk]);
+        for (const [at, code] of (await Promise.all(inputs.map((input) => codeOf(store.createEvent(input))))).entries()) {
+          codes.add(code);
+          if (code === "none") acknowledged.push(inputs[at]?.event.id ?? "");
+        }
       }
-      expect(existsSync(join(disk, "store.db"))).toBe(false);
+      expect([...codes].toSorted()).toEqual(["STORE_FULL", "none"]);
+      expect(acknowledged.length).toBeGreaterThan(100);
+      expect(await codeOf(store.createEvent(newEvent({ id: "too large", payloadText: JSON.stringify("x".repeat(TMPFS_BYTES)) })))).toBe(
+        "STORE_FULL",
+      );
+      const read = await store.getEvent(TENANT, acknowledged[0] ?? "", { payload: true, log: true });
+      expect(read?.event.id).toBe(acknowledged[0]);
+      expect((await store.counters()).total).toBe(acknowledged.length);
+      rmSync(filler);
+      expect(await codeOf(store.ping())).toBe("none");
+      expect(await codeOf(store.createEvent(newEvent({ id: "after" })))).toBe("none");
+      acknowledged.push("after");
+      await store.close();
+      store = await open(path);
+      for (const id of acknowledged) expect((await store.getEvent(TENANT, id, { payload: true, log: true }))?.event.id).toBe(id);
+      expect((await store.counters()).total).toBe(acknowledged.length);
+      expect((await store.openCounts()).queued).toBe(acknowledged.length);
+      expect(await store.getEvent(TENANT, "too large", { payload: false, log: false })).toBeUndefined();
+      await store.close();
     },
     60_000,
   );

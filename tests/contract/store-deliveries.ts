@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { OPEN_STATES, type State } from "../../src/protocol/mod.ts";
 import type { OpenQuery } from "../../src/stores/mod.ts";
-import { anAudit, newEvent, statusOf, T0, TENANT } from "../support/store-inputs.ts";
+import { anAudit, newEvent, statusOf, T0, TENANT, textOf } from "../support/store-inputs.ts";
 import type { Subject } from "./store.ts";
 
 const ALL = { payload: true, log: true } as const;
@@ -13,6 +13,8 @@ export function deliveryContract(subject: Subject): void {
       agentId: "agent-1",
       states: ["created", "queued", "assigned"],
       skip: new Set(),
+      order: "urgent",
+      nowMs: T0,
       maxItems: 100,
       maxBytes: 1e9,
       ...parts,
@@ -28,6 +30,8 @@ export function deliveryContract(subject: Subject): void {
       eventId,
       nowMs: T0 + 50,
       message: "Event cancelled",
+      requestMessage: "Event is to be cancelled",
+      canRecall: () => false,
       audit: anAudit({ action: "event_cancelled", eventId }),
     });
 
@@ -68,7 +72,7 @@ export function deliveryContract(subject: Subject): void {
       await subject.store.createEvent(input);
       const [item] = await open();
       expect(item?.event).toEqual(input.event);
-      expect(item?.payloadText).toBe(input.payloadText);
+      expect(textOf(item?.payload)).toBe(input.payloadText);
       expect(item?.delivery).toMatchObject({ eventId: input.event.id, agentId: "agent-1", revision: 1, state: "queued" });
     });
 
@@ -207,7 +211,7 @@ export function deliveryContract(subject: Subject): void {
       const input = newEvent({ id: "mine", state: "assigned" });
       await store.createEvent(input);
       expect(await store.applyStatus(statusOf(input, "queued"))).toEqual({ verdict: "forbidden", state: "assigned", entry: undefined });
-      expect((await store.applyStatus(statusOf(input, "cancelled"))).verdict).toBe("forbidden");
+      expect((await store.applyStatus(statusOf(input, "created"))).verdict).toBe("forbidden");
       const foreign = await store.applyStatus(statusOf(input, "completed", { agentId: "agent-2" }));
       expect(foreign).toEqual({ verdict: "unknown", state: undefined, entry: undefined });
       expect((await store.applyStatus(statusOf(input, "completed", { tenant: "other" }))).verdict).toBe("unknown");

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { codeOf, statusOf, HOUR_MS, newEvent, sha256, T0, TENANT } from "../support/store-inputs.ts";
+import { codeOf, statusOf, HOUR_MS, newEvent, sha256, T0, TENANT, textOf } from "../support/store-inputs.ts";
 import type { Subject } from "./store.ts";
 
 /** Beyond 2^53, where a double still holds it exactly. */
@@ -34,6 +34,7 @@ export function eventContract(subject: Subject): void {
           priority: -7,
           expiresAtMs: T0 + HOUR_MS,
           payloadBytes: input.payloadBytes,
+          cancelRequested: false,
         },
         entries: [
           {
@@ -51,7 +52,7 @@ export function eventContract(subject: Subject): void {
       });
       const stored = await subject.store.getEvent(TENANT, "all-fields", ALL);
       expect(stored?.event).toEqual(input.event);
-      expect(stored?.payloadText).toBe(input.payloadText);
+      expect(textOf(stored?.payload)).toBe(input.payloadText);
       expect(stored?.attempts).toBe(0);
       expect(stored?.result).toBeUndefined();
       expect(stored?.log).toEqual(created.kind === "created" ? [...created.entries] : []);
@@ -83,7 +84,7 @@ export function eventContract(subject: Subject): void {
       const stored = await subject.store.getEvent(TENANT, input.event.id, { payload: false, log: false });
       expect(stored?.summary.created_at).toBe("2026-02-10T10:00:00.000Z");
       expect(stored?.event.createdAt).toBeUndefined();
-      expect(stored?.payloadText).toBeUndefined();
+      expect(textOf(stored?.payload)).toBeUndefined();
       expect(stored?.log).toEqual([]);
     });
 
@@ -125,7 +126,7 @@ export function eventContract(subject: Subject): void {
       expect(outcomes.filter((outcome) => outcome.kind === "created").length).toBe(1);
       expect(outcomes.filter((outcome) => outcome.kind === "duplicate").length).toBe(49);
       expect(outcomes.filter((outcome) => outcome.kind === "conflict").length).toBe(50);
-      expect((await store.getEvent(TENANT, "race", ALL))?.payloadText).toBe(input.payloadText);
+      expect(textOf((await store.getEvent(TENANT, "race", ALL))?.payload)).toBe(input.payloadText);
     });
 
     test("a thousand events at once are each accepted, in one order", async () => {
@@ -220,7 +221,7 @@ export function eventContract(subject: Subject): void {
       const input = newEvent({ payloadText });
       expect((await subject.store.createEvent(input)).kind).toBe("created");
       const stored = await subject.store.getEvent(TENANT, input.event.id, { payload: true, log: false });
-      expect(stored?.payloadText === payloadText).toBe(true);
+      expect(textOf(stored?.payload) === payloadText).toBe(true);
     });
 
     test("a payload that many events share comes back for each of them", async () => {
@@ -234,10 +235,12 @@ export function eventContract(subject: Subject): void {
           agentId: input.event.targetAgent,
           states: ["queued"],
           skip: new Set(),
+          order: "urgent",
+          nowMs: T0,
           maxItems: 1,
           maxBytes: 1,
         });
-        expect(item?.payloadText === payloadText).toBe(true);
+        expect(textOf(item?.payload) === payloadText).toBe(true);
       }
     });
 

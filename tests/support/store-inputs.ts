@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { TransporterError } from "../../src/kit/mod.ts";
 import type { Registration, State } from "../../src/protocol/mod.ts";
-import type { AgentWrite, EventMeta, NewAudit, NewEvent, StatusWrite } from "../../src/stores/mod.ts";
+import type { AgentWrite, EventMeta, NewAudit, NewEvent, PayloadSource, StatusWrite } from "../../src/stores/mod.ts";
 
 export const TENANT = "default";
 /** A fixed moment to count from: 2026-02-10T10:00:00.000Z. */
@@ -9,6 +9,11 @@ export const T0 = Date.UTC(2026, 1, 10, 10);
 export const HOUR_MS = 3_600_000;
 
 let counter = 0;
+
+/** The text of a payload that is not kept apart. */
+export function textOf(source: PayloadSource | undefined): string | undefined {
+  return source !== undefined && "text" in source ? source.text : undefined;
+}
 
 export function sha256(text: string): string {
   return createHash("sha256").update(text).digest("hex");
@@ -55,6 +60,9 @@ export function newEvent(parts: EventParts = {}): NewEvent {
       priority: 0,
       labels: {},
       deadlineMs: undefined,
+      notBeforeMs: undefined,
+      delayMs: undefined,
+      retry: undefined,
       traceparent: undefined,
       extra: {},
       ...meta,
@@ -65,6 +73,7 @@ export function newEvent(parts: EventParts = {}): NewEvent {
     contentDigest: sha256(`${agentId}${payloadText}`),
     receivedAtMs,
     expiresAtMs: receivedAtMs + HOUR_MS,
+    notBeforeMs: undefined,
     state,
     message: state === "queued" ? "Event queued for offline agent" : "Event assigned to agent",
     audit: {

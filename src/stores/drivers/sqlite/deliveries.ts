@@ -11,8 +11,21 @@ import {
 import type { OpenedDatabase } from "../../../sqlite/mod.ts";
 import { dueAtMs } from "../../ending.ts";
 import type { DeliveryRow } from "../../port.ts";
-import { CLEAN, type Delivery, type DeliveryRecord, ENDED, ENTERED, fromRow, MOVED, SAID, SELECT_DELIVERY } from "./delivery.ts";
-import type { Tally } from "./tally.ts";
+import {
+  CLEAN,
+  type Delivery,
+  type DeliveryRecord,
+  ENDED,
+  ENTERED,
+  fromRow,
+  laneOf,
+  MOVED,
+  rowOf,
+  SAID,
+  SELECT_DELIVERY,
+  SHIFTED,
+} from "./delivery.ts";
+import { isInFlight, type Tally } from "./tally.ts";
 
 /** Open deliveries whose row is kept in memory, so that a status needs no SELECT. About half a kilobyte each. */
 const KEPT = 8192;
@@ -47,19 +60,41 @@ export class Deliveries {
   readonly #log;
   readonly #said;
   readonly #moved;
+  readonly #shifted;
   readonly #ended;
+  readonly #supersede: Statement<unknown, [number]>;
+  readonly #wish: Statement<unknown, [number, number]>;
 
   constructor(database: OpenedDatabase, tally: Tally) {
     this.#tally = tally;
-    this.#newest = database.prepare(`${SELECT_DELIVERY} WHERE e.tenant = ? AND e.id = ? ORDER BY d.revision DESC LIMIT 1`);
+    this.#newest = database.prepare(`${SELECT_DELIVERY} WHERE e.tenant = ? AND e.id = ? AND d.superseded IS NULL`);
     this.#ofRevision = database.prepare(`${SELECT_DELIVERY} WHERE e.tenant = ? AND e.id = ? AND d.revision = ?`);
     this.#byOrd = database.prepare(`${SELECT_DELIVERY} WHERE d.ord = ?`);
     this.#insert = database.prepare<
       unknown,
-      [number, number, string, string, string, number, number, number, number, string, string, number, number, number, number, string]
+      [
+        number,
+        number,
+        string,
+        string,
+        string,
+        number,
+        number,
+        number,
+        number,
+        string,
+        string,
+        number,
+        number,
+        number,
+        number,
+        string,
+        SqlNumber,
+        SqlNumber,
+      ]
     >(
       `INSERT INTO delivery (ord, event_no, tenant, agent_id, principal, revision, priority, expires_at_ms, due_at_ms, state, phase, entered,
-       attempts, last_seq, updated_at_ms, message) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+       attempts, last_seq, updated_at_ms, message, lane, not_before_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     );
     this.#log = database.prepare<unknown, [number, number, SqlNumber, string, string, string, string, string, SqlText, SqlText]>(
       `INSERT INTO execution_log (seq, delivery, prev, timestamp, state, phase, level, message, details, result)
@@ -70,18 +105,23 @@ export class Deliveries {
     );
     this.#moved = database.prepare<
       unknown,
-      [string, string, string, SqlText, SqlNumber, number, number, number, number, number, SqlNumber, number]
+      [string, string, string, SqlText, SqlNumber, number, number, number, number, SqlNumber, number]
     >(
       `UPDATE delivery SET state = ?, phase = ?, message = ?, boot_id = ?, seq = ?, last_seq = ?, updated_at_ms = ?, entered = ?,
-       attempts = ?, due_at_ms = ?, started_at_ms = ? WHERE ord = ?`,
+       attempts = ?, started_at_ms = ? WHERE ord = ?`,
+    );
+    this.#shifted = database.prepare<unknown, [number, SqlNumber, SqlNumber, number]>(
+      "UPDATE delivery SET due_at_ms = ?, lane = ?, not_before_ms = ? WHERE ord = ?",
     );
     this.#ended = database.prepare<
       unknown,
       [string, string, string, SqlText, SqlNumber, number, number, number, number, SqlNumber, SqlNumber, SqlNumber, number]
     >(
       `UPDATE delivery SET state = ?, phase = ?, message = ?, boot_id = ?, seq = ?, last_seq = ?, updated_at_ms = ?, entered = ?,
-       attempts = ?, started_at_ms = ?, finished_at_ms = ?, result_seq = ? WHERE ord = ?`,
+       attempts = ?, started_at_ms = ?, finished_at_ms = ?, result_seq = ?, lane = NULL WHERE ord = ?`,
     );
+    this.#supersede = database.prepare("UPDATE delivery SET superseded = 1 WHERE ord = ?");
+    this.#wish = database.prepare("UPDATE delivery SET cancel_at_ms = ? WHERE ord = ?");
   }
 
   /** The newest revision when none is named. */
@@ -99,15 +139,17 @@ export class Deliveries {
     return kept?.ord === ord ? kept : fromRow(row);
   }
 
-  /** The first delivery of an event that was just written. */
+  /** A further delivery of an event: its first, or its next revision, which supersedes the one before. */
   create(input: {
     readonly eventNo: number;
     readonly tenant: string;
     readonly principal: string;
     readonly eventId: string;
     readonly agentId: string;
+    readonly revision: number;
     readonly priority: number;
     readonly expiresAtMs: number;
+    readonly notBeforeMs: number | undefined;
     readonly deadlineMs: number | undefined;
     readonly payloadBytes: number;
     readonly state: "assigned" | "queued";
@@ -122,9 +164,11 @@ export class Deliveries {
       tenant,
       eventId,
       agentId,
-      revision: 1,
+      revision: input.revision,
       expiresAtMs: input.expiresAtMs,
       deadlineMs: input.deadlineMs,
+      priority: input.priority,
+      payloadBytes: input.payloadBytes,
       state,
       phase: "",
       message,
@@ -135,6 +179,8 @@ export class Deliveries {
       lastSeq: 0,
       resultSeq: undefined,
       dueAtMs: 0,
+      notBeforeMs: input.notBeforeMs,
+      cancelRequested: false,
       updatedAtMs: nowMs,
       startedAtMs: undefined,
       finishedAtMs: undefined,
@@ -164,23 +210,25 @@ export class Deliveries {
       delivery.lastSeq,
       nowMs,
       message,
+      laneOf(delivery) ?? null,
+      delivery.notBeforeMs ?? null,
     );
     // What waits for an absent agent may wait for days; only what is about to be answered is worth its memory.
     if (state === "assigned") this.#kept.set(keyOf(tenant, eventId), delivery);
-    return {
-      row: {
-        ord: delivery.ord,
-        tenant,
-        eventId,
-        agentId,
-        revision: delivery.revision,
-        state,
-        priority: input.priority,
-        expiresAtMs: delivery.expiresAtMs,
-        payloadBytes: input.payloadBytes,
-      },
-      entry,
-    };
+    return { row: rowOf(delivery), entry };
+  }
+
+  /** Makes way for the next revision: this one is no longer what is meant by its event. */
+  supersede(delivery: Delivery): void {
+    this.save();
+    this.#supersede.run(delivery.ord);
+    this.#kept.delete(keyOf(delivery.tenant, delivery.eventId));
+  }
+
+  /** Keeps the wish that it be cancelled. */
+  wish(delivery: Delivery, nowMs: number): void {
+    delivery.cancelRequested = true;
+    this.#wish.run(nowMs, delivery.ord);
   }
 
   /** Takes a step that the caller has judged: state, counters, due time and one log entry. */
@@ -206,8 +254,12 @@ export class Deliveries {
     }
     if (step.to === "in_progress") delivery.startedAtMs ??= step.nowMs;
     if (step.to === "assigned") delivery.attempts += 1;
-    delivery.dueAtMs = dueAtMs(delivery);
-    this.#mark(delivery, MOVED);
+    if (isInFlight(step.to)) delivery.notBeforeMs = undefined;
+    const due = dueAtMs(delivery);
+    // One that is looked at too early is put off then: the usual start of an execution leaves the indexes alone.
+    const stays = isInFlight(from) && isInFlight(step.to) && due >= delivery.dueAtMs;
+    if (!stays) delivery.dueAtMs = due;
+    this.#mark(delivery, stays ? MOVED : SHIFTED);
     return entry;
   }
 
@@ -227,7 +279,13 @@ export class Deliveries {
   /** Looked at and left alone; to be looked at again then. */
   postpone(delivery: Delivery, untilMs: number): void {
     delivery.dueAtMs = untilMs;
-    this.#mark(delivery, MOVED);
+    this.#mark(delivery, SHIFTED);
+  }
+
+  /** Its time has come: it waits like all others. */
+  release(delivery: Delivery): void {
+    delivery.notBeforeMs = undefined;
+    this.#mark(delivery, SHIFTED);
   }
 
   /** Writes what the transaction changed so far. */
@@ -271,9 +329,10 @@ export class Deliveries {
       return;
     }
     const startedAtMs = d.startedAtMs ?? null;
-    const { state, entered, attempts, dueAtMs: due } = d;
-    if (how === MOVED) {
-      this.#moved.run(state, phase, message, bootId, seq, lastSeq, updatedAtMs, entered, attempts, due, startedAtMs, d.ord);
+    const { state, entered, attempts } = d;
+    if (how !== ENDED) {
+      this.#moved.run(state, phase, message, bootId, seq, lastSeq, updatedAtMs, entered, attempts, startedAtMs, d.ord);
+      if (how === SHIFTED) this.#shifted.run(d.dueAtMs, laneOf(d) ?? null, d.notBeforeMs ?? null, d.ord);
       return;
     }
     const finishedAtMs = d.finishedAtMs ?? null;

@@ -1,4 +1,6 @@
-import type { Phase, State } from "../../../protocol/mod.ts";
+import { isTerminal, type Phase, type State } from "../../../protocol/mod.ts";
+import type { DeliveryRow } from "../../port.ts";
+import { isInFlight, isWaiting } from "./tally.ts";
 
 /** Bits of `delivery.entered`: each event counts once for each state, however often it comes there. Terminal states come once anyway. */
 export const ENTERED: Readonly<Record<State, number>> = {
@@ -12,11 +14,15 @@ export const ENTERED: Readonly<Record<State, number>> = {
   cancelled: 0,
 };
 
-/** How much of a row must be written: what every log entry moves, the state and when it is due, or its end. Each touches more indexes. */
+/** Where an open delivery stands in the index of what an agent still has to do. */
+export const LANE = { handedOver: 0, waiting: 1, delayed: 2 } as const;
+
+/** How much of a row must be written: what every log entry moves, the state, where it stands and when it is due, or its end. Each touches more indexes. */
 export const CLEAN = 0;
 export const SAID = 1;
 export const MOVED = 2;
-export const ENDED = 3;
+export const SHIFTED = 3;
+export const ENDED = 4;
 
 /** A delivery as it stands, the changes of the transaction included. Never to be kept from one operation to the next. */
 export interface Delivery {
@@ -28,6 +34,8 @@ export interface Delivery {
   readonly revision: number;
   readonly expiresAtMs: number;
   readonly deadlineMs: number | undefined;
+  readonly priority: number;
+  readonly payloadBytes: number;
   state: State;
   phase: Phase | "";
   message: string;
@@ -37,7 +45,11 @@ export interface Delivery {
   seq: number | undefined;
   lastSeq: number;
   resultSeq: number | undefined;
+  /** When it is to be looked at; may be earlier than when it is due in its present state. */
   dueAtMs: number;
+  /** Set while it waits for its time. */
+  notBeforeMs: number | undefined;
+  cancelRequested: boolean;
   updatedAtMs: number;
   startedAtMs: number | undefined;
   finishedAtMs: number | undefined;
@@ -55,6 +67,8 @@ export interface DeliveryRecord {
   readonly revision: number;
   readonly expires_at_ms: number;
   readonly deadline_ms: number | null;
+  readonly priority: number;
+  readonly payload_bytes: number;
   readonly state: State;
   readonly phase: Phase | "";
   readonly message: string;
@@ -65,6 +79,8 @@ export interface DeliveryRecord {
   readonly last_seq: number;
   readonly result_seq: number | null;
   readonly due_at_ms: number;
+  readonly not_before_ms: number | null;
+  readonly cancel_at_ms: number | null;
   readonly updated_at_ms: number;
   readonly started_at_ms: number | null;
   readonly finished_at_ms: number | null;
@@ -72,9 +88,10 @@ export interface DeliveryRecord {
 }
 
 /** Needs a WHERE. */
-export const SELECT_DELIVERY = `SELECT d.ord, d.event_no, d.tenant, e.id AS event_id, d.agent_id, d.revision, d.expires_at_ms, e.deadline_ms, d.state, d.phase,
-  d.message, d.entered, d.attempts, d.boot_id, d.seq, d.last_seq, d.result_seq, d.due_at_ms, d.updated_at_ms, d.started_at_ms, d.finished_at_ms,
-  d.revision = (SELECT max(revision) FROM delivery WHERE event_no = e.no) AS newest FROM event e JOIN delivery d ON d.event_no = e.no`;
+export const SELECT_DELIVERY = `SELECT d.ord, d.event_no, d.tenant, e.id AS event_id, d.agent_id, d.revision, d.expires_at_ms, e.deadline_ms, d.priority,
+  e.payload_bytes, d.state, d.phase, d.message, d.entered, d.attempts, d.boot_id, d.seq, d.last_seq, d.result_seq, d.due_at_ms, d.not_before_ms,
+  d.cancel_at_ms, d.updated_at_ms, d.started_at_ms, d.finished_at_ms, d.superseded IS NULL AS newest
+  FROM event e JOIN delivery d ON d.event_no = e.no`;
 
 export function fromRow(row: DeliveryRecord): Delivery {
   return {
@@ -86,6 +103,8 @@ export function fromRow(row: DeliveryRecord): Delivery {
     revision: row.revision,
     expiresAtMs: row.expires_at_ms,
     deadlineMs: row.deadline_ms ?? undefined,
+    priority: row.priority,
+    payloadBytes: row.payload_bytes,
     state: row.state,
     phase: row.phase,
     message: row.message,
@@ -96,10 +115,26 @@ export function fromRow(row: DeliveryRecord): Delivery {
     lastSeq: row.last_seq,
     resultSeq: row.result_seq ?? undefined,
     dueAtMs: row.due_at_ms,
+    notBeforeMs: row.not_before_ms ?? undefined,
+    cancelRequested: row.cancel_at_ms !== null,
     updatedAtMs: row.updated_at_ms,
     startedAtMs: row.started_at_ms ?? undefined,
     finishedAtMs: row.finished_at_ms ?? undefined,
     newest: row.newest === 1,
     unsaved: CLEAN,
   };
+}
+
+/** What others get to see of it. */
+export function rowOf(delivery: Delivery): DeliveryRow {
+  const { ord, tenant, eventId, agentId, revision, state, priority, expiresAtMs, payloadBytes } = delivery;
+  const cancelRequested = delivery.cancelRequested && !isTerminal(state);
+  return { ord, tenant, eventId, agentId, revision, state, priority, expiresAtMs, payloadBytes, cancelRequested };
+}
+
+/** The lane of an open delivery; undefined when it has ended. */
+export function laneOf(delivery: Delivery): number | undefined {
+  if (isInFlight(delivery.state)) return LANE.handedOver;
+  if (isWaiting(delivery.state)) return delivery.notBeforeMs === undefined ? LANE.waiting : LANE.delayed;
+  return undefined;
 }

@@ -1,6 +1,6 @@
 import type { Statement } from "bun:sqlite";
 import type { OpenedDatabase } from "../../../sqlite/mod.ts";
-import { EXPIRED_MESSAGE, GRACE_MS, REMOVED_MESSAGE, unknownOutcome } from "../../ending.ts";
+import { dueAtMs, EXPIRED_MESSAGE, GRACE_MS, REMOVED_MESSAGE, unknownOutcome } from "../../ending.ts";
 import type { Ended } from "../../port.ts";
 import type { Deliveries } from "./deliveries.ts";
 import type { Delivery } from "./delivery.ts";
@@ -11,27 +11,37 @@ interface Ord {
   readonly ord: number;
 }
 
+/** When the next one is due is asked often and answered at once: a run of executions is put off in several such steps. */
+const MOST_PUT_OFF = 64;
+
 /** Ends that the control plane itself decides on: nobody came for an event, or nobody ever said how it went. */
 export class Endings {
   readonly #deliveries: Deliveries;
   readonly #due: Statement<Ord, [number, number]>;
-  readonly #nextDue: Statement<{ readonly due: number | null }, []>;
+  readonly #nextDue: Statement<Ord & { readonly due: number }, []>;
   readonly #openOfAgent: Statement<Ord, [string, string, number]>;
 
   constructor(database: OpenedDatabase, deliveries: Deliveries) {
     this.#deliveries = deliveries;
     this.#due = database.prepare(
-      "SELECT ord FROM delivery INDEXED BY delivery_due WHERE finished_at_ms IS NULL AND due_at_ms <= ? ORDER BY due_at_ms LIMIT ?",
+      "SELECT ord FROM delivery INDEXED BY delivery_due WHERE lane IS NOT NULL AND due_at_ms <= ? ORDER BY due_at_ms LIMIT ?",
     );
-    this.#nextDue = database.prepare("SELECT min(due_at_ms) AS due FROM delivery INDEXED BY delivery_due WHERE finished_at_ms IS NULL");
+    this.#nextDue = database.prepare(
+      "SELECT ord, due_at_ms AS due FROM delivery INDEXED BY delivery_due WHERE lane IS NOT NULL ORDER BY due_at_ms LIMIT 1",
+    );
     this.#openOfAgent = database.prepare(
-      "SELECT ord FROM delivery INDEXED BY delivery_open WHERE tenant = ? AND agent_id = ? AND finished_at_ms IS NULL LIMIT ?",
+      "SELECT ord FROM delivery INDEXED BY delivery_open WHERE tenant = ? AND agent_id = ? AND lane IS NOT NULL LIMIT ?",
     );
   }
 
   nextDueMs(): number | undefined {
-    this.#deliveries.save();
-    return this.#nextDue.get()?.due ?? undefined;
+    for (let put = 0; ; put += 1) {
+      this.#deliveries.save();
+      const found = this.#nextDue.get();
+      if (found === null) return undefined;
+      const delivery = this.#deliveries.byOrd(found.ord);
+      if (delivery === undefined || put >= MOST_PUT_OFF || !this.#putOff(delivery, found.due)) return found.due;
+    }
   }
 
   /** Answers also how many rows it looked at, so that the caller knows whether more are due. */
@@ -41,7 +51,7 @@ export class Endings {
     const due = this.#due.all(nowMs, limit);
     for (const { ord } of due) {
       const delivery = this.#deliveries.byOrd(ord);
-      if (delivery === undefined) continue;
+      if (delivery === undefined || this.#putOff(delivery, nowMs)) continue;
       if (isWaiting(delivery.state)) {
         ended.push(this.#end(delivery, { ...ownStep("expired", EXPIRED_MESSAGE, nowMs), level: "warning" }));
       } else if (delivery.state === "assigned" && connected.has(delivery.agentId)) {
@@ -69,6 +79,14 @@ export class Endings {
       else ended.push(this.#unknown(delivery, "its agent was removed", nowMs));
     }
     return ended;
+  }
+
+  /** Whether it is only to be looked at by now, and due later: its execution has begun since. */
+  #putOff(delivery: Delivery, nowMs: number): boolean {
+    const due = dueAtMs(delivery);
+    if (due <= nowMs) return false;
+    this.#deliveries.postpone(delivery, due);
+    return true;
   }
 
   #unknown(delivery: Delivery, why: string, nowMs: number): Ended {

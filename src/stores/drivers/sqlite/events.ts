@@ -1,9 +1,18 @@
 import type { Statement } from "bun:sqlite";
-import { type EventSummary, type EventType, formatTimestamp, NS_PER_MS, type Phase, type State } from "../../../protocol/mod.ts";
+import {
+  type EventSummary,
+  type EventType,
+  formatTimestamp,
+  isTerminal,
+  NS_PER_MS,
+  type Phase,
+  type State,
+} from "../../../protocol/mod.ts";
 import type { OpenedDatabase } from "../../../sqlite/mod.ts";
-import type { CreateOutcome, DeliveryRow, EventMeta, NewEvent } from "../../port.ts";
+import type { CreateOutcome, DeliveryRow, EventMeta, NewEvent, PayloadSource, RetryInput, RetryOutcome } from "../../port.ts";
 import type { Audit } from "./audit.ts";
 import type { Deliveries } from "./deliveries.ts";
+import type { Payloads } from "./payloads.ts";
 import type { Tally } from "./tally.ts";
 
 /** Payloads up to this many bytes lie in the event's own row: sharing them would cost more than it saves. */
@@ -11,8 +20,9 @@ const INLINE_BYTES = 1024;
 
 /** The columns of an event and its delivery that an answer needs; the payload is fetched apart, when it is asked for. */
 export const JOINED = `e.no, e.tenant, e.id, e.principal, e.type, e.target_agent, e.created_at, e.created_at_ms, e.created_by, e.ttl_ns,
-  e.deadline_ms, e.priority, e.traceparent, e.received_at_ms, e.payload_digest, e.payload_bytes, e.labels, e.extra, d.ord, d.agent_id,
-  d.revision, d.expires_at_ms, d.state, d.phase, d.message, d.attempts, d.result_seq, d.updated_at_ms, d.finished_at_ms`;
+  e.deadline_ms, e.priority, e.traceparent, e.received_at_ms, e.payload_digest, e.payload_bytes, e.labels, e.extra, e.options, d.ord,
+  d.agent_id, d.revision, d.expires_at_ms, d.state, d.phase, d.message, d.attempts, d.result_seq, d.cancel_at_ms, d.updated_at_ms,
+  d.finished_at_ms`;
 
 export interface JoinedRow {
   readonly no: number;
@@ -33,6 +43,7 @@ export interface JoinedRow {
   readonly payload_bytes: number;
   readonly labels: string | null;
   readonly extra: string | null;
+  readonly options: string | null;
   readonly ord: number;
   readonly agent_id: string;
   readonly revision: number;
@@ -42,8 +53,14 @@ export interface JoinedRow {
   readonly message: string;
   readonly attempts: number;
   readonly result_seq: number | null;
+  readonly cancel_at_ms: number | null;
   readonly updated_at_ms: number;
   readonly finished_at_ms: number | null;
+}
+
+interface RetriedRow {
+  readonly ttl_ns: number;
+  readonly options: string | null;
 }
 
 type Nullable<T> = T | null;
@@ -66,44 +83,59 @@ type EventValues = [
   string,
   number,
   Nullable<number>,
+  Nullable<number>,
+  Nullable<string>,
   Nullable<string>,
   Nullable<string>,
   Nullable<string>,
 ];
+
+/** What few events have, kept as JSON in one column. */
+type Options = Pick<EventMeta, "notBeforeMs" | "delayMs" | "retry">;
 
 /** Events as they were asked for, and their payloads. */
 export class Events {
   readonly #tally: Tally;
   readonly #deliveries: Deliveries;
   readonly #audit: Audit;
+  readonly #payloads: Payloads;
   readonly #insert: Statement<unknown, EventValues>;
   readonly #known: Statement<{ readonly content_digest: string; readonly no: number }, [string, string]>;
   readonly #sharedNo: Statement<{ readonly no: number }, [string]>;
   readonly #share: Statement<unknown, [number, string, number, string]>;
-  readonly #payload: Statement<{ readonly text: string }, [number]>;
+  readonly #payload: Statement<{ readonly text: string | null; readonly apart_no: number | null }, [number]>;
+  readonly #retried: Statement<RetriedRow, [number]>;
 
-  constructor(database: OpenedDatabase, parts: { readonly tally: Tally; readonly deliveries: Deliveries; readonly audit: Audit }) {
+  constructor(
+    database: OpenedDatabase,
+    parts: { readonly tally: Tally; readonly deliveries: Deliveries; readonly audit: Audit; readonly payloads: Payloads },
+  ) {
     this.#tally = parts.tally;
+    this.#payloads = parts.payloads;
     this.#deliveries = parts.deliveries;
     this.#audit = parts.audit;
     this.#insert = database.prepare(
       `INSERT INTO event (no, tenant, id, principal, type, target_agent, created_at, created_at_ms, created_by, ttl_ns, deadline_ms, priority,
-       traceparent, received_at_ms, content_digest, payload_digest, payload_bytes, payload_no, labels, extra, payload)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (tenant, id) DO NOTHING`,
+       traceparent, received_at_ms, content_digest, payload_digest, payload_bytes, payload_no, apart_no, labels, extra,
+       options, payload) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (tenant, id) DO NOTHING`,
     );
     this.#known = database.prepare("SELECT content_digest, no FROM event WHERE tenant = ? AND id = ?");
     this.#sharedNo = database.prepare("SELECT no FROM payload WHERE digest = ?");
     this.#share = database.prepare("INSERT INTO payload (no, digest, bytes, text) VALUES (?, ?, ?, ?)");
     this.#payload = database.prepare(
-      "SELECT coalesce(e.payload, p.text) AS text FROM event e LEFT JOIN payload p ON p.no = e.payload_no WHERE e.no = ?",
+      "SELECT coalesce(e.payload, p.text) AS text, e.apart_no FROM event e LEFT JOIN payload p ON p.no = e.payload_no WHERE e.no = ?",
     );
+    this.#retried = database.prepare("SELECT ttl_ns, options FROM event WHERE no = ?");
   }
 
   create(input: NewEvent): CreateOutcome {
     const { event, tenant, principal } = input;
-    const apart = input.payloadBytes > INLINE_BYTES;
+    const { payloadText } = input;
+    const inline = payloadText !== undefined && input.payloadBytes <= INLINE_BYTES;
     // A payload that lies apart is written before its event, so whether the event is new must be known first.
-    if (apart && this.#known.get(tenant, event.id) !== null) return this.#repeated(input);
+    if (!inline && this.#known.get(tenant, event.id) !== null) return this.#repeated(input);
+    const apartNo = payloadText === undefined ? this.#payloads.noOf(input.payloadDigest) : undefined;
+    if (payloadText === undefined && apartNo === undefined) return { kind: "conflict" };
     const no = this.#tally.next("event");
     const written = this.#insert.run(
       no,
@@ -123,10 +155,12 @@ export class Events {
       input.contentDigest,
       input.payloadDigest,
       input.payloadBytes,
-      apart ? this.#shared(input) : null,
+      inline || payloadText === undefined ? null : this.#shared(input, payloadText),
+      apartNo ?? null,
       jsonOrNull(event.labels),
       jsonOrNull(event.extra),
-      apart ? null : input.payloadText,
+      optionsOf(event),
+      inline ? payloadText : null,
     );
     if (written.changes === 0) return this.#repeated(input);
     const { row, entry } = this.#deliveries.create({
@@ -135,8 +169,10 @@ export class Events {
       principal,
       eventId: event.id,
       agentId: event.targetAgent,
+      revision: 1,
       priority: event.priority,
       expiresAtMs: input.expiresAtMs,
+      notBeforeMs: notYet(input.notBeforeMs, input),
       deadlineMs: event.deadlineMs,
       payloadBytes: input.payloadBytes,
       state: input.state,
@@ -153,16 +189,47 @@ export class Events {
     return known === null || state === undefined ? undefined : { digest: known.content_digest, state };
   }
 
-  /** The payload of an event by its number, as JSON text. */
-  payloadText(eventNo: number): string {
-    return this.#payload.get(eventNo)?.text ?? "{}";
+  retry(input: RetryInput): RetryOutcome {
+    const before = this.#deliveries.find(input.tenant, input.eventId);
+    const event = before === undefined ? null : this.#retried.get(before.eventNo);
+    if (before === undefined || event === null) return { kind: "missing" };
+    if (!isTerminal(before.state)) return { kind: "refused", state: before.state };
+    this.#deliveries.supersede(before);
+    // Its delay is over; the time that it must not start before still holds.
+    const { notBeforeMs } = event.options === null ? {} : (JSON.parse(event.options) as Options);
+    const startMs = Math.max(input.nowMs, notBeforeMs ?? 0);
+    const { row, entry } = this.#deliveries.create({
+      eventNo: before.eventNo,
+      tenant: before.tenant,
+      principal: input.principal,
+      eventId: before.eventId,
+      agentId: before.agentId,
+      revision: before.revision + 1,
+      priority: before.priority,
+      expiresAtMs: Math.ceil(startMs + event.ttl_ns / NS_PER_MS),
+      notBeforeMs: startMs > input.nowMs ? startMs : undefined,
+      deadlineMs: before.deadlineMs,
+      payloadBytes: before.payloadBytes,
+      state: "queued",
+      message: input.message,
+      nowMs: input.nowMs,
+    });
+    this.#audit.append(input.audit);
+    return { kind: "created", delivery: row, entry };
   }
 
-  #shared(input: NewEvent): number {
+  /** The payload of an event by its number. */
+  payload(eventNo: number): PayloadSource {
+    const row = this.#payload.get(eventNo);
+    const apart = row === null || row.apart_no === null ? undefined : this.#payloads.ref(row.apart_no);
+    return apart === undefined ? { text: row?.text ?? "{}" } : { apart };
+  }
+
+  #shared(input: NewEvent, text: string): number {
     const found = this.#sharedNo.get(input.payloadDigest);
     if (found !== null) return found.no;
     const no = this.#tally.next("payload");
-    this.#share.run(no, input.payloadDigest, input.payloadBytes, input.payloadText);
+    this.#share.run(no, input.payloadDigest, input.payloadBytes, text);
     return no;
   }
 
@@ -173,6 +240,16 @@ export class Events {
   }
 }
 
+/** Undefined where it may start at once: only what waits can wait for its time. */
+function notYet(notBeforeMs: number | undefined, input: NewEvent): number | undefined {
+  return notBeforeMs === undefined || notBeforeMs <= input.receivedAtMs || input.state !== "queued" ? undefined : Math.ceil(notBeforeMs);
+}
+
+function optionsOf({ notBeforeMs, delayMs, retry }: EventMeta): string | null {
+  if (notBeforeMs === undefined && delayMs === undefined && retry === undefined) return null;
+  return JSON.stringify({ notBeforeMs, delayMs, retry } satisfies Options);
+}
+
 function jsonOrNull(value: Readonly<Record<string, unknown>>): string | null {
   // Most events have none, and an empty object need not be written or read.
   for (const key in value) if (Object.hasOwn(value, key)) return JSON.stringify(value);
@@ -180,6 +257,7 @@ function jsonOrNull(value: Readonly<Record<string, unknown>>): string | null {
 }
 
 export function eventMeta(row: JoinedRow): EventMeta {
+  const options: Partial<Options> = row.options === null ? {} : (JSON.parse(row.options) as Partial<Options>);
   return {
     id: row.id,
     type: row.type,
@@ -192,6 +270,9 @@ export function eventMeta(row: JoinedRow): EventMeta {
     priority: row.priority,
     labels: labelsOf(row),
     deadlineMs: row.deadline_ms ?? undefined,
+    notBeforeMs: options.notBeforeMs,
+    delayMs: options.delayMs,
+    retry: options.retry,
     traceparent: row.traceparent ?? undefined,
     extra: row.extra === null ? {} : (JSON.parse(row.extra) as Record<string, unknown>),
   };
@@ -212,6 +293,7 @@ export function deliveryRow(row: JoinedRow): DeliveryRow {
     priority: row.priority,
     expiresAtMs: row.expires_at_ms,
     payloadBytes: row.payload_bytes,
+    cancelRequested: row.cancel_at_ms !== null && !isTerminal(row.state),
   };
 }
 

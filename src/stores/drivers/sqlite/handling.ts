@@ -1,5 +1,5 @@
-import { formatTimestamp, judgeStatus, LIMITS, NEXT_STATES, type State } from "../../../protocol/mod.ts";
-import type { CancelInput, CancelOutcome, DeliveryMove, MoveOutcome, StatusOutcome, StatusWrite } from "../../port.ts";
+import { formatTimestamp, isTerminal, judgeStatus, LIMITS, NEXT_STATES, type State } from "../../../protocol/mod.ts";
+import type { CancelInput, CancelOutcome, DeliveryKey, DeliveryMove, MoveOutcome, StatusOutcome, StatusWrite } from "../../port.ts";
 import type { Audit } from "./audit.ts";
 import type { Deliveries } from "./deliveries.ts";
 import { isWaiting } from "./tally.ts";
@@ -55,12 +55,25 @@ export class Handling {
   cancel(input: CancelInput): CancelOutcome {
     const delivery = this.#deliveries.find(input.tenant, input.eventId);
     if (delivery === undefined) return { kind: "missing" };
-    const { state, agentId } = delivery;
+    const { state, agentId, revision } = delivery;
     if (state === "cancelled") return { kind: "already" };
-    if (!isWaiting(state)) return { kind: "refused", state };
-    const entry = this.#deliveries.take(delivery, ownStep("cancelled", input.message, input.nowMs));
+    if (isWaiting(state)) {
+      const entry = this.#deliveries.take(delivery, ownStep("cancelled", input.message, input.nowMs));
+      this.#audit.append(input.audit);
+      return { kind: "cancelled", entry, agentId };
+    }
+    if (isTerminal(state) || !input.canRecall(agentId)) return { kind: "refused", state };
+    if (delivery.cancelRequested) return { kind: "requested", entry: undefined, agentId, revision };
+    const entry = this.#deliveries.note(delivery, ownStep(state, input.requestMessage, input.nowMs));
+    this.#deliveries.wish(delivery, input.nowMs);
     this.#audit.append(input.audit);
-    return { kind: "cancelled", entry, agentId };
+    return { kind: "requested", entry, agentId, revision };
+  }
+
+  /** Where a delivery stands; undefined when this agent has none such. */
+  position(tenant: string, agentId: string, key: DeliveryKey): State | undefined {
+    const delivery = this.#deliveries.find(tenant, key.eventId, key.revision);
+    return delivery?.agentId === agentId ? delivery.state : undefined;
   }
 }
 

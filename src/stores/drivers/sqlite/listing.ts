@@ -39,7 +39,7 @@ export class Listing {
   readonly #timers: Timers;
   readonly #tally: Tally;
   readonly #deliveries: Deliveries;
-  readonly #lowestOrd;
+  readonly #lowestEvent;
   readonly #lowestAudit;
   readonly #receivedBefore;
   readonly #auditedBefore;
@@ -60,10 +60,10 @@ export class Listing {
     this.#timers = parts.timers;
     this.#tally = parts.tally;
     this.#deliveries = parts.deliveries;
-    this.#lowestOrd = database.prepare<{ readonly key: number | null }, []>("SELECT min(ord) AS key FROM delivery");
+    this.#lowestEvent = database.prepare<{ readonly key: number | null }, []>("SELECT min(no) AS key FROM event");
     this.#lowestAudit = database.prepare<{ readonly key: number | null }, []>("SELECT min(seq) AS key FROM audit");
     this.#receivedBefore = database.prepare<{ readonly at: number }, [number]>(
-      "SELECT e.received_at_ms AS at FROM delivery d JOIN event e ON e.no = d.event_no WHERE d.ord < ? ORDER BY d.ord DESC LIMIT 1",
+      "SELECT received_at_ms AS at FROM event WHERE no < ? ORDER BY no DESC LIMIT 1",
     );
     this.#auditedBefore = database.prepare<{ readonly at: number }, [number]>(
       "SELECT at_ms AS at FROM audit WHERE seq < ? ORDER BY seq DESC LIMIT 1",
@@ -75,17 +75,20 @@ export class Listing {
     const states = query.states === undefined ? undefined : [...new Set(query.states)];
     if (states?.length === 0) return { items: [], nextCursor: undefined };
     const filter = new Filter();
-    filter.add("d.tenant = ?", query.tenant);
+    // Only the newest delivery of an event stands for it, at the place where the event came: being tried again does not move it.
+    filter.add("d.tenant = ? AND d.superseded IS NULL", query.tenant);
     // The planner uses a partial index only where the query repeats its condition.
     const few = this.#tally.openCounted <= FEW_OPEN;
     const open = few && states?.every(isOpen) === true;
     const unsuccessful = states?.every((state) => !isOpen(state) && state !== "completed") === true;
-    let source = "delivery d";
+    let source = "event e CROSS JOIN delivery d INDEXED BY delivery_by_event ON d.event_no = e.no";
+    let key = "e.no";
     if (open) {
-      source = "delivery d INDEXED BY delivery_open";
-      filter.add("d.finished_at_ms IS NULL");
+      source = "delivery d INDEXED BY delivery_open CROSS JOIN event e ON e.no = d.event_no";
+      filter.add("d.lane IS NOT NULL");
     } else if (unsuccessful) {
-      source = "delivery d INDEXED BY delivery_unsuccessful";
+      source = "delivery d INDEXED BY delivery_unsuccessful CROSS JOIN event e ON e.no = d.event_no";
+      key = "d.event_no";
       filter.add("d.finished_at_ms IS NOT NULL AND d.state <> 'completed'");
     }
     if (states !== undefined) filter.add(`d.state IN (${states.map(() => "?").join(", ")})`, ...states);
@@ -96,16 +99,15 @@ export class Listing {
     if (query.untilMs !== undefined) filter.add("e.received_at_ms < ?", query.untilMs);
     for (const [key, value] of Object.entries(query.labels ?? {}))
       filter.add("EXISTS (SELECT 1 FROM json_each(e.labels) WHERE key = ? AND value = ?)", key, value);
-    const sql = `SELECT ${JOINED} FROM ${source} CROSS JOIN event e ON e.no = d.event_no
-      WHERE d.ord >= ? AND d.ord < ? AND ${filter.where} ORDER BY d.ord DESC LIMIT ?`;
+    const sql = `SELECT ${JOINED} FROM ${source} WHERE ${key} >= ? AND ${key} < ? AND ${filter.where} ORDER BY ${key} DESC LIMIT ?`;
     const { sinceMs } = query;
     return this.#page("events", before ?? Number.MAX_SAFE_INTEGER, query.limit, eventSummary, {
       window: (from, to, limit) => {
         this.#deliveries.save();
         return this.#database.db.query<JoinedRow, SQLQueryBindings[]>(sql).all(from, to, ...filter.values, limit);
       },
-      keyOf: (row) => row.ord,
-      lowest: () => this.#lowestOrd.get()?.key ?? undefined,
+      keyOf: (row) => row.no,
+      lowest: () => this.#lowestEvent.get()?.key ?? undefined,
       ...(sinceMs === undefined ? {} : { pastBelow: (key: number) => (this.#receivedBefore.get(key)?.at ?? 0) < sinceMs - CLOCK_SLACK_MS }),
       whole: open,
     });
@@ -136,7 +138,7 @@ export class Listing {
   /** One range of keys below `before`; has no effect of its own, so that the transaction may run it again. */
   #step<Row>(kind: "events" | "audit", scan: Scan<Row>, before: number, keys: number, limit: number) {
     const began = this.#clock.monotonic();
-    const newest = kind === "events" ? this.#tally.lastOrd : this.#tally.lastAudit;
+    const newest = kind === "events" ? this.#tally.lastEvent : this.#tally.lastAudit;
     const lowest = scan.lowest();
     const to = Math.min(before, newest + 1);
     if (lowest === undefined || to <= lowest) return { rows: [], from: to, last: true, tookMs: 0 };

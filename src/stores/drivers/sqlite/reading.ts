@@ -1,10 +1,9 @@
 import type { Statement } from "bun:sqlite";
 import type { EventResult, LogEntry, LogLevel, Phase, State } from "../../../protocol/mod.ts";
 import type { OpenedDatabase } from "../../../sqlite/mod.ts";
-import type { DispatchItem, LogQuery, OpenQuery, StoredEvent } from "../../port.ts";
+import type { LogQuery, StoredEvent } from "../../port.ts";
 import type { Deliveries } from "./deliveries.ts";
 import { deliveryRow, eventMeta, type Events, eventSummary, JOINED, type JoinedRow } from "./events.ts";
-import { isInFlight, isWaiting, type Tally } from "./tally.ts";
 
 interface LogRow {
   readonly seq: number;
@@ -23,30 +22,22 @@ interface LogRow {
 const LOG = `l.seq, e.id AS event_id, d.agent_id, d.revision, l.timestamp, l.state, l.phase, l.level, l.message, l.details, l.result
   FROM execution_log l JOIN delivery d ON d.ord = l.delivery JOIN event e ON e.no = d.event_no`;
 
-/** Reads of single events, of what an agent has to do, and of the log. */
+/** Reads of single events and of the log. */
 export class Reading {
   readonly #events: Events;
   readonly #deliveries: Deliveries;
-  readonly #tally: Tally;
   readonly #one: Statement<JoinedRow, [string, string]>;
   readonly #result: Statement<{ readonly result: string | null }, [number]>;
-  readonly #open: Statement<JoinedRow, [string, string, string, string, string, string, number]>;
   readonly #logOfEvent: Statement<LogRow, [string, string, number, number, number]>;
   readonly #logOfAll: Statement<LogRow, [number, string, number]>;
 
-  constructor(database: OpenedDatabase, parts: { readonly events: Events; readonly deliveries: Deliveries; readonly tally: Tally }) {
+  constructor(database: OpenedDatabase, parts: { readonly events: Events; readonly deliveries: Deliveries }) {
     this.#events = parts.events;
     this.#deliveries = parts.deliveries;
-    this.#tally = parts.tally;
     this.#one = database.prepare(
-      `SELECT ${JOINED} FROM event e JOIN delivery d ON d.event_no = e.no WHERE e.tenant = ? AND e.id = ? ORDER BY d.revision DESC LIMIT 1`,
+      `SELECT ${JOINED} FROM event e JOIN delivery d ON d.event_no = e.no WHERE e.tenant = ? AND e.id = ? AND d.superseded IS NULL`,
     );
     this.#result = database.prepare("SELECT result FROM execution_log WHERE seq = ?");
-    this.#open = database.prepare(
-      `SELECT ${JOINED} FROM delivery d INDEXED BY delivery_open CROSS JOIN event e ON e.no = d.event_no
-       WHERE d.tenant = ? AND d.agent_id = ? AND d.finished_at_ms IS NULL AND d.state IN (?, ?, ?, ?)
-       ORDER BY d.priority DESC, d.ord LIMIT ?`,
-    );
     this.#logOfEvent = database.prepare(
       `WITH RECURSIVE chain (seq) AS (
          SELECT d.last_seq FROM event e JOIN delivery d ON d.event_no = e.no WHERE e.tenant = ? AND e.id = ? AND d.last_seq > ?
@@ -67,31 +58,9 @@ export class Reading {
       delivery: deliveryRow(row),
       attempts: row.attempts,
       result: result === undefined || result === null ? undefined : (JSON.parse(result) as EventResult),
-      payloadText: options.payload ? this.#events.payloadText(row.no) : undefined,
+      payload: options.payload ? this.#events.payload(row.no) : undefined,
       log: options.log ? this.#logOfEvent.all(tenant, id, 0, 0, -1).map(logEntry) : [],
     };
-  }
-
-  open(query: OpenQuery): DispatchItem[] {
-    this.#deliveries.save();
-    const [first, second = first, third = first, fourth = first] = query.states;
-    if (first === undefined || second === undefined || third === undefined || fourth === undefined || query.maxItems < 1) return [];
-    const items: DispatchItem[] = [];
-    let bytes = 0;
-    const there = this.#tally.openOf(query.agentId);
-    const matching = (query.states.some(isWaiting) ? there.queued : 0) + (query.states.some(isInFlight) ? there.inFlight : 0);
-    // What is skipped belongs to this agent too, so with that many more rows there is always enough to choose from. And no more rows
-    // than there are: the few that were handed over are not looked for behind the thousands that wait.
-    const limit = Math.min(query.maxItems + query.skip.size, matching);
-    if (limit === 0) return [];
-    for (const row of this.#open.all(query.tenant, query.agentId, first, second, third, fourth, limit)) {
-      if (query.skip.has(row.id)) continue;
-      bytes += row.payload_bytes;
-      if (items.length > 0 && bytes > query.maxBytes) break;
-      items.push({ delivery: deliveryRow(row), event: eventMeta(row), payloadText: this.#events.payloadText(row.no) });
-      if (items.length >= query.maxItems) break;
-    }
-    return items;
   }
 
   log(query: LogQuery): LogEntry[] {

@@ -144,4 +144,47 @@ CREATE TABLE counter (
 INSERT INTO counter (id) VALUES (1);
 `;
 
-export const STORE_MIGRATIONS: readonly Migration[] = [{ version: 1, name: "first schema", sql: FIRST }];
+/**
+ * - `delivery.lane` is where an open delivery stands (`LANE` in delivery.ts); none when it has ended. What waits and what was handed over lie
+ *   apart in `delivery_open`, so that neither is looked for behind thousands of the other.
+ * - What must not start yet (`not_before_ms`) has a lane of its own, and joins those that wait when its time has come.
+ * - An event that is tried again gets one more delivery; those before it are `superseded`.
+ * - Large payloads come encoded and lie in pieces: piece `at` of payload `no` has the id `no * 4096 + at`. One that is not `complete` is not there.
+ */
+const SECOND = `
+ALTER TABLE event ADD COLUMN options TEXT;
+ALTER TABLE event ADD COLUMN apart_no INTEGER;
+ALTER TABLE delivery ADD COLUMN lane INTEGER;
+ALTER TABLE delivery ADD COLUMN not_before_ms INTEGER;
+ALTER TABLE delivery ADD COLUMN cancel_at_ms INTEGER;
+ALTER TABLE delivery ADD COLUMN superseded INTEGER;
+UPDATE delivery SET lane = CASE WHEN state IN ('created', 'queued') THEN 1 ELSE 0 END WHERE finished_at_ms IS NULL;
+DROP INDEX delivery_open;
+DROP INDEX delivery_due;
+DROP INDEX delivery_unsuccessful;
+CREATE INDEX delivery_open ON delivery (tenant, agent_id, lane, priority DESC, ord) WHERE lane IS NOT NULL;
+CREATE INDEX delivery_due ON delivery (due_at_ms) WHERE lane IS NOT NULL;
+CREATE INDEX delivery_delayed ON delivery (tenant, agent_id, not_before_ms) WHERE lane = 2;
+CREATE INDEX delivery_unsuccessful ON delivery (event_no) WHERE finished_at_ms IS NOT NULL AND state <> 'completed';
+
+CREATE TABLE apart (
+  no INTEGER PRIMARY KEY,
+  digest TEXT NOT NULL UNIQUE,
+  bytes INTEGER NOT NULL,
+  encoded_bytes INTEGER NOT NULL,
+  encoded_hash TEXT NOT NULL,
+  pieces INTEGER NOT NULL,
+  complete INTEGER NOT NULL,
+  saved_at_ms INTEGER NOT NULL
+);
+CREATE TABLE apart_piece (
+  id INTEGER PRIMARY KEY,
+  data BLOB NOT NULL
+);
+CREATE INDEX event_by_apart ON event (apart_no) WHERE apart_no IS NOT NULL;
+`;
+
+export const STORE_MIGRATIONS: readonly Migration[] = [
+  { version: 1, name: "first schema", sql: FIRST },
+  { version: 2, name: "delayed starts, revisions, payloads in pieces", sql: SECOND },
+];

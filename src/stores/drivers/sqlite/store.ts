@@ -1,7 +1,7 @@
-import type { Clock, Logger, Timers } from "../../../kit/mod.ts";
+import { type Clock, failpoint, type Logger, type Timers } from "../../../kit/mod.ts";
 import { copyDatabaseInSteps, copyMemory, GroupCommit, openDatabase, type OpenedDatabase } from "../../../sqlite/mod.ts";
 import { textCursor } from "../../cursor.ts";
-import type { Ended, NewAudit, Store, SweepInput } from "../../port.ts";
+import type { EncodedPayload, Ended, NewAudit, Store, SweepInput } from "../../port.ts";
 import { Agents } from "./agents.ts";
 import { Audit } from "./audit.ts";
 import { Deliveries } from "./deliveries.ts";
@@ -9,10 +9,12 @@ import { Endings } from "./endings.ts";
 import { Events } from "./events.ts";
 import { Handling } from "./handling.ts";
 import { Listing } from "./listing.ts";
+import { Payloads } from "./payloads.ts";
 import { Reading } from "./reading.ts";
 import { Retention } from "./retention.ts";
 import { STORE_APPLICATION_ID, STORE_MIGRATIONS } from "./schema.ts";
 import { Tally } from "./tally.ts";
+import { Waiting } from "./waiting.ts";
 
 export interface SqliteStoreOptions {
   /** A file, or ":memory:". */
@@ -47,10 +49,12 @@ function assemble(database: OpenedDatabase, { clock, timers }: SqliteStoreOption
   const tally = new Tally(database);
   const deliveries = new Deliveries(database, tally);
   const audit = new Audit(database, tally);
-  const events = new Events(database, { tally, deliveries, audit });
+  const payloads = new Payloads(database, tally);
+  const events = new Events(database, { tally, deliveries, audit, payloads });
   const handling = new Handling({ deliveries, audit });
   const endings = new Endings(database, deliveries);
-  const reading = new Reading(database, { events, deliveries, tally });
+  const reading = new Reading(database, { events, deliveries });
+  const waiting = new Waiting(database, { events, deliveries, tally });
   const agents = new Agents(database);
   const retention = new Retention(database, deliveries);
   const group = new GroupCommit({
@@ -64,6 +68,8 @@ function assemble(database: OpenedDatabase, { clock, timers }: SqliteStoreOption
         deliveries.save();
         tally.write();
       },
+      committing: () => failpoint("cp.store.before-commit"),
+      committed: () => failpoint("cp.store.after-commit"),
       undo: () => {
         deliveries.undo();
         tally.undo();
@@ -111,6 +117,7 @@ function assemble(database: OpenedDatabase, { clock, timers }: SqliteStoreOption
       removed.events += some;
       if (some === 0) break;
     }
+    for (let steps = 0; steps < input.limit; steps += 1) if (!(await group.run(() => payloads.sweep(clock.now())))) break;
     while (removed.audit < input.limit) {
       const most = Math.min(STEP_ROWS * 8, input.limit - removed.audit);
       const some = await group.run(() => retention.audit(input.auditBeforeMs, most));
@@ -120,17 +127,40 @@ function assemble(database: OpenedDatabase, { clock, timers }: SqliteStoreOption
     return removed;
   };
 
+  // One at a time for each digest: the second finds it there.
+  const saving = new Map<string, Promise<void>>();
+  const savePieces = async (payload: EncodedPayload): Promise<void> => {
+    const hash = Bun.hash(payload.encoded).toString(16);
+    for (let whole = false; !whole;) {
+      whole = await group.run(() => payloads.save(payload, hash, clock.now()));
+      failpoint("cp.intake.payload-piece");
+    }
+  };
+  const savePayload = (payload: EncodedPayload): Promise<void> => {
+    const running = saving.get(payload.digest);
+    if (running !== undefined) return running;
+    const saved = savePieces(payload).finally(() => saving.delete(payload.digest));
+    saving.set(payload.digest, saved);
+    return saved;
+  };
+
   let closing: Promise<void> | undefined;
   return {
     info: { driver: memory ? "memory" : "sqlite", location: database.path, schemaVersion: database.version },
+    savePayload,
+    payloadPiece: (digest, offset) => group.run(() => payloads.piece(digest, offset)),
     createEvent: (input) => group.run(() => events.create(input)),
     getEvent: (tenant, id, options) => group.run(() => reading.event(tenant, id, options)),
     contentDigest: (tenant, id) => group.run(() => events.contentDigest(tenant, id)),
     listEvents: (query) => listing.events(query),
-    openDeliveries: (query) => group.run(() => reading.open(query)),
+    openDeliveries: (query) => group.run(() => waiting.open(query)),
+    waitingBefore: (query) => group.run(() => waiting.before(query)),
+    nextStartMs: (tenant, agentId, nowMs) => group.run(() => waiting.nextStartMs(tenant, agentId, nowMs)),
+    positions: (tenant, agentId, keys) => group.run(() => keys.map((key) => handling.position(tenant, agentId, key))),
     moveDelivery: (move) => group.run(() => handling.move(move)),
     applyStatus: (status) => group.run(() => handling.apply(status)),
     cancelEvent: (input) => group.run(() => handling.cancel(input)),
+    retryEvent: (input) => group.run(() => events.retry(input)),
     expireDue,
     nextDueMs: () => group.run(() => endings.nextDueMs()),
     logAfter: (query) => group.run(() => reading.log(query)),

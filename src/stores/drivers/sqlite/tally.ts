@@ -50,7 +50,7 @@ export class Tally {
     this.#before = { ...this.#numbers };
     const open = database.db
       .query<{ agent_id: string; state: State; n: number }, []>(
-        "SELECT agent_id, state, count(*) AS n FROM delivery INDEXED BY delivery_open WHERE finished_at_ms IS NULL GROUP BY agent_id, state",
+        "SELECT agent_id, state, count(*) AS n FROM delivery INDEXED BY delivery_open WHERE lane IS NOT NULL GROUP BY agent_id, state",
       )
       .all();
     for (const row of open) this.#shift(row.agent_id, undefined, sideOf(row.state), row.n);
@@ -89,8 +89,8 @@ export class Tally {
     return this.#numbers.last_seq;
   }
 
-  get lastOrd(): number {
-    return this.#numbers.last_ord;
+  get lastEvent(): number {
+    return this.#numbers.last_event;
   }
 
   get lastAudit(): number {
