@@ -8,6 +8,8 @@
  */
 export * from "./copy.ts";
 export * from "./failure.ts";
+export { closeGiven, resetGiven } from "./given.ts";
 export * from "./group-commit.ts";
 export * from "./migrate.ts";
 export * from "./open.ts";
+export * from "./room.ts";
