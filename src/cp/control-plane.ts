@@ -2,6 +2,7 @@ import { type Logger, messageOf, type Ports, Shutdown, TransporterError } from "
 import type { VersionView } from "../protocol/mod.ts";
 import type { Store } from "../stores/mod.ts";
 import { createCore } from "./core.ts";
+import type { IntakeLimits } from "./intake.ts";
 import { BodyBudget } from "./http/body.ts";
 import { serveHttp } from "./http/server.ts";
 
@@ -26,6 +27,8 @@ export interface ControlPlaneOptions {
   /** Deliveries in flight per agent. */
   readonly maxInFlight: number;
   readonly retention: { readonly eventsMs: number; readonly auditMs: number };
+  /** Bounds at the door, where they are not to be the usual ones. */
+  readonly intake?: Partial<IntakeLimits>;
   readonly ports: Ports;
   readonly log: Logger;
 }

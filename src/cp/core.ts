@@ -1,5 +1,5 @@
 import type { Logger, Ports, Shutdown } from "../kit/mod.ts";
-import { createMetrics } from "../metrics/mod.ts";
+import { createMetrics, type Metrics, type MetricSources } from "../metrics/mod.ts";
 import { DEFAULT_TENANT } from "../security/mod.ts";
 import type { Store } from "../stores/mod.ts";
 import { Bell } from "./bell.ts";
@@ -7,13 +7,10 @@ import { BodyParser } from "./body-parser.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import { Expiry } from "./expiry.ts";
 import { Gateway } from "./gateway.ts";
-import { Intake } from "./intake.ts";
+import { Intake, INTAKE_LIMITS, type IntakeLimits } from "./intake.ts";
 import { OpenGauge } from "./open-gauge.ts";
 import { Registry } from "./registry.ts";
 import { Retention } from "./retention.ts";
-
-/** How many events may wait for one agent before more are turned away at the door. */
-const MAX_QUEUED_PER_AGENT = 100_000;
 
 export interface CoreOptions {
   readonly store: Store;
@@ -24,8 +21,13 @@ export interface CoreOptions {
   /** Deliveries in flight per agent. */
   readonly maxInFlight: number;
   readonly retention: { readonly eventsMs: number; readonly auditMs: number };
+  /** Bounds at the door; `INTAKE_LIMITS` where nothing is said. */
+  readonly intake?: Partial<IntakeLimits>;
   readonly ports: Ports;
   readonly log: Logger;
+  /** In place of those for Prometheus, which watch the real event loop, and of the parser with its thread: for the simulation. */
+  readonly metrics?: (sources: MetricSources) => Metrics;
+  readonly parser?: Pick<BodyParser, "prepare" | "stop">;
 }
 
 /**
@@ -39,7 +41,7 @@ export function createCore(options: CoreOptions) {
   const registry = new Registry();
   const bell = new Bell();
   const gauge = new OpenGauge(store, ports, log);
-  const metrics = createMetrics({
+  const metrics = (options.metrics ?? createMetrics)({
     agents: () => ({ connected: registry.healthy, registered: registry.size }),
     eventsTotal: () => store.counters(),
     open: () => gauge.sample(),
@@ -78,7 +80,7 @@ export function createCore(options: CoreOptions) {
     heartbeatTimeoutMs: options.heartbeatTimeoutMs,
     onFrame: () => metrics.frame(),
   });
-  const parser = new BodyParser();
+  const parser = options.parser ?? new BodyParser();
   const intake = new Intake({
     store,
     dispatcher,
@@ -86,9 +88,9 @@ export function createCore(options: CoreOptions) {
     parser,
     ports,
     log,
+    gauge,
     onAccepted: (expiresAtMs) => expiry.hint(expiresAtMs),
-    maxQueuedPerAgent: MAX_QUEUED_PER_AGENT,
-    queuedFor: (agentId) => gauge.latest().byAgent.get(agentId)?.queued ?? 0,
+    limits: { ...INTAKE_LIMITS, ...options.intake },
   });
   const retention = new Retention({ store, ports, log, ...options.retention });
   return {

@@ -1,11 +1,13 @@
-import { type Logger, type Ports, refusalError, TransporterError } from "../kit/mod.ts";
-import { formatDurationMs, formatTimestamp, isTerminal, type State } from "../protocol/mod.ts";
+import { failpoint, type Logger, type Ports, refusalError, TransporterError } from "../kit/mod.ts";
+import { formatDurationMs, formatTimestamp, isTerminal, LIMITS, type State } from "../protocol/mod.ts";
 import type { Principal } from "../security/mod.ts";
-import type { NewEvent, Store } from "../stores/mod.ts";
+import type { CreateOutcome, EventMeta, NewEvent, PayloadSource, Store } from "../stores/mod.ts";
 import type { Bell } from "./bell.ts";
-import type { BodyParser } from "./body-parser.ts";
-import type { Dispatcher } from "./dispatcher.ts";
-import type { PreparedEvent } from "./prepare.ts";
+import type { Body, BodyParser } from "./body-parser.ts";
+import type { Dispatcher, Reservation } from "./dispatcher.ts";
+import { idOfKey } from "./idempotency.ts";
+import type { OpenGauge } from "./open-gauge.ts";
+import { type IdRule, OWN_ID, type PreparedEvent } from "./prepare.ts";
 
 /** Who hands an event in, and by which way. */
 export interface IntakeSource {
@@ -14,6 +16,10 @@ export interface IntakeSource {
   readonly requestId: string;
   /** The W3C trace context of the request, for an event that carries none. */
   readonly traceparent: string | undefined;
+  /** Stands for the id of an event that brings none. */
+  readonly idempotencyKey?: string | undefined;
+  /** An event without id and key is given one. 0.1 refuses it. */
+  readonly makesIds?: boolean;
 }
 
 export interface IntakeResult {
@@ -23,17 +29,36 @@ export interface IntakeResult {
   readonly state: State;
 }
 
+export interface RetryResult {
+  readonly revision: number;
+}
+
+export interface IntakeLimits {
+  /** How many events wait for one agent before more are turned away with TOO_MANY_REQUESTS. */
+  readonly queuedPerAgent: number;
+  /** How many events may be on their way to the disk at once before more are turned away likewise. */
+  readonly committing: number;
+}
+export const INTAKE_LIMITS: IntakeLimits = { queuedPerAgent: 100_000, committing: 4_096 };
+
 export interface IntakeOptions {
   readonly store: Store;
   readonly dispatcher: Dispatcher;
   readonly bell: Bell;
-  readonly parser: BodyParser;
+  readonly parser: Pick<BodyParser, "prepare">;
+  readonly gauge: OpenGauge;
   readonly ports: Ports;
   readonly log: Logger;
   readonly onAccepted: (expiresAtMs: number) => void;
-  /** How many events wait for one agent before more are turned away with TOO_MANY_REQUESTS. */
-  readonly maxQueuedPerAgent: number;
-  readonly queuedFor: (agentId: string) => number;
+  readonly limits: IntakeLimits;
+}
+
+/** When an event may start, and when it is too late for that. */
+interface Times {
+  readonly receivedAtMs: number;
+  /** Undefined: at once. */
+  readonly notBeforeMs: number | undefined;
+  readonly expiresAtMs: number;
 }
 
 const TRACEPARENT = /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/;
@@ -47,33 +72,159 @@ export class Intake {
   }
 
   /** Resolves when the event is durable. Throws the refusal otherwise; then nothing was kept. */
-  async submit(bytes: Uint8Array, source: IntakeSource): Promise<IntakeResult> {
-    const { ports, log, dispatcher } = this.#options;
-    const checked = await this.#options.parser.prepare(bytes);
+  async submit(body: Body, source: IntakeSource): Promise<IntakeResult> {
+    const { parser, gauge, dispatcher } = this.#options;
+    const preparing = parser.prepare(body, this.#ruleFor(source));
+    const checked = preparing instanceof Promise ? await preparing : preparing;
     if (!checked.ok) throw refusalError(checked);
     const prepared = checked.value;
-    const receivedAtMs = ports.clock.now();
-    const { id, targetAgent, type } = prepared.event;
-    const expiresAtMs = Math.round(Math.min(prepared.event.createdAtMs ?? receivedAtMs, receivedAtMs) + prepared.event.ttlMs);
-    if (expiresAtMs <= receivedAtMs) return this.#overdue(prepared, source, receivedAtMs, expiresAtMs);
-    if (this.#options.queuedFor(targetAgent) >= this.#options.maxQueuedPerAgent) {
-      throw new TransporterError("TOO_MANY_REQUESTS", `${this.#options.maxQueuedPerAgent} events wait for agent ${targetAgent} already`);
-    }
-    const place = dispatcher.reserve(type, targetAgent);
-    const reservation = "reservation" in place ? place.reservation : undefined;
-    const input = this.#newEvent(prepared, source, receivedAtMs, expiresAtMs, "why" in place ? place.why : undefined);
-    let outcome;
+    const { event } = prepared;
+    const times = this.#timesOf(event);
+    failpoint("cp.intake.checked");
+    if (times.expiresAtMs <= times.receivedAtMs) return this.#overdue(prepared, source, times);
+    if (this.#isFull(event.targetAgent)) await this.#lookAgain(event.targetAgent);
+    gauge.entering(event.targetAgent);
+    let kept = false;
     try {
-      outcome = await this.#options.store.createEvent(input);
-    } catch (error) {
-      if (reservation !== undefined) dispatcher.release(reservation);
-      throw error;
+      if (prepared.encoded !== undefined) {
+        // A repeated event is told from its digest; its payload, which may be large, need not be written for that.
+        const known = await this.#known(prepared, source);
+        if (known !== undefined) return known;
+        await this.#options.store.savePayload(prepared.encoded);
+        failpoint("cp.intake.payload-piece");
+      }
+      const { reservation, message } = this.#place(event, times);
+      const input = this.#newEvent(prepared, source, times, reservation === undefined ? "queued" : "assigned", message);
+      let outcome: CreateOutcome;
+      try {
+        outcome = await this.#create(input, prepared);
+      } catch (error) {
+        if (reservation !== undefined) dispatcher.release(reservation);
+        throw error;
+      }
+      if (outcome.kind !== "created") {
+        if (reservation !== undefined) dispatcher.release(reservation);
+        if (outcome.kind === "conflict") throw conflict(event.id);
+        return { eventId: event.id, duplicate: true, state: outcome.state };
+      }
+      kept = true;
+      failpoint("cp.intake.committed");
+      this.#accepted(input, prepared, source);
+      for (const entry of outcome.entries) this.#options.bell.ring(entry);
+      failpoint("cp.intake.before-deliver");
+      if (reservation !== undefined) dispatcher.deliver(reservation, outcome.delivery, input.event, payloadOf(prepared));
+      else dispatcher.queued(event.targetAgent);
+      return { eventId: event.id, duplicate: false, state: input.state };
+    } finally {
+      gauge.left(event.targetAgent, kept);
     }
-    if (outcome.kind !== "created") {
-      if (reservation !== undefined) dispatcher.release(reservation);
-      if (outcome.kind === "conflict") throw conflict(id);
-      return { eventId: id, duplicate: true, state: outcome.state };
-    }
+  }
+
+  /** Makes the next revision of an event that has ended. Throws EVENT_NOT_FOUND, EVENT_NOT_RETRYABLE, TOO_MANY_REQUESTS. */
+  async retry(eventId: string, source: IntakeSource): Promise<RetryResult> {
+    const { ports, store, bell, dispatcher, log, onAccepted } = this.#options;
+    const { principal, remoteAddress, requestId } = source;
+    const nowMs = ports.clock.now();
+    const outcome = await store.retryEvent({
+      tenant: principal.tenant,
+      eventId,
+      principal: principal.name,
+      nowMs,
+      message: `Event tried again by ${principal.name}`,
+      audit: {
+        tenant: principal.tenant,
+        atMs: nowMs,
+        principal: principal.name,
+        action: "event_retried",
+        eventId,
+        remoteAddress,
+        requestId,
+      },
+    });
+    if (outcome.kind === "missing") throw new TransporterError("EVENT_NOT_FOUND", `there is no event ${eventId}`);
+    if (outcome.kind === "refused")
+      throw new TransporterError(
+        "EVENT_NOT_RETRYABLE",
+        `event ${eventId} is ${outcome.state}; only one that has ended can be tried again`,
+        {
+          details: { state: outcome.state },
+        },
+      );
+    failpoint("cp.retry.committed");
+    const { agentId, revision, expiresAtMs } = outcome.delivery;
+    bell.ring(outcome.entry);
+    onAccepted(expiresAtMs);
+    log.info("Event tried again", { event_id: eventId, agent_id: agentId, state: "queued", revision, request_id: requestId });
+    dispatcher.queued(agentId);
+    return { revision };
+  }
+
+  #ruleFor(source: IntakeSource): IdRule {
+    if (source.idempotencyKey !== undefined) return { id: idOfKey(source.principal, source.idempotencyKey), only: true };
+    return source.makesIds === true ? { id: this.#options.ports.ids.uuid(), only: false } : OWN_ID;
+  }
+
+  #timesOf(event: EventMeta): Times {
+    const receivedAtMs = this.#options.ports.clock.now();
+    const bornAtMs = Math.min(event.createdAtMs ?? receivedAtMs, receivedAtMs);
+    if (event.notBeforeMs === undefined && event.delayMs === undefined)
+      return { receivedAtMs, notBeforeMs: undefined, expiresAtMs: Math.round(bornAtMs + event.ttlMs) };
+    if (event.notBeforeMs !== undefined && event.notBeforeMs - receivedAtMs > LIMITS.ttlMaxMs)
+      throw new TransporterError("INVALID_TIMESTAMP", `not_before is more than ten years ahead (${formatTimestamp(event.notBeforeMs)})`, {
+        details: { pointer: "/not_before" },
+      });
+    const startMs = Math.max(event.notBeforeMs ?? bornAtMs, event.delayMs === undefined ? bornAtMs : receivedAtMs + event.delayMs);
+    return {
+      receivedAtMs,
+      // A moment that has passed already is no fault: the same event handed in again must get the same answer.
+      notBeforeMs: startMs > receivedAtMs ? Math.ceil(startMs) : undefined,
+      expiresAtMs: Math.round(Math.max(bornAtMs, startMs) + event.ttlMs),
+    };
+  }
+
+  /** Cheap, and too high at most: only who is near a bound has to wait for the store's own count. */
+  #isFull(agentId: string): boolean {
+    const { gauge, limits } = this.#options;
+    return !gauge.known || gauge.committing >= limits.committing || gauge.atMost(agentId) >= limits.queuedPerAgent;
+  }
+
+  async #lookAgain(agentId: string): Promise<void> {
+    const { gauge, limits } = this.#options;
+    if (gauge.committing < limits.committing) await gauge.sample();
+    if (gauge.committing >= limits.committing)
+      throw new TransporterError("TOO_MANY_REQUESTS", `${limits.committing} events are being written already`);
+    if (gauge.atMost(agentId) >= limits.queuedPerAgent)
+      throw new TransporterError("TOO_MANY_REQUESTS", `${limits.queuedPerAgent} events wait for agent ${agentId} already`);
+  }
+
+  async #known(prepared: PreparedEvent, source: IntakeSource): Promise<IntakeResult | undefined> {
+    const known = await this.#options.store.contentDigest(source.principal.tenant, prepared.event.id);
+    if (known === undefined) return undefined;
+    if (known.digest !== prepared.contentDigest) throw conflict(prepared.event.id);
+    return { eventId: prepared.event.id, duplicate: true, state: known.state };
+  }
+
+  #place(event: EventMeta, times: Times): { readonly reservation: Reservation | undefined; readonly message: string } {
+    if (times.notBeforeMs !== undefined)
+      return { reservation: undefined, message: `Event waits until ${formatTimestamp(times.notBeforeMs)}` };
+    const place = this.#options.dispatcher.reserve(event.type, event.targetAgent);
+    if ("reservation" in place) return { reservation: place.reservation, message: "Event routed to agent" };
+    return { reservation: undefined, message: `Event waits: ${place.why}` };
+  }
+
+  async #create(input: NewEvent, { encoded }: PreparedEvent): Promise<CreateOutcome> {
+    const { store } = this.#options;
+    const outcome = await store.createEvent(input);
+    if (outcome.kind !== "conflict" || encoded === undefined) return outcome;
+    // Either another event has the id, or the payload was swept away between its writing and this: then it is written once more.
+    if ((await store.contentDigest(input.tenant, input.event.id)) !== undefined) return outcome;
+    await store.savePayload(encoded);
+    return store.createEvent(input);
+  }
+
+  #accepted(input: NewEvent, prepared: PreparedEvent, source: IntakeSource): void {
+    const { log, onAccepted } = this.#options;
+    const { id, targetAgent, type } = input.event;
     log.info("Received event via HTTP", {
       event_id: id,
       agent_id: targetAgent,
@@ -82,44 +233,40 @@ export class Intake {
       bytes: prepared.payloadBytes,
       request_id: source.requestId,
     });
-    for (const entry of outcome.entries) this.#options.bell.ring(entry);
-    this.#options.onAccepted(expiresAtMs);
-    if (reservation !== undefined) {
-      dispatcher.deliver(reservation, outcome.delivery, input.event, prepared.payloadText);
-    } else {
+    onAccepted(input.expiresAtMs);
+    if (input.notBeforeMs !== undefined)
+      log.info("Event waits for its time", {
+        event_id: id,
+        agent_id: targetAgent,
+        state: "queued",
+        not_before: formatTimestamp(input.notBeforeMs),
+      });
+    else if (input.state === "queued")
       log.info("Event queued for offline agent", { event_id: id, agent_id: targetAgent, state: "queued", why: input.message });
-      dispatcher.queued(targetAgent);
-    }
-    return { eventId: id, duplicate: false, state: input.state };
   }
 
-  #newEvent(
-    prepared: PreparedEvent,
-    source: IntakeSource,
-    receivedAtMs: number,
-    expiresAtMs: number,
-    waitsBecause: string | undefined,
-  ): NewEvent {
+  #newEvent(prepared: PreparedEvent, source: IntakeSource, times: Times, state: NewEvent["state"], message: string): NewEvent {
     const { event } = prepared;
+    const { principal } = source;
+    const { receivedAtMs } = times;
     const traceparent =
       event.traceparent ?? (source.traceparent !== undefined && TRACEPARENT.test(source.traceparent) ? source.traceparent : undefined);
     return {
-      tenant: source.principal.tenant,
-      principal: source.principal.name,
+      tenant: principal.tenant,
+      principal: principal.name,
       // An event without a time was made when it was received; kept, so that every delivery of it says the same.
       event: { ...event, createdAt: event.createdAt ?? formatTimestamp(receivedAtMs), traceparent },
       payloadText: prepared.payloadText,
       payloadDigest: prepared.payloadDigest,
       payloadBytes: prepared.payloadBytes,
       contentDigest: prepared.contentDigest,
-      receivedAtMs,
-      expiresAtMs,
-      state: waitsBecause === undefined ? "assigned" : "queued",
-      message: waitsBecause === undefined ? "Event routed to agent" : `Event waits: ${waitsBecause}`,
+      ...times,
+      state,
+      message,
       audit: {
-        tenant: source.principal.tenant,
+        tenant: principal.tenant,
         atMs: receivedAtMs,
-        principal: source.principal.name,
+        principal: principal.name,
         action: "event_received_http",
         eventId: event.id,
         agentId: event.targetAgent,
@@ -131,17 +278,25 @@ export class Intake {
   }
 
   /** Past its TTL at the door. An event that was accepted in time gets its old answer again; all else is refused. */
-  async #overdue(prepared: PreparedEvent, source: IntakeSource, receivedAtMs: number, expiresAtMs: number): Promise<IntakeResult> {
+  async #overdue(prepared: PreparedEvent, source: IntakeSource, times: Times): Promise<IntakeResult> {
     const { event } = prepared;
     const digest = await this.#options.store.contentDigest(source.principal.tenant, event.id);
     if (digest?.digest === prepared.contentDigest) return { eventId: event.id, duplicate: true, state: digest.state };
     if (digest !== undefined && !isTerminal(digest.state)) throw conflict(event.id);
-    const agoMs = receivedAtMs - expiresAtMs;
+    const from =
+      event.notBeforeMs === undefined ? `created_at ${event.createdAt ?? ""}` : `not_before ${formatTimestamp(event.notBeforeMs)}`;
     throw new TransporterError(
       "EVENT_EXPIRED",
-      `event ${event.id} is expired: created_at ${event.createdAt ?? ""} plus ttl ${formatDurationMs(event.ttlMs)} was ${formatDurationMs(agoMs)} ago by this control plane's clock (${formatTimestamp(receivedAtMs)})`,
+      `event ${event.id} is expired: ${from} plus ttl ${formatDurationMs(event.ttlMs)} was ${formatDurationMs(times.receivedAtMs - times.expiresAtMs)} ago by this control plane's clock (${formatTimestamp(times.receivedAtMs)})`,
     );
   }
+}
+
+function payloadOf({ payloadText, encoded, payloadDigest, payloadBytes }: PreparedEvent): PayloadSource {
+  if (encoded === undefined) return { text: payloadText ?? "{}" };
+  return {
+    apart: { digest: payloadDigest, bytes: payloadBytes, encoding: encoded.encoding, encoded_bytes: encoded.encoded.byteLength },
+  };
 }
 
 function conflict(id: string): TransporterError {

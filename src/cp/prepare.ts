@@ -1,16 +1,30 @@
-import { checkEvent, type Checked, type Event } from "../protocol/mod.ts";
-import type { EventMeta } from "../stores/mod.ts";
+import { checkEvent, type Checked, type Event, LIMITS, NS_PER_MS, type Payload, type RetryPolicy } from "../protocol/mod.ts";
+import type { EncodedPayload, EventMeta } from "../stores/mod.ts";
+
+/** Manifests are text that repeats itself: more effort saves little and costs time. */
+const ZSTD_LEVEL = 3;
 
 /** An event as the store wants it: what was asked apart from its payload, and the digests that tell two events apart. */
 export interface PreparedEvent {
   readonly event: EventMeta;
-  readonly payloadText: string;
-  /** SHA-256 of `payloadText`, hex. */
+  /** Compact JSON; undefined when it is above `LIMITS.payloadApartBytes` and lies in `encoded`. */
+  readonly payloadText: string | undefined;
+  readonly encoded: EncodedPayload | undefined;
+  /** SHA-256 of the payload's text, hex. */
   readonly payloadDigest: string;
-  /** UTF-8 bytes of `payloadText`. */
+  /** UTF-8 bytes of the payload's text. */
   readonly payloadBytes: number;
   readonly contentDigest: string;
 }
+
+/** Where an event's id comes from, besides the event itself. */
+export interface IdRule {
+  /** The id of an event that brings none; undefined: it must bring one. */
+  readonly id: string | undefined;
+  /** The id stands for an Idempotency-Key, so an event that brings another contradicts it. */
+  readonly only: boolean;
+}
+export const OWN_ID: IdRule = { id: undefined, only: false };
 
 /** JSON with the keys of every object sorted, so that the same content gives the same text whoever wrote it. */
 export function stableJson(value: unknown): string {
@@ -28,46 +42,98 @@ function sha256(text: string): string {
   return Bun.SHA256.hash(text, "hex");
 }
 
-/** "The same content" is type, target, payload, ttl, priority, labels and deadline; when it was written and by whom is not. */
+/** "The same content" is what is asked for: type, target, payload, the times and how urgent. When it was written and by whom is not. */
 function contentOf(event: Event, payloadDigest: string): string {
-  return `${event.type}\n${event.targetAgent}\n${payloadDigest}\n${event.ttlNs}\n${event.priority}\n${event.deadlineMs ?? ""}\n${stableJson(event.labels)}`;
+  const { deadlineMs, notBeforeMs, delayMs, retry } = event;
+  const content = `${event.type}\n${event.targetAgent}\n${payloadDigest}\n${event.ttlNs}\n${event.priority}\n${deadlineMs ?? ""}\n${stableJson(event.labels)}`;
+  // Only where there is something to say: events that were accepted before these fields existed keep their digest.
+  if (notBeforeMs === undefined && delayMs === undefined && retry === undefined) return content;
+  const policy = retry === undefined ? "" : `${retry.attempts}/${retry.backoffMs}/${retry.maxBackoffMs}`;
+  return `${content}\n${notBeforeMs ?? ""}\n${delayMs ?? ""}\n${policy}`;
+}
+
+/** Payloads are nearly always manifests alone, whose keys are in order already. */
+function payloadJson(payload: Payload): string {
+  for (const key in payload) if (key !== "manifests") return stableJson(payload);
+  return JSON.stringify(payload);
+}
+
+function isAbsent(id: unknown): boolean {
+  return id === undefined || id === null || id === "";
+}
+
+/** Puts the id in where there is none. Another than an Idempotency-Key stands for is a refusal. */
+function withId(input: unknown, rule: IdRule): Checked<unknown> {
+  if (rule.id === undefined || typeof input !== "object" || input === null || Array.isArray(input)) return { ok: true, value: input };
+  const { id } = input as { readonly id?: unknown };
+  if (isAbsent(id)) return { ok: true, value: { ...input, id: rule.id } };
+  if (!rule.only || id === rule.id) return { ok: true, value: input };
+  return {
+    ok: false,
+    code: "INVALID_IDEMPOTENCY_KEY",
+    message: `the event has an id of its own (${JSON.stringify(id).slice(0, 80)}), which is not the one that the Idempotency-Key stands for`,
+    pointer: "/id",
+  };
 }
 
 /** Checks a body as an event and prepares it for the store. Pure and synchronous: large bodies go through the worker. */
-export function prepareEvent(text: string): Checked<PreparedEvent> {
+export function prepareEvent(text: string, rule: IdRule = OWN_ID): Checked<PreparedEvent> {
   let input: unknown;
   try {
     input = JSON.parse(text);
   } catch (error) {
     return { ok: false, code: "INVALID_JSON", message: `the body is not JSON: ${error instanceof Error ? error.message : String(error)}` };
   }
-  const checked = checkEvent(input);
+  const identified = rule.id === undefined ? { ok: true as const, value: input } : withId(input, rule);
+  if (!identified.ok) return identified;
+  const checked = checkEvent(identified.value);
   if (!checked.ok) return checked;
   const { payload, ...event } = checked.value;
-  const payloadText = stableJson(payload);
-  const payloadDigest = sha256(payloadText);
+  const payloadText = payloadJson(payload);
+  const payloadBytes = Buffer.byteLength(payloadText);
+  const apart = payloadBytes > LIMITS.payloadApartBytes ? encode(payloadText, payloadBytes) : undefined;
+  const payloadDigest = apart?.digest ?? sha256(payloadText);
   return {
     ok: true,
     value: {
       event,
-      payloadText,
+      payloadText: apart === undefined ? payloadText : undefined,
+      encoded: apart,
       payloadDigest,
-      payloadBytes: Buffer.byteLength(payloadText),
+      payloadBytes,
       contentDigest: sha256(contentOf(checked.value, payloadDigest)),
     },
   };
 }
 
-/** The event as it goes to an agent, in 0.1's order of fields. The payload is pasted in as it lies in the store, never parsed again. */
+function encode(payloadText: string, bytes: number): EncodedPayload {
+  const text = Buffer.from(payloadText);
+  return { digest: Bun.SHA256.hash(text, "hex"), bytes, encoding: "zstd", encoded: Bun.zstdCompressSync(text, { level: ZSTD_LEVEL }) };
+}
+
+/** A retry policy as it stands on the wire. */
+export function wireRetry(retry: RetryPolicy): { attempts: number; backoff: number; max_backoff: number } {
+  return {
+    attempts: retry.attempts,
+    backoff: Math.round(retry.backoffMs * NS_PER_MS),
+    max_backoff: Math.round(retry.maxBackoffMs * NS_PER_MS),
+  };
+}
+
+/**
+ * The event as it goes to an agent, in 0.1's order of fields. The payload is pasted in as it lies in the store, never parsed again. When it
+ * may start is not told: it is not handed over before.
+ */
 export function eventJson(event: EventMeta, payloadText: string): string {
   const labels = Object.keys(event.labels).length > 0 ? `,"labels":${JSON.stringify(event.labels)}` : "";
-  const deadline = event.deadlineMs === undefined ? "" : `,"deadline":${Math.round(event.deadlineMs * 1_000_000)}`;
+  const deadline = event.deadlineMs === undefined ? "" : `,"deadline":${Math.round(event.deadlineMs * NS_PER_MS)}`;
+  const retry = event.retry === undefined ? "" : `,"retry":${JSON.stringify(wireRetry(event.retry))}`;
   const trace = event.traceparent === undefined ? "" : `,"traceparent":${JSON.stringify(event.traceparent)}`;
   let extra = "";
   for (const [key, value] of Object.entries(event.extra)) extra += `,${JSON.stringify(key)}:${JSON.stringify(value)}`;
   return (
     `{"id":${JSON.stringify(event.id)},"type":"${event.type}","target_agent":${JSON.stringify(event.targetAgent)},"payload":${payloadText}` +
     `,"created_at":${JSON.stringify(event.createdAt ?? "")},"created_by":${JSON.stringify(event.createdBy)},"ttl":${event.ttlNs}` +
-    `,"priority":${event.priority}${labels}${deadline}${trace}${extra}}`
+    `,"priority":${event.priority}${labels}${deadline}${retry}${trace}${extra}}`
   );
 }

@@ -10,6 +10,19 @@ const Labels = v.record(v.string(), v.string());
 export const AcceptedSchema = v.object({ event_id: v.string(), message: v.string(), status: v.literal("accepted") });
 export type Accepted = v.InferOutput<typeof AcceptedSchema>;
 
+/** The answer to `POST /v1/events/{id}/retry`. */
+export const RetriedSchema = v.object({
+  event_id: v.string(),
+  revision: v.number(),
+  status: v.literal("accepted"),
+  message: v.string(),
+});
+export type Retried = v.InferOutput<typeof RetriedSchema>;
+
+/** `cancelled`: it is over. `cancelling`: its agent has it and is told; it ends as cancelled at its next safe point, unless it ends before. */
+export const CancelledSchema = v.object({ event_id: v.string(), status: v.picklist(["cancelled", "cancelling"]) });
+export type Cancelled = v.InferOutput<typeof CancelledSchema>;
+
 export const HealthSchema = v.object({ agent_count: v.number(), status: v.string(), version: v.string() });
 export const MetricsSchema = v.object({
   agents: v.object({ connected: v.number(), total: v.number() }),
@@ -61,7 +74,12 @@ export const EventSummarySchema = v.object({
   updated_at: Timestamp,
   expires_at: Timestamp,
   finished_at: v.optional(Timestamp),
+  /** Not to be started before; only where that was to come when the event was accepted. */
+  not_before: v.optional(Timestamp),
+  /** 1, and one more each time the event was tried again. */
   revision: v.number(),
+  /** Somebody wants it cancelled, and its agent has not ended it yet. */
+  cancel_requested: v.optional(v.boolean()),
   traceparent: v.optional(v.string()),
   payload_bytes: v.number(),
   payload_sha256: v.string(),
@@ -73,6 +91,8 @@ export const EventDetailSchema = v.object({
   /** Integer nanoseconds. */
   ttl: v.number(),
   deadline: v.optional(v.number()),
+  /** As the sender asked for it, with defaults in place; durations are integer nanoseconds. Absent: the defaults hold. */
+  retry: v.optional(v.object({ attempts: v.number(), backoff: v.number(), max_backoff: v.number() })),
   /** How often the event was handed to its agent. */
   attempts: v.number(),
   /** Only when asked for with `payload=true`: it may hold Secrets. */

@@ -1,5 +1,6 @@
 import { TransporterError } from "../../kit/mod.ts";
 import { formatDurationMs } from "../../protocol/mod.ts";
+import type { Body } from "../body-parser.ts";
 
 /** A whole body must have come within this time; a trickle would otherwise hold its memory for ever. */
 const BODY_TIMEOUT_MS = 120_000;
@@ -34,13 +35,22 @@ function tooLarge(maxBytes: number): TransporterError {
 
 /**
  * Reads a body of at most `maxBytes` and hands it on; it counts against the budget until `use` is done with it. A longer one is refused as
- * soon as that is known, by its announced length or while it comes.
+ * soon as that is known, by its announced length or while it comes. A large one is handed on as the chunks it came in: putting 32 MiB
+ * together would hold up everybody's frames.
  */
-export async function withBody<T>(
+export function withBody<T>(request: Request, maxBytes: number, budget: BodyBudget, use: (body: Body) => Promise<T>): Promise<T> {
+  const announced = request.headers.get("content-length");
+  // Small ones pass whatever the large ones take: eight uploads must not turn everybody away.
+  if (announced !== null && Number(announced) <= Math.min(SMALL_BYTES, maxBytes)) return request.text().then(use);
+  return withLargeBody(request, announced === null ? undefined : Number(announced), maxBytes, budget, use);
+}
+
+async function withLargeBody<T>(
   request: Request,
+  announcedBytes: number | undefined,
   maxBytes: number,
   budget: BodyBudget,
-  use: (bytes: Uint8Array) => Promise<T>,
+  use: (body: Body) => Promise<T>,
 ): Promise<T> {
   let takenBytes = 0;
   const take = (bytes: number): void => {
@@ -48,21 +58,18 @@ export async function withBody<T>(
     takenBytes += bytes;
   };
   try {
-    return await use(await readBody(request, maxBytes, take));
+    if (announcedBytes !== undefined) {
+      if (announcedBytes > maxBytes) throw tooLarge(maxBytes);
+      take(announcedBytes);
+    }
+    return await use(await readChunks(request, maxBytes, announcedBytes === undefined ? take : () => undefined));
   } finally {
     budget.give(takenBytes);
   }
 }
 
-async function readBody(request: Request, maxBytes: number, take: (bytes: number) => void): Promise<Uint8Array> {
-  const announced = request.headers.get("content-length");
-  if (announced !== null) {
-    if (Number(announced) > maxBytes) throw tooLarge(maxBytes);
-    // Small ones pass whatever the large ones take: eight uploads must not turn everybody away.
-    if (Number(announced) > SMALL_BYTES) take(Number(announced));
-    return request.bytes();
-  }
-  if (request.body === null) return new Uint8Array();
+async function readChunks(request: Request, maxBytes: number, take: (bytes: number) => void): Promise<Uint8Array[]> {
+  if (request.body === null) return [];
   const chunks: Uint8Array[] = [];
   let total = 0;
   const reader = request.body.getReader();
@@ -77,13 +84,12 @@ async function readBody(request: Request, maxBytes: number, take: (bytes: number
   try {
     for (;;) {
       const { done, value } = await Promise.race([reader.read(), cut]);
-      if (done || value === undefined) break;
+      if (done || value === undefined) return chunks;
       if (total + value.byteLength > maxBytes) throw tooLarge(maxBytes);
       take(value.byteLength);
       total += value.byteLength;
       chunks.push(value);
     }
-    return Buffer.concat(chunks, total);
   } finally {
     reader.cancel().catch(() => undefined);
   }

@@ -16,7 +16,7 @@ export interface Call {
   /** A path parameter, decoded. */
   param(name: string): string;
   /** An answer whose headers are all given at once: each that is added later costs more than all of these. For the hot path. */
-  reply(status: number, json: string): Response;
+  reply(status: number, json: string, headers?: Readonly<Record<string, string>>): Response;
 }
 
 /** Answers undefined when the request has become a WebSocket. */
@@ -28,6 +28,8 @@ export interface Answer {
   readonly description: string;
   readonly schema?: GenericSchema;
   readonly mediaType?: string;
+  /** Headers worth knowing, by name, with what they say. */
+  readonly headers?: Readonly<Record<string, string>>;
 }
 
 /** One method of one path: what serves it and what the OpenAPI document says of it, side by side so that neither forgets the other. */
@@ -38,6 +40,8 @@ export interface Endpoint {
   readonly summary: string;
   readonly handler: Handler;
   readonly query?: Readonly<Record<string, string>>;
+  /** Headers of the request that mean something here. */
+  readonly requestHeaders?: Readonly<Record<string, string>>;
   readonly body?: GenericSchema;
   readonly answers: Readonly<Record<number, Answer>>;
 }
@@ -100,10 +104,10 @@ function serve(path: string, endpoints: readonly Endpoint[], context: EndpointCo
           principal: ANONYMOUS,
           remoteAddress: server.requestIP(request)?.address ?? "",
           param: (name) => (request.params as Record<string, string | undefined>)[name] ?? "",
-          reply: (status, json) =>
+          reply: (status, json, more) =>
             (complete = new Response(json, {
               status,
-              headers: { "content-type": JSON_TYPE, "x-request-id": requestId, "x-content-type-options": "nosniff" },
+              headers: { "content-type": JSON_TYPE, "x-request-id": requestId, "x-content-type-options": "nosniff", ...more },
             })),
         });
         if (response === undefined) return undefined;

@@ -1,24 +1,30 @@
-import { TransporterError } from "../../kit/mod.ts";
+import { failpoint, TransporterError } from "../../kit/mod.ts";
 import {
   AcceptedSchema,
-  type Accepted,
+  type Cancelled,
+  CancelledSchema,
   EventDetailSchema,
   type EventDetail,
   EventPageSchema,
   EventSchema,
   EventTypeSchema,
   isTerminal,
+  NS_PER_MS,
+  type Retried,
+  RetriedSchema,
   StateSchema,
 } from "../../protocol/mod.ts";
 import type { StoredEvent } from "../../stores/mod.ts";
+import type { IntakeResult, IntakeSource } from "../intake.ts";
+import { wireRetry } from "../prepare.ts";
 import { withBody } from "./body.ts";
 import type { HttpContext } from "./context.ts";
 import type { Call, Endpoint } from "./endpoint.ts";
 import { liveStream } from "./live.ts";
+import { withPayload } from "./payload-stream.ts";
 import { Query } from "./query.ts";
 import * as v from "valibot";
 
-const CancelledSchema = v.object({ event_id: v.string(), status: v.literal("cancelled") });
 const LIST_PARAMETERS = {
   state: `One or more of ${StateSchema.options.join(", ")}, separated by commas.`,
   agent: "Events for this agent.",
@@ -31,16 +37,31 @@ const LIST_PARAMETERS = {
   cursor: "`next_cursor` of the page before.",
 };
 
+/** As it may be sent without an id. */
+const SubmittedSchema = v.looseObject({ ...EventSchema.entries, id: v.nullish(v.string()) });
+const REPLAYED = { "idempotency-replayed": "true" };
+
+/** Byte for byte 0.1's. */
+function acceptedJson(eventId: string): string {
+  return `{"event_id":${JSON.stringify(eventId)},"message":"Event routed to agent","status":"accepted"}`;
+}
+
+function locationOf(eventId: string): string {
+  return `/v1/events/${encodeURIComponent(eventId)}`;
+}
+
 function missing(id: string): TransporterError {
   return new TransporterError("EVENT_NOT_FOUND", `there is no event ${id}`);
 }
 
 function detailOf(stored: StoredEvent): EventDetail {
-  const { event, result } = stored;
+  const { event, delivery, result } = stored;
   return {
     ...stored.summary,
     ttl: event.ttlNs,
-    ...(event.deadlineMs === undefined ? {} : { deadline: Math.round(event.deadlineMs * 1_000_000) }),
+    ...(event.deadlineMs === undefined ? {} : { deadline: Math.round(event.deadlineMs * NS_PER_MS) }),
+    ...(event.retry === undefined ? {} : { retry: wireRetry(event.retry) }),
+    ...(delivery.cancelRequested ? { cancel_requested: true } : {}),
     attempts: stored.attempts,
     log: [...stored.log],
     ...(result === undefined ? {} : { result }),
@@ -63,16 +84,19 @@ function streamResponse(body: ReadableStream<Uint8Array>): Response {
 export function eventEndpoints(context: HttpContext): Endpoint[] {
   const { store, intake, ports } = context;
 
-  async function submit(call: Call): Promise<Accepted> {
-    if (context.isStopping()) throw new TransporterError("SHUTTING_DOWN", "the control plane is stopping and takes no new events");
-    const source = {
+  function sourceOf(call: Call): IntakeSource {
+    return {
       principal: call.principal,
       remoteAddress: call.remoteAddress,
       requestId: call.requestId,
       traceparent: call.request.headers.get("traceparent") ?? undefined,
     };
-    const { eventId } = await withBody(call.request, context.maxEventBytes, context.bodyBudget, (bytes) => intake.submit(bytes, source));
-    return { event_id: eventId, message: "Event routed to agent", status: "accepted" };
+  }
+
+  async function submit(call: Call, makesIds: boolean): Promise<IntakeResult> {
+    if (context.isStopping()) throw new TransporterError("SHUTTING_DOWN", "the control plane is stopping and takes no new events");
+    const source = { ...sourceOf(call), idempotencyKey: call.request.headers.get("idempotency-key") ?? undefined, makesIds };
+    return withBody(call.request, context.maxEventBytes, context.bodyBudget, (body) => intake.submit(body, source));
   }
 
   async function list(call: Call): Promise<Response> {
@@ -101,33 +125,38 @@ export function eventEndpoints(context: HttpContext): Endpoint[] {
   }
 
   async function show(call: Call): Promise<Response> {
-    const withPayload = new Query(call.request.url, ["payload"]).flag("payload");
-    const stored = await store.getEvent(call.principal.tenant, call.param("id"), { payload: withPayload, log: true });
+    const wanted = new Query(call.request.url, ["payload"]).flag("payload");
+    const stored = await store.getEvent(call.principal.tenant, call.param("id"), { payload: wanted, log: true });
     if (stored === undefined) throw missing(call.param("id"));
     const text = JSON.stringify(detailOf(stored));
-    // Pasted in as it lies in the store: parsing 32 MiB to write it again would hold up everybody's frames.
-    const body = stored.payloadText === undefined ? text : `${text.slice(0, -1)},"payload":${stored.payloadText}}`;
-    return new Response(body, { headers: { "content-type": "application/json", "cache-control": "no-store" } });
+    return new Response(stored.payload === undefined ? text : await withPayload(text, stored.payload, store), {
+      headers: { "content-type": "application/json", "cache-control": "no-store" },
+    });
   }
 
   async function cancel(call: Call): Promise<Response> {
     const id = call.param("id");
+    const { principal, remoteAddress, requestId } = call;
     const nowMs = ports.clock.now();
     const outcome = await store.cancelEvent({
-      tenant: call.principal.tenant,
+      tenant: principal.tenant,
       eventId: id,
       nowMs,
-      message: `Event cancelled by ${call.principal.name}`,
+      message: `Event cancelled by ${principal.name}`,
+      requestMessage: `Cancellation asked for by ${principal.name}; the agent stops at its next safe point`,
+      canRecall: (agentId) => context.dispatcher.canRecall(agentId),
       audit: {
-        tenant: call.principal.tenant,
+        tenant: principal.tenant,
         atMs: nowMs,
-        principal: call.principal.name,
+        principal: principal.name,
         action: "event_cancelled",
         eventId: id,
-        remoteAddress: call.remoteAddress,
-        requestId: call.requestId,
+        remoteAddress,
+        requestId,
       },
     });
+    const answer = (status: Cancelled["status"]): Response =>
+      Response.json({ event_id: id, status } satisfies Cancelled, { status: status === "cancelled" ? 200 : 202 });
     switch (outcome.kind) {
       case "missing":
         throw missing(id);
@@ -135,15 +164,28 @@ export function eventEndpoints(context: HttpContext): Endpoint[] {
         throw new TransporterError("EVENT_NOT_CANCELLABLE", `event ${id} is ${outcome.state} and can no longer be cancelled`, {
           details: { state: outcome.state },
         });
+      case "requested":
+        failpoint("cp.cancel.requested");
+        context.bell.ring(outcome.entry);
+        context.log.info("Event is being cancelled", { event_id: id, agent_id: outcome.agentId });
+        context.dispatcher.recall(outcome.agentId, id, outcome.revision);
+        return answer("cancelling");
       case "cancelled":
         context.bell.ring(outcome.entry);
         context.dispatcher.forget(outcome.agentId, id);
         context.log.info("Event cancelled", { event_id: id, agent_id: outcome.agentId, state: "cancelled" });
-        break;
+        return answer("cancelled");
       case "already":
-        break;
+        return answer("cancelled");
     }
-    return Response.json({ event_id: id, status: "cancelled" });
+  }
+
+  async function retry(call: Call): Promise<Response> {
+    if (context.isStopping()) throw new TransporterError("SHUTTING_DOWN", "the control plane is stopping and takes no new events");
+    const id = call.param("id");
+    const { revision } = await intake.retry(id, sourceOf(call));
+    const answer: Retried = { event_id: id, revision, status: "accepted", message: `Event tried again as revision ${revision}` };
+    return Response.json(answer, { status: 202, headers: { location: locationOf(id) } });
   }
 
   async function followOne(call: Call): Promise<Response> {
@@ -184,28 +226,42 @@ export function eventEndpoints(context: HttpContext): Endpoint[] {
     );
   }
 
-  const accepted = { description: "Stored; from now on it ends as completed, failed, expired or cancelled.", schema: AcceptedSchema };
+  const accepted = {
+    description: "Stored; from now on it ends as completed, failed, expired or cancelled.",
+    schema: AcceptedSchema,
+    headers: { "Idempotency-Replayed": "true where the same event was here before, whatever has become of it; nothing was done." },
+  };
+  const requestHeaders = {
+    "Idempotency-Key":
+      "For an event without an id: 1 to 255 visible ASCII characters. The same key with the same content is the same event and gets the same answer; with other content 409.",
+  };
   return [
     {
       method: "POST",
       path: "/events",
       summary: "Hand in an event, as in 0.1: any content type.",
+      requestHeaders,
       body: EventSchema,
       answers: { 202: accepted },
-      handler: async (call) => call.reply(202, JSON.stringify(await submit(call))),
+      handler: async (call) => {
+        const { eventId, duplicate } = await submit(call, false);
+        return call.reply(202, acceptedJson(eventId), duplicate ? REPLAYED : undefined);
+      },
     },
     {
       method: "POST",
       path: "/v1/events",
-      summary: "Hand in an event. The same id with the same content gets the same answer; with other content 409.",
-      body: EventSchema,
+      summary:
+        "Hand in an event. The same id with the same content gets the same answer; with other content 409. Without an id it is given one.",
+      requestHeaders,
+      body: SubmittedSchema,
       answers: { 202: accepted },
       handler: async (call) => {
         const type = call.request.headers.get("content-type")?.split(";")[0]?.trim().toLowerCase() ?? "";
         if (type !== "application/json")
           throw new TransporterError("UNSUPPORTED_MEDIA_TYPE", `content type ${JSON.stringify(type).slice(0, 80)} is not taken here`);
-        const answer = await submit(call);
-        return Response.json(answer, { status: 202, headers: { location: `/v1/events/${encodeURIComponent(answer.event_id)}` } });
+        const { eventId, duplicate } = await submit(call, true);
+        return call.reply(202, acceptedJson(eventId), { location: locationOf(eventId), ...(duplicate ? REPLAYED : {}) });
       },
     },
     {
@@ -227,9 +283,19 @@ export function eventEndpoints(context: HttpContext): Endpoint[] {
     {
       method: "DELETE",
       path: "/v1/events/:id",
-      summary: "Cancel an event that was not handed to its agent.",
-      answers: { 200: { description: "It is cancelled, now or from before.", schema: CancelledSchema } },
+      summary: "Cancel an event: at once while it waits, at the next safe point where its agent has it.",
+      answers: {
+        200: { description: "It is cancelled, now or from before.", schema: CancelledSchema },
+        202: { description: "Its agent is told; follow the event to its end.", schema: CancelledSchema },
+      },
       handler: cancel,
+    },
+    {
+      method: "POST",
+      path: "/v1/events/:id/retry",
+      summary: "Try an event again that has ended: its next revision, with a full TTL from now.",
+      answers: { 202: { description: "Stored; it goes the way of a new event.", schema: RetriedSchema } },
+      handler: retry,
     },
     {
       method: "GET",

@@ -39,6 +39,8 @@ function operationOf(endpoint: Endpoint): Json {
     parameters.push({ name, in: "path", required: true, schema: { type: "string" } });
   for (const [name, description] of Object.entries(endpoint.query ?? {}))
     parameters.push({ name, in: "query", description, schema: { type: "string" } });
+  for (const [name, description] of Object.entries(endpoint.requestHeaders ?? {}))
+    parameters.push({ name, in: "header", description, schema: { type: "string" } });
   const responses: Record<string, Json> = {
     default: { description: "A problem.", content: { "application/problem+json": { schema: { $ref: "#/components/schemas/Problem" } } } },
   };
@@ -47,7 +49,12 @@ function operationOf(endpoint: Endpoint): Json {
       answer.schema === undefined
         ? { [answer.mediaType ?? "text/plain"]: {} }
         : { [answer.mediaType ?? "application/json"]: { schema: schemaOf(answer.schema) } };
-    responses[status] = { description: answer.description, content };
+    const headers = Object.entries(answer.headers ?? {}).map(([name, description]) => [name, { description, schema: { type: "string" } }]);
+    responses[status] = {
+      description: answer.description,
+      content,
+      ...(headers.length === 0 ? {} : { headers: Object.fromEntries(headers) as Json }),
+    };
   }
   return {
     summary: endpoint.summary,
