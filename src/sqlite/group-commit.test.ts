@@ -176,4 +176,42 @@ describe("group commit", () => {
     expect(await after).toEqual({ code: "STORE_UNAVAILABLE" });
     expect(rows()).toEqual([1]);
   });
+
+  for (const [when, kept] of [
+    ["committing", 0],
+    ["committed", 1],
+  ] as const) {
+    test(`a throw when ${when} is the end, as of a process that dies there: nothing is settled, run again or taken any more`, async () => {
+      let settled = 0;
+      let runs = 0;
+      const group = new GroupCommit({
+        db,
+        clock: hand.clock,
+        timers: hand.timers,
+        what: "store",
+        hooks: {
+          [when]: () => {
+            throw new Error("killed");
+          },
+        },
+      });
+      const count = (promise: Promise<unknown>): void => {
+        void promise.finally(() => {
+          settled += 1;
+        });
+      };
+      count(
+        group.run(() => {
+          runs += 1;
+          insert(1)();
+        }),
+      );
+      expect(() => hand.turn()).toThrow("killed");
+      count(group.run(insert(2)));
+      while (hand.waiting > 0) hand.turn();
+      await Promise.resolve();
+      expect({ settled, runs, rows: db.query("SELECT count(*) AS n FROM t").get() }).toEqual({ settled: 0, runs: 1, rows: { n: kept } });
+      expect(db.inTransaction).toBe(false);
+    });
+  }
 });

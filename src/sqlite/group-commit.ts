@@ -1,4 +1,4 @@
-import type { Database } from "bun:sqlite";
+import type { Database, Statement } from "bun:sqlite";
 import { type Clock, type Timers, TransporterError } from "../kit/mod.ts";
 import { sqliteFailure } from "./failure.ts";
 
@@ -22,6 +22,8 @@ export interface GroupCommitOptions {
   /** For messages: "store", "ledger". */
   readonly what: string;
   readonly hooks?: CommitHooks;
+  /** Prepares statements that somebody else finalises; without it, `close` does. */
+  readonly prepare?: (sql: string) => Statement<unknown, []>;
   /** Most operations in one transaction; 1,000 when absent. */
   readonly maxOperations?: number;
   /** A transaction takes no further operation after this long, so that a batch never holds the event loop for long; 20 ms when absent. */
@@ -48,6 +50,7 @@ export class GroupCommit {
   readonly #hooks: CommitHooks;
   readonly #maxOperations: number;
   readonly #maxMs: number;
+  readonly #ownsStatements: boolean;
   readonly #begin;
   readonly #commit;
   #queue: Operation[] = [];
@@ -67,8 +70,10 @@ export class GroupCommit {
     this.#hooks = options.hooks ?? {};
     this.#maxOperations = options.maxOperations ?? 1000;
     this.#maxMs = options.maxMs ?? 20;
-    this.#begin = options.db.prepare("BEGIN");
-    this.#commit = options.db.prepare("COMMIT");
+    const prepare = options.prepare ?? ((sql: string) => options.db.prepare<unknown, []>(sql));
+    this.#ownsStatements = options.prepare === undefined;
+    this.#begin = prepare("BEGIN");
+    this.#commit = prepare("COMMIT");
   }
 
   /** How many operations wait. */
@@ -99,6 +104,7 @@ export class GroupCommit {
         this.#drained = resolve;
       });
     }
+    if (!this.#ownsStatements) return;
     this.#begin.finalize();
     this.#commit.finalize();
   }
@@ -180,19 +186,13 @@ export class GroupCommit {
 
   #finish(): void {
     this.#hooks.beforeCommit?.();
-    this.#pass(this.#hooks.committing);
+    this.#crashed = true;
+    this.#hooks.committing?.();
+    this.#crashed = false;
     this.#commit.run();
-    this.#pass(this.#hooks.committed);
-  }
-
-  #pass(hook: (() => void) | undefined): void {
-    if (hook === undefined) return;
-    try {
-      hook();
-    } catch (error) {
-      this.#crashed = true;
-      throw error;
-    }
+    this.#crashed = true;
+    this.#hooks.committed?.();
+    this.#crashed = false;
   }
 
   #rollback(): void {

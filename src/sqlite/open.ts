@@ -3,6 +3,7 @@ import { chmodSync, closeSync, existsSync, mkdirSync, openSync, statSync } from 
 import { dirname, resolve } from "node:path";
 import { type Clock, type Logger, messageOf, TransporterError } from "../kit/mod.ts";
 import { sqliteFailure } from "./failure.ts";
+import { openGiven } from "./given.ts";
 import { migrate, type Migration, userVersion } from "./migrate.ts";
 import { type OwnerLock, takeOwnership } from "./owner-lock.ts";
 
@@ -21,6 +22,11 @@ export interface OpenOptions {
   readonly clock: Clock;
   /** Check the whole file even if it is large and was closed cleanly. */
   readonly check?: boolean;
+  /**
+   * For proofs: a database that the caller has opened and that outlives whoever opens it here. One of these may be abandoned at any moment,
+   * as if its process had died, and the next opened over the same database. `path` is only its name then; `close` leaves it open.
+   */
+  readonly database?: Database;
 }
 
 export interface OpenedDatabase {
@@ -38,6 +44,7 @@ export interface OpenedDatabase {
  * date. STORE_LOCKED, STORE_CORRUPT, STORE_TOO_NEW, STORE_INVALID (a database of something else), STORE_UNAVAILABLE (cannot be written).
  */
 export function openDatabase(options: OpenOptions): OpenedDatabase {
+  if (options.database !== undefined) return openGiven(options.database, options);
   if (options.path === ":memory:") return openMemory(options);
   const path = resolve(options.path);
   makePrivate(path, options);

@@ -1,3 +1,4 @@
+import type { Database } from "bun:sqlite";
 import { type Logger, type Ports, TransporterError } from "../kit/mod.ts";
 import type { Store } from "./port.ts";
 
@@ -6,6 +7,11 @@ export interface OpenStoreOptions {
   readonly log: Logger;
   /** Check the whole file even if it is large and was closed cleanly. */
   readonly check?: boolean;
+  /**
+   * For proofs, with `memory:`: the database that the store lies in. It outlives the store: one may be abandoned at any moment, as if its
+   * process had died, and the next be opened over what it committed. `resetGiven` and `closeGiven` of the sqlite room empty and close it.
+   */
+  readonly database?: Database;
 }
 
 /**
@@ -16,7 +22,15 @@ export async function openStore(url: string, options: OpenStoreOptions): Promise
   const { clock, timers } = options.ports;
   const path = url === "memory:" ? ":memory:" : sqlitePath(url);
   const { openSqliteStore } = await import("./drivers/sqlite/store.ts");
-  return openSqliteStore({ path, clock, timers, log: options.log, check: options.check === true });
+  const { database } = options;
+  return openSqliteStore({
+    path,
+    clock,
+    timers,
+    log: options.log,
+    check: options.check === true,
+    ...(database === undefined ? {} : { database }),
+  });
 }
 
 /** Writes a consistent copy of a sqlite store that another process may be serving. The target must not exist; it gets mode 0600. Blocks meanwhile. */

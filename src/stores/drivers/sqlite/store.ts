@@ -1,5 +1,6 @@
+import type { Database } from "bun:sqlite";
 import { type Clock, failpoint, type Logger, type Timers } from "../../../kit/mod.ts";
-import { copyDatabaseInSteps, copyMemory, GroupCommit, openDatabase, type OpenedDatabase } from "../../../sqlite/mod.ts";
+import { copyDatabaseInSteps, copyMemory, GroupCommit, openDatabase, type OpenedDatabase, requireRoom } from "../../../sqlite/mod.ts";
 import { textCursor } from "../../cursor.ts";
 import type { EncodedPayload, Ended, NewAudit, Store, SweepInput } from "../../port.ts";
 import { Agents } from "./agents.ts";
@@ -24,6 +25,8 @@ export interface SqliteStoreOptions {
   readonly log: Logger;
   /** Check the whole file at the start even if it is large and was closed cleanly. */
   readonly check?: boolean;
+  /** For proofs: as in `OpenOptions` of the sqlite room. */
+  readonly database?: Database;
 }
 
 /** How many rows one step of a bounded job takes: some milliseconds. */
@@ -40,6 +43,7 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
     log,
     clock,
     check: options.check === true,
+    ...(options.database === undefined ? {} : { database: options.database }),
   });
   return assemble(database, options);
 }
@@ -62,6 +66,7 @@ function assemble(database: OpenedDatabase, { clock, timers }: SqliteStoreOption
     clock,
     timers,
     what: "store",
+    prepare: (sql) => database.prepare<unknown, []>(sql),
     hooks: {
       begin: () => tally.begin(),
       beforeCommit: () => {
@@ -196,7 +201,10 @@ function assemble(database: OpenedDatabase, { clock, timers }: SqliteStoreOption
       if (memory) return copyMemory(database.db, { to, what: "store" });
       return copyDatabaseInSteps({ from: database.path, to, what: "store", clock, timers });
     },
-    ping: () => group.run(() => tally.touch()),
+    ping: async () => {
+      await group.run(() => tally.touch());
+      if (!memory) requireRoom(database.path, "store");
+    },
     close: () => {
       closing ??= group.close().then(() => database.close());
       return closing;
