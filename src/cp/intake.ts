@@ -91,7 +91,6 @@ export class Intake {
         const known = await this.#known(prepared, source);
         if (known !== undefined) return known;
         await this.#options.store.savePayload(prepared.encoded);
-        failpoint("cp.intake.payload-piece");
       }
       const { reservation, message } = this.#place(event, times);
       const input = this.#newEvent(prepared, source, times, reservation === undefined ? "queued" : "assigned", message);

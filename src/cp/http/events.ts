@@ -55,16 +55,24 @@ function missing(id: string): TransporterError {
 }
 
 function detailOf(stored: StoredEvent): EventDetail {
-  const { event, delivery, result } = stored;
+  const { event, result } = stored;
   return {
     ...stored.summary,
     ttl: event.ttlNs,
     ...(event.deadlineMs === undefined ? {} : { deadline: Math.round(event.deadlineMs * NS_PER_MS) }),
     ...(event.retry === undefined ? {} : { retry: wireRetry(event.retry) }),
-    ...(delivery.cancelRequested ? { cancel_requested: true } : {}),
     attempts: stored.attempts,
     log: [...stored.log],
     ...(result === undefined ? {} : { result }),
+  };
+}
+
+function sourceOf(call: Call): IntakeSource {
+  return {
+    principal: call.principal,
+    remoteAddress: call.remoteAddress,
+    requestId: call.requestId,
+    traceparent: call.request.headers.get("traceparent") ?? undefined,
   };
 }
 
@@ -83,15 +91,6 @@ function streamResponse(body: ReadableStream<Uint8Array>): Response {
 
 export function eventEndpoints(context: HttpContext): Endpoint[] {
   const { store, intake, ports } = context;
-
-  function sourceOf(call: Call): IntakeSource {
-    return {
-      principal: call.principal,
-      remoteAddress: call.remoteAddress,
-      requestId: call.requestId,
-      traceparent: call.request.headers.get("traceparent") ?? undefined,
-    };
-  }
 
   async function submit(call: Call, makesIds: boolean): Promise<IntakeResult> {
     if (context.isStopping()) throw new TransporterError("SHUTTING_DOWN", "the control plane is stopping and takes no new events");

@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import { createZstdDecompress } from "node:zlib";
-import { TransporterError } from "../../kit/mod.ts";
+import { messageOf, TransporterError } from "../../kit/mod.ts";
 import type { PayloadRef } from "../../protocol/mod.ts";
 import type { PayloadSource, Store } from "../../stores/mod.ts";
 
@@ -49,7 +49,7 @@ function lost(ref: PayloadRef): TransporterError {
 /** Throws in the middle where a piece is missing or the text is longer than it should be: the reader's connection is cut, and it knows. */
 async function* decoded(ref: PayloadRef, first: Uint8Array, store: Pick<Store, "payloadPiece">): AsyncGenerator<Uint8Array, void> {
   const decoder = createZstdDecompress();
-  let fault: unknown;
+  let fault: Error | undefined;
   let ended = false;
   const feed = async (): Promise<void> => {
     let piece: Uint8Array | undefined = first;
@@ -63,7 +63,7 @@ async function* decoded(ref: PayloadRef, first: Uint8Array, store: Pick<Store, "
     decoder.end();
   };
   const feeding = feed().catch((error: unknown) => {
-    fault = error;
+    fault = error instanceof Error ? error : new Error(messageOf(error));
     decoder.destroy();
   });
   let bytes = 0;

@@ -21,7 +21,7 @@ const INLINE_BYTES = 1024;
 /** The columns of an event and its delivery that an answer needs; the payload is fetched apart, when it is asked for. */
 export const JOINED = `e.no, e.tenant, e.id, e.principal, e.type, e.target_agent, e.created_at, e.created_at_ms, e.created_by, e.ttl_ns,
   e.deadline_ms, e.priority, e.traceparent, e.received_at_ms, e.payload_digest, e.payload_bytes, e.labels, e.extra, e.options, d.ord,
-  d.agent_id, d.revision, d.expires_at_ms, d.state, d.phase, d.message, d.attempts, d.result_seq, d.cancel_at_ms, d.updated_at_ms,
+  d.agent_id, d.revision, d.expires_at_ms, d.state, d.phase, d.message, d.attempts, d.result_seq, d.cancel_at_ms, d.not_before_ms, d.updated_at_ms,
   d.finished_at_ms`;
 
 export interface JoinedRow {
@@ -54,6 +54,7 @@ export interface JoinedRow {
   readonly attempts: number;
   readonly result_seq: number | null;
   readonly cancel_at_ms: number | null;
+  readonly not_before_ms: number | null;
   readonly updated_at_ms: number;
   readonly finished_at_ms: number | null;
 }
@@ -318,6 +319,8 @@ export function eventSummary(row: JoinedRow): EventSummary {
     payload_bytes: row.payload_bytes,
     payload_sha256: row.payload_digest,
   };
+  if (row.not_before_ms !== null) summary.not_before = formatTimestamp(row.not_before_ms);
+  if (row.cancel_at_ms !== null && !isTerminal(row.state)) summary.cancel_requested = true;
   if (row.finished_at_ms !== null) summary.finished_at = formatTimestamp(row.finished_at_ms);
   if (row.traceparent !== null) summary.traceparent = row.traceparent;
   return summary;
