@@ -6,6 +6,7 @@ import { sqliteFailure } from "./failure.ts";
 import { openGiven } from "./given.ts";
 import { migrate, type Migration, userVersion } from "./migrate.ts";
 import { type OwnerLock, takeOwnership } from "./owner-lock.ts";
+import { checkWal } from "./wal-check.ts";
 
 /** Files up to this size are checked at every start: it takes about a second. Larger ones only when they were not closed cleanly. */
 const ALWAYS_CHECK_BYTES = 256 * 1024 * 1024;
@@ -54,6 +55,7 @@ export function openDatabase(options: OpenOptions): OpenedDatabase {
     lock = takeOwnership(`${path}-lock`, options.what);
     // Whoever closes a WAL database last removes its WAL: one that is still there was left by a crash.
     const unclean = existsSync(`${path}-wal`) && statSync(`${path}-wal`).size > 0;
+    if (unclean) checkWal(path, options.what);
     db = new Database(path, { readwrite: true, create: true });
     db.run("PRAGMA busy_timeout = 5000");
     const fresh = isFresh(db, path, options);
