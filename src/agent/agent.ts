@@ -1,16 +1,20 @@
-import type { Logger, Ports } from "../kit/mod.ts";
+import { failpoint, type Logger, type Ports } from "../kit/mod.ts";
 import { createKubeClient, type KubeAccessOptions, type KubeClient, loadKubeAccess } from "../k8s/mod.ts";
 import { dial, type Dialer, type ProxyEnv, proxyFor } from "../net/mod.ts";
-import { CLOSE } from "../protocol/mod.ts";
+import { CLOSE, type Credit, type Feature, openDigest } from "../protocol/mod.ts";
 import { Connection, type LinkState } from "./connection.ts";
+import { CREDIT_LIMITS, CreditLine } from "./credit.ts";
+import type { Work } from "./delivery.ts";
 import { Executor, type ExecutorOptions } from "./executor.ts";
+import { Fetch } from "./fetch.ts";
 import { Inbound } from "./inbound.ts";
 import { type Ledger, MemoryLedger } from "./ledger.ts";
 import { FileLedger } from "./ledger-file.ts";
 import { createParsing, type Parsing } from "./off-loop.ts";
 import { Outbound } from "./outbound.ts";
-import { type AgentIdentity, registrationFrame } from "./registration.ts";
+import { type AgentIdentity, CAPABILITIES, registrationFrame } from "./registration.ts";
 import { kubeResources } from "./resources.ts";
+import type { Runners } from "./script.ts";
 import { Workload } from "./workload.ts";
 
 /** How the agent gets at its cluster. */
@@ -35,11 +39,17 @@ export interface AgentOptions extends AgentIdentity {
   readonly readOnly?: boolean;
   /** Events carried out at the same time. */
   readonly maxConcurrent?: number;
+  /** How much it holds that is not finished; 64 deliveries and 64 MiB of what comes with them when absent. */
+  readonly hold?: Credit;
   readonly cluster: ClusterSource;
   readonly ports: Ports;
   readonly log: Logger;
   readonly dialer?: Dialer;
   readonly parsing?: Parsing;
+  /** In place of one in `stateDir` or in memory, for proofs. The agent closes it. */
+  readonly ledger?: Ledger;
+  /** Who carries out what is no manifest. */
+  readonly runners?: Runners;
 }
 
 export interface AgentState {
@@ -90,11 +100,17 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   const log = options.log.with({ agent_id: options.id, cluster: options.clusterName });
   const proxy = proxyFor(options.cpUrl, options.proxyEnv);
   const resources = await resourcesOf(options.cluster, ports, log);
-  const ledger: Ledger =
-    options.stateDir === undefined
-      ? new MemoryLedger()
-      : new FileLedger({ stateDir: options.stateDir, agentId: options.id, clock: ports.clock, timers: ports.timers, log });
-  return new RunningAgent(options, log, ledger, resources, proxy).start();
+  return new RunningAgent(options, log, options.ledger ?? openLedger(options, log), resources, proxy).start();
+}
+
+function openLedger({ stateDir, id, ports: { clock, timers } }: AgentOptions, log: Logger): Ledger {
+  return stateDir === undefined ? new MemoryLedger() : new FileLedger({ stateDir, agentId: id, clock, timers, log });
+}
+
+interface OpenHere {
+  readonly eventId: string;
+  readonly revision: number;
+  readonly state: "waiting" | "running" | "finished";
 }
 
 class RunningAgent implements Agent {
@@ -104,14 +120,18 @@ class RunningAgent implements Agent {
   readonly #parsing: Parsing;
   readonly #outbound: Outbound;
   readonly #workload: Workload;
+  readonly #credit: CreditLine;
+  readonly #fetch: Fetch;
   readonly #inbound: Inbound;
   readonly #connection: Connection;
   readonly #log: Logger;
+  /** What the last registration said of it. */
+  #registeredCredit: Credit;
   #stopping: Promise<void> | undefined;
   #markClosed: () => void = () => undefined;
 
   constructor(options: AgentOptions, log: Logger, ledger: Ledger, resources: ExecutorOptions["resources"], proxy: string | undefined) {
-    const { ports } = options;
+    const { ports, runners } = options;
     this.closed = new Promise((resolve) => {
       this.#markClosed = resolve;
     });
@@ -119,6 +139,7 @@ class RunningAgent implements Agent {
     this.#bootId = ports.ids.uuid();
     this.#ledger = ledger;
     this.#parsing = options.parsing ?? createParsing(ports.timers);
+    const onLedgerFailing = (): void => this.#credit.ledgerFailing();
     this.#outbound = new Outbound({
       agentId: options.id,
       bootId: this.#bootId,
@@ -126,31 +147,64 @@ class RunningAgent implements Agent {
       ports,
       log,
       send: (text) => this.#connection.send(text),
+      bufferedBytes: () => this.#connection.bufferedBytes,
+      onLedgerFailing,
     });
     this.#workload = new Workload({
       ledger,
       outbound: this.#outbound,
       parsing: this.#parsing,
-      executor: new Executor({ readOnly: options.readOnly === true, ports, log, resources }),
+      executor: new Executor({ readOnly: options.readOnly === true, ports, log, resources, ...(runners === undefined ? {} : { runners }) }),
       maxConcurrent: options.maxConcurrent ?? MAX_CONCURRENT,
       defaultNamespace: DEFAULT_NAMESPACE,
       ports,
       log,
     });
-    this.#inbound = new Inbound({
+    this.#credit = new CreditLine({
+      hold: options.hold ?? { deliveries: CREDIT_LIMITS.deliveries, bytes: CREDIT_LIMITS.bytes },
+      ledger,
+      ports,
+      log,
+      holds: (key) => this.#workload.holds(key) || this.#inbound.isArriving(key),
+      send: (text) => this.#has("credit") && this.#connection.send(text),
+    });
+    this.#registeredCredit = this.#credit.current;
+    this.#fetch = new Fetch({
       ledger,
       parsing: this.#parsing,
       ports,
       log,
+      send: (text) => this.#has("chunk") && this.#connection.send(text),
+      wanted: (key) => this.#workload.holds(key),
+      arrived: (key, work) => {
+        this.#acknowledge(work);
+        failpoint("agent.inbound.acknowledged");
+        this.#workload.arrived(key, work);
+      },
+      failed: (key, error) => this.#workload.failed(key, error),
+      onLedgerFailing,
+    });
+    this.#inbound = new Inbound({
+      ledger,
+      parsing: this.#parsing,
+      credit: this.#credit,
+      fetch: this.#fetch,
+      ports,
+      log,
       holds: (key) => this.#workload.holds(key),
       accept: (delivery, expiresAtMs) => this.#workload.accept(delivery, expiresAtMs),
+      reserve: (delivery, expiresAtMs) => this.#workload.reserve(delivery, expiresAtMs),
       repeat: (key, work, final) => this.#outbound.repeat(key, work, final),
+      cancel: (eventId, revision) => this.#cancel(eventId, revision),
       statusesStored: (bootId, seq) => this.#outbound.acknowledged(bootId, seq),
-      acknowledge: (work) => {
-        if (this.#connection.agreement?.acknowledges !== true || work.revision === undefined) return;
-        this.#connection.send(JSON.stringify({ type: "event_ack", event_id: work.eventId, revision: work.revision }));
+      statusesLost: () => this.#outbound.resend(),
+      tellOpen: () => {
+        const deliveries = this.#open().map(({ eventId, revision, state }) => ({ event_id: eventId, revision, state }));
+        this.#connection.send(JSON.stringify({ type: "open", deliveries }));
       },
+      acknowledge: (work) => this.#acknowledge(work),
       repeatsMeanAgain: () => this.#connection.agreement?.protocol === 0,
+      creditKnown: () => this.#has("credit"),
     });
     this.#connection = new Connection({
       url: options.cpUrl,
@@ -160,13 +214,29 @@ class RunningAgent implements Agent {
         ...(options.insecureTls === true ? { insecureTls: true } : {}),
         ...(proxy === undefined ? {} : { proxy }),
       }),
-      register: () => registrationFrame(options, this.#bootId, ports.clock.now()),
+      register: () => {
+        this.#registeredCredit = this.#credit.current;
+        return registrationFrame(options, {
+          bootId: this.#bootId,
+          nowMs: ports.clock.now(),
+          credit: this.#registeredCredit,
+          capabilities: runners?.script === undefined ? CAPABILITIES : [...CAPABILITIES, "script_exec"],
+        });
+      },
       heartbeatIntervalMs: options.heartbeatIntervalMs ?? HEARTBEAT_MS,
+      heartbeat: () => (this.#has("resync") ? { open: openDigest(this.#open()) } : {}),
       ports,
       log,
-      onRegistered: (agreement) => this.#outbound.attach(agreement),
+      onRegistered: (agreement) => {
+        this.#credit.attach(this.#registeredCredit);
+        this.#outbound.attach(agreement);
+        this.#fetch.attach();
+      },
       onFrame: (text) => this.#inbound.receive(text),
-      onLost: () => this.#outbound.detach(),
+      onLost: () => {
+        this.#credit.detach();
+        this.#outbound.detach();
+      },
     });
   }
 
@@ -175,8 +245,36 @@ class RunningAgent implements Agent {
     this.#outbound.restore(statuses);
     if (deliveries.length > 0) this.#log.info("Events of before the restart go on", { events: deliveries.length });
     this.#workload.recover(deliveries);
+    this.#inbound.recover(deliveries);
     this.#connection.start();
     return this;
+  }
+
+  /** Whether both sides of the present link can do this. */
+  #has(feature: Feature): boolean {
+    return this.#connection.agreement?.features.has(feature) === true;
+  }
+
+  #acknowledge(work: Work): void {
+    if (this.#connection.agreement?.acknowledges !== true || work.revision === undefined) return;
+    this.#connection.send(JSON.stringify({ type: "event_ack", event_id: work.eventId, revision: work.revision }));
+  }
+
+  #cancel(eventId: string, revision: number): void {
+    // What is not known is either on its way here, and the wish is said again, or over, and its end is on its way there.
+    if (this.#workload.cancel(eventId, revision) === "unknown")
+      this.#log.debug("An event that is not open here was called back", { event_id: eventId, revision });
+  }
+
+  /** What is not finished, and what is and the control plane does not know yet; each once. */
+  #open(): OpenHere[] {
+    const open = new Map<string, OpenHere>();
+    for (const one of this.#workload.open()) open.set(`${one.eventId}\u0000${one.revision}`, one);
+    for (const { eventId, revision } of this.#outbound.untoldEnds()) {
+      const key = `${eventId}\u0000${revision}`;
+      if (!open.has(key)) open.set(key, { eventId, revision, state: "finished" });
+    }
+    return [...open.values()];
   }
 
   state(): AgentState {
@@ -199,7 +297,9 @@ class RunningAgent implements Agent {
 
   async #stop(): Promise<void> {
     this.#log.info("Agent is stopping");
+    this.#credit.stop();
     this.#inbound.stop();
+    this.#fetch.stop();
     await this.#workload.stop(STOP_GRACE_MS);
     await this.#outbound.flush(FLUSH_MS);
     this.#outbound.stop();

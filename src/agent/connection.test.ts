@@ -2,6 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { type LogFields, type Logger, silentLogger, manualPorts, type ManualPorts } from "../kit/mod.ts";
 import type { Dialer, SocketHandlers } from "../net/mod.ts";
 import { Connection } from "./connection.ts";
+import type { RegistrationReply } from "../protocol/mod.ts";
 import { type AgentIdentity, readReply, registrationFrame } from "./registration.ts";
 
 const REGISTERED = JSON.stringify({ status: "registered", message: "ok", protocol: "2", features: "ack" });
@@ -29,7 +30,7 @@ interface Rig {
   readonly untilNextDial: () => Promise<number>;
 }
 
-function rig(options: { readonly random?: () => number } = {}): Rig {
+function rig(options: { readonly random?: () => number; readonly open?: unknown } = {}): Rig {
   const time = manualPorts(options.random === undefined ? {} : { random: options.random });
   const sockets: FakeSocket[] = [];
   const frames: string[] = [];
@@ -68,6 +69,7 @@ function rig(options: { readonly random?: () => number } = {}): Rig {
     dialOptions: () => ({}),
     register: () => "REGISTRATION",
     heartbeatIntervalMs: 10_000,
+    heartbeat: () => (options.open === undefined ? {} : { open: options.open }),
     ports: time.ports,
     log,
     onRegistered: () => lines.push("registered"),
@@ -117,16 +119,36 @@ describe("the registration", () => {
   test("begins exactly as 0.1's does, byte for byte, and ours comes after", () => {
     const theirs =
       '{"id":"agent-cluster-agent-1","name":"agent-cluster-agent-1","cluster_name":"agent-cluster","cluster_provider":"kind","region":"local","version":"0.1.0","capabilities":["k8s_crud"],"hostname":"agent-0","namespace":"default"';
-    const frame = registrationFrame(identity, "boot", Date.parse("2026-01-01T00:00:00Z"));
+    const now = { bootId: "boot", nowMs: Date.parse("2026-01-01T00:00:00Z"), credit: { deliveries: 64, bytes: 1000 } };
+    const frame = registrationFrame(identity, now);
     expect(frame.startsWith(`${theirs},`)).toBe(true);
-    expect(JSON.parse(frame)).toMatchObject({ protocol: 2, features: ["ack"], boot_id: "boot", sent_at: "2026-01-01T00:00:00.000Z" });
-    expect(JSON.parse(registrationFrame({ ...identity, labels: { a: "b" } }, "boot", 0))).toMatchObject({ labels: { a: "b" } });
+    expect(JSON.parse(frame)).toMatchObject({
+      protocol: 2,
+      features: ["ack", "credit", "cancel", "chunk", "resync"],
+      boot_id: "boot",
+      sent_at: "2026-01-01T00:00:00.000Z",
+      credit: { deliveries: 64, bytes: 1000 },
+    });
+    expect(JSON.parse(registrationFrame({ ...identity, labels: { a: "b" } }, now))).toMatchObject({ labels: { a: "b" } });
+    expect(JSON.parse(registrationFrame(identity, { ...now, capabilities: ["k8s_crud", "script_exec"] }))).toMatchObject({
+      capabilities: ["k8s_crud", "script_exec"],
+    });
   });
 
   test("tells a 0.1 control plane from ours by its answer", () => {
-    expect(readReply(JSON.parse(REGISTERED_01))).toEqual({ kind: "registered", agreement: { protocol: 0, acknowledges: false } });
-    expect(readReply(JSON.parse(REGISTERED))).toEqual({ kind: "registered", agreement: { protocol: 2, acknowledges: true } });
-    expect(readReply({ status: "registered", protocol: "2", features: "chunk" })).toMatchObject({ agreement: { acknowledges: false } });
+    const agreed = (reply: RegistrationReply): unknown => {
+      const verdict = readReply(reply);
+      return verdict.kind === "registered" ? { ...verdict.agreement, features: [...verdict.agreement.features] } : verdict;
+    };
+    expect(agreed(JSON.parse(REGISTERED_01))).toEqual({ protocol: 0, acknowledges: false, features: [] });
+    expect(agreed(JSON.parse(REGISTERED))).toEqual({ protocol: 2, acknowledges: true, features: ["ack"] });
+    expect(agreed({ status: "registered", protocol: "2", features: "ack, chunk,resync,teleport" })).toEqual({
+      protocol: 2,
+      acknowledges: true,
+      features: ["ack", "chunk", "resync"],
+    });
+    // Nothing of ours works without acknowledgements.
+    expect(agreed({ status: "registered", protocol: "2", features: "chunk" })).toEqual({ protocol: 2, acknowledges: false, features: [] });
     expect(readReply({ status: "registered", protocol: "-1", features: "ack" })).toMatchObject({
       agreement: { protocol: 0, acknowledges: false },
     });
@@ -194,7 +216,46 @@ describe("the link", () => {
     register();
     await time.advance(5_100);
     last().handlers.close(1006, "", undefined);
+    expect(await untilNextDial()).toBeLessThanOrEqual(2_010);
+    last().handlers.close(1006, "", undefined);
     expect(await untilNextDial()).toBeLessThanOrEqual(210);
+  });
+
+  test("that had stood and is lost is dialled again within two seconds, evenly spread, so that thousands do not come as one", async () => {
+    for (const [random, expected] of [
+      [0, 0],
+      [0.25, 500],
+      [0.999999, 2_000],
+    ] as const) {
+      const { connection, last, register, time, untilNextDial } = rig({ random: () => random });
+      connection.start();
+      register();
+      await time.advance(6_000);
+      last().handlers.close(1001, "stopping", undefined);
+      expect(Math.abs((await untilNextDial()) - expected)).toBeLessThanOrEqual(10);
+    }
+  });
+
+  test.each([
+    ["503 before the upgrade", 1006, "Expected 101 status code: 503"],
+    ["1013 after it", 1013, undefined],
+  ])("turned away with %s, it comes back spread over one to five seconds", async (_what, code, fault) => {
+    const { connection, last, untilNextDial } = rig({ random: () => 0.999999 });
+    connection.start();
+    const waits: number[] = [];
+    for (let at = 0; at < 5; at += 1) {
+      last().handlers.close(code, "", fault);
+      waits.push(Math.round((await untilNextDial()) / 10) * 10);
+    }
+    expect(waits).toEqual([1000, 2000, 4000, 5000, 5000]);
+  });
+
+  test("says in each heartbeat what is open, where both sides compare it", async () => {
+    const { connection, register, time } = rig({ open: { count: 1, digest: "d" } });
+    connection.start();
+    const socket = register();
+    await time.advance(10_000);
+    expect(socket.sent[1]).toBe('{"metrics":{},"open":{"count":1,"digest":"d"},"timestamp":"2026-01-01T00:00:10.000Z","type":"heartbeat"}');
   });
 
   test("a half-open link is dropped within 30 s, and pings go out every 10 s", async () => {

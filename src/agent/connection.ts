@@ -8,6 +8,11 @@ import * as v from "valibot";
 export const LINK = {
   backoffFirst: 200,
   backoffMax: 15_000,
+  /** A link that had stood: all who lost the same control plane come back spread over this, and soon. */
+  lostSpread: 2_000,
+  /** Turned away at the door (503 before the upgrade, 1013 after): there are too many at once, and it passes quickly. */
+  refusedFirst: 1_000,
+  refusedMax: 5_000,
   /** A link that stood this long counts as good: the next wait begins from the start again. */
   settled: 5_000,
   registrationTimeout: 10_000,
@@ -21,6 +26,9 @@ export const LINK = {
   goodbye: 1_000,
 } as const;
 
+/** Of RFC 6455's registry: the store behind the control plane does not answer now. */
+const CLOSE_TRY_AGAIN_LATER = 1013;
+
 export interface ConnectionOptions {
   readonly url: string;
   readonly dialer: Dialer;
@@ -29,6 +37,8 @@ export interface ConnectionOptions {
   /** The registration frame, made anew for each attempt. */
   readonly register: () => string;
   readonly heartbeatIntervalMs: number;
+  /** What a heartbeat says beside the time. */
+  readonly heartbeat: () => Readonly<Record<string, unknown>>;
   readonly ports: Ports;
   readonly log: Logger;
   readonly onRegistered: (agreement: Agreement) => void;
@@ -54,6 +64,7 @@ interface Attempt {
 export class Connection {
   readonly #options: ConnectionOptions;
   readonly #backoff: Backoff;
+  readonly #refusals: Backoff;
   #state: LinkState = "idle";
   #attempt: Attempt | undefined;
   #retry: TimerHandle | undefined;
@@ -65,6 +76,7 @@ export class Connection {
   constructor(options: ConnectionOptions) {
     this.#options = options;
     this.#backoff = new Backoff({ firstMs: LINK.backoffFirst, maxMs: LINK.backoffMax }, options.ports.random);
+    this.#refusals = new Backoff({ firstMs: LINK.refusedFirst, maxMs: LINK.refusedMax }, options.ports.random);
   }
 
   get state(): LinkState {
@@ -92,6 +104,11 @@ export class Connection {
   /** False when there is no registered link; nothing was sent. */
   send(text: string): boolean {
     return this.#state === "registered" && this.#attempt?.socket.send(text) === true;
+  }
+
+  /** Bytes handed over that the operating system has not taken yet. */
+  get bufferedBytes(): number {
+    return this.#attempt?.socket.bufferedBytes ?? 0;
   }
 
   /** Says goodbye with this code and does not come back. Resolves when the link is gone, after a second at most. */
@@ -218,11 +235,15 @@ export class Connection {
     attempt.timers.push(
       ports.timers.every(this.#options.heartbeatIntervalMs, () => {
         // Alphabetical, as 0.1's agent writes it.
-        attempt.socket.send(JSON.stringify({ metrics: {}, timestamp: formatTimestamp(ports.clock.now()), type: "heartbeat" }));
+        const beat = { metrics: {}, ...this.#options.heartbeat(), timestamp: formatTimestamp(ports.clock.now()), type: "heartbeat" };
+        attempt.socket.send(JSON.stringify(beat));
       }),
       ports.timers.every(LINK.ping, () => attempt.socket.ping()),
       ports.timers.every(LINK.watch, () => this.#watch(attempt)),
-      ports.timers.after(LINK.settled, () => this.#backoff.reset()),
+      ports.timers.after(LINK.settled, () => {
+        this.#backoff.reset();
+        this.#refusals.reset();
+      }),
     );
     this.#options.onRegistered(agreement);
   }
@@ -244,7 +265,7 @@ export class Connection {
       if (wasRegistered) this.#options.onLost();
       return;
     }
-    const delayMs = this.#delayAfter(attempt, code);
+    const delayMs = this.#delayAfter(attempt, code, fault);
     const fields = {
       code,
       ...(reason === "" ? {} : { reason }),
@@ -259,16 +280,21 @@ export class Connection {
     if (wasRegistered) this.#options.onLost();
   }
 
-  #delayAfter(attempt: Attempt, code: number): number {
+  #delayAfter(attempt: Attempt, code: number, fault: string | undefined): number {
     const { random, clock } = this.#options.ports;
     if (code === CLOSE.replaced || code === CLOSE.removed) {
       return LINK.evictedPauseMin + random.float() * (LINK.evictedPauseMax - LINK.evictedPauseMin);
     }
     // When a 0.1 control plane sees an id twice it drops both connections, so whoever comes back first is right. But not in a loop.
     const immediate = attempt.agreement?.protocol === 0 && clock.monotonic() - this.#lastImmediateMs > LINK.settled;
-    if (!immediate) return this.#backoff.next();
-    this.#lastImmediateMs = clock.monotonic();
-    return 0;
+    if (immediate) {
+      this.#lastImmediateMs = clock.monotonic();
+      return 0;
+    }
+    // The transport says of a refused upgrade no more than this sentence.
+    if (code === CLOSE_TRY_AGAIN_LATER || fault?.includes("503") === true) return this.#refusals.next();
+    const stoodMs = attempt.registeredAtMs === undefined ? 0 : clock.monotonic() - attempt.registeredAtMs;
+    return stoodMs >= LINK.settled ? random.float() * LINK.lostSpread : this.#backoff.next();
   }
 
   #wait(delayMs: number): void {

@@ -99,7 +99,7 @@ function textsOf(type: string, payload: Payload): readonly string[] {
 
 export interface PayloadContent {
   readonly traits: PayloadTraits;
-  /** As `Delivery.manifestsJson` has them. */
+  /** What `Delivery.manifestsJson` is the JSON of. */
   readonly texts: readonly string[];
 }
 

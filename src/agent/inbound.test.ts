@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { manualPorts, type ManualPorts, silentLogger, TransporterError } from "../kit/mod.ts";
 import { decodeFrame, type Decoded } from "./delivery.ts";
-import { Inbound } from "./inbound.ts";
+import { Inbound, INBOUND_LIMITS } from "./inbound.ts";
 import { type Ledger, MemoryLedger } from "./ledger.ts";
 
 function frame(id: string, priority = 0): string {
@@ -21,6 +21,16 @@ class FailingLedger extends MemoryLedger {
   }
 }
 
+/** An event whose payload lies apart. */
+function apart(id: string): string {
+  return JSON.stringify({
+    type: "event",
+    event: { id, type: "k8s_resource", target_agent: "a", payload: {} },
+    revision: 1,
+    payload: { digest: "d".repeat(64), bytes: 10, encoding: "zstd", encoded_bytes: 5 },
+  });
+}
+
 interface Rig {
   readonly inbound: Inbound;
   readonly ledger: FailingLedger;
@@ -28,6 +38,10 @@ interface Rig {
   /** What happened, in order. */
   readonly events: string[];
   readonly held: Set<string>;
+  /** Keys whose payload is being fetched. */
+  readonly fetching: Set<string>;
+  /** How many more the credit takes. */
+  room: number;
   /** Frames that hold this text are decoded when released. */
   readonly slow: Map<string, PromiseWithResolvers<void>>;
 }
@@ -38,8 +52,26 @@ function rig(): Rig {
   const events: string[] = [];
   const held = new Set<string>();
   const slow = new Map<string, PromiseWithResolvers<void>>();
+  const fetching = new Set<string>();
+  const one: { room: number } = { room: 100 };
   const inbound = new Inbound({
     ledger,
+    credit: {
+      take() {
+        one.room -= 1;
+        return one.room >= 0;
+      },
+      ledgerFailing: () => void events.push("ledger failing"),
+    },
+    fetch: {
+      want(key, work, ref) {
+        fetching.add(key);
+        events.push(`fetch ${work.eventId} ${ref.bytes}`);
+      },
+      isFetching: (key) => fetching.has(key),
+      nudge: () => void events.push("nudge"),
+      piece: ({ offset }) => void events.push(`piece ${offset}`),
+    },
     ports: time.ports,
     log: silentLogger,
     parsing: {
@@ -48,6 +80,7 @@ function rig(): Rig {
         return decodeFrame(text);
       },
       manifests: () => Promise.resolve([]),
+      payload: () => Promise.resolve({ kind: "damaged", why: "not asked" }),
       stop: () => undefined,
     },
     holds: (key) => held.has(key),
@@ -55,12 +88,20 @@ function rig(): Rig {
       held.add(delivery.key);
       events.push(`accept ${delivery.work.eventId}`);
     },
+    reserve(delivery) {
+      held.add(delivery.key);
+      events.push(`reserve ${delivery.work.eventId}`);
+    },
+    cancel: (eventId, revision) => void events.push(`cancel ${eventId} ${revision}`),
+    statusesLost: () => void events.push("lost"),
+    tellOpen: () => void events.push("open"),
+    creditKnown: () => true,
     repeat: (_key, work) => void events.push(`repeat ${work.eventId}`),
     statusesStored: (bootId, seq) => void events.push(`stored ${bootId}:${seq}`),
     acknowledge: (work) => void events.push(`ack ${work.eventId}`),
     repeatsMeanAgain: () => false,
   });
-  return { inbound, ledger, time, events, held, slow };
+  return Object.assign(one, { inbound, ledger, time, events, held, fetching, slow });
 }
 
 describe("what arrives", () => {
@@ -72,17 +113,23 @@ describe("what arrives", () => {
     expect(events).toEqual(["ack a", "accept a", "ack b", "accept b"]);
   });
 
-  test("waits for a large one before it", async () => {
+  test("waits for a large one before it, but for what is small and means the same whenever it is read", async () => {
     const { inbound, events, time, slow } = rig();
     slow.set('"big"', Promise.withResolvers());
     inbound.receive(frame("big"));
     inbound.receive(frame("small"));
-    inbound.receive('{"type":"status_ack","boot_id":"b","seq":1}');
+    inbound.receive('{"type":"cancel","event_id":"big","revision":1}');
     await time.settle();
     expect(events).toEqual([]);
+    inbound.receive('{"type":"status_ack","boot_id":"b","seq":1}');
+    inbound.receive(`{"type":"payload_piece","digest":"${"d".repeat(64)}","offset":7,"data":null}`);
+    inbound.receive('{"type":"status_resend"}');
+    inbound.receive('{"type":"resync"}');
+    expect(events.splice(0)).toEqual(["stored b:1", "piece 7", "lost", "open"]);
     slow.get('"big"')?.resolve();
     await time.settle();
     expect(events.filter((event) => event.startsWith("accept"))).toEqual(["accept big", "accept small"]);
+    expect(events).toContain("cancel big 1");
     inbound.receive(frame("later"));
     await time.settle();
     expect(events.at(-1)).toBe("accept later");
@@ -96,9 +143,11 @@ describe("what arrives", () => {
     inbound.receive(frame("a"));
     inbound.receive('{"type":"status_ack","boot_id":"b","seq":1}');
     await time.settle();
-    expect(events).toEqual(["stored b:1"]);
+    expect(events).toContain("stored b:1");
     await time.advance(60_000);
-    expect(events.slice(1)).toEqual(["ack a", "accept a", "ack b", "accept b"]);
+    const done = events.filter((event) => event !== "ledger failing");
+    expect(done.slice(1)).toEqual(["ack a", "accept a", "ack b", "accept b"]);
+    expect(events.length - done.length).toBe(4);
   });
 
   test("again while it is held is acknowledged and not accepted twice; finished, its end is told again", async () => {
@@ -139,7 +188,80 @@ describe("what arrives", () => {
     inbound.receive(frame("late"));
     inbound.receive('{"type":"status_ack","boot_id":"b","seq":1}');
     await time.advance(60_000);
-    expect(events).toEqual(["stored b:1"]);
+    expect(events).toEqual(["ledger failing", "stored b:1"]);
     expect(time.pending).toBe(0);
+  });
+
+  test("without its payload takes its place, is fetched, and is not acknowledged by this; again, it is asked after", async () => {
+    const { inbound, events, fetching, ledger, time } = rig();
+    inbound.receive(apart("a"));
+    await time.settle();
+    expect(events.splice(0)).toEqual(["reserve a", "fetch a 10"]);
+    const [key = ""] = fetching;
+    expect(await ledger.manifests(key)).toBeUndefined();
+    inbound.receive(apart("a"));
+    await time.settle();
+    expect(events.splice(0)).toEqual(["nudge"]);
+    fetching.clear();
+    inbound.receive(apart("a"));
+    await time.settle();
+    expect(events).toEqual(["ack a"]);
+  });
+
+  test("beyond the credit is left alone, neither recorded nor acknowledged; handed over again when there is room, it is taken", async () => {
+    const one = rig();
+    one.room = 1;
+    one.inbound.receive(frame("a"));
+    one.inbound.receive(frame("b"));
+    await one.time.settle();
+    expect(one.events.splice(0)).toEqual(["ack a", "accept a"]);
+    // What is held already needs no room.
+    one.inbound.receive(frame("a"));
+    await one.time.settle();
+    expect(one.events.splice(0)).toEqual(["ack a"]);
+    one.room = 1;
+    one.inbound.receive(frame("b"));
+    await one.time.settle();
+    expect(one.events).toEqual(["ack b", "accept b"]);
+  });
+
+  test("behind a large one is not kept without bound", async () => {
+    const { inbound, events, time, slow } = rig();
+    slow.set('"big"', Promise.withResolvers());
+    inbound.receive(frame("big"));
+    const filler = "x".repeat(INBOUND_LIMITS.backlogChars - 2_000);
+    inbound.receive(frame("first").replace('["x"]', `["${filler}"]`));
+    inbound.receive(frame("second").replace('["x"]', '["yyyy"]').replace("yyyy", "y".repeat(4_000)));
+    inbound.receive(frame("third"));
+    slow.get('"big"')?.resolve();
+    await time.settle();
+    expect(events.filter((event) => event.startsWith("accept"))).toEqual(["accept big", "accept first", "accept third"]);
+    inbound.receive(frame("second"));
+    await time.settle();
+    expect(events.at(-1)).toBe("accept second");
+  });
+
+  test("of an earlier process and not whole is fetched on", async () => {
+    const { inbound, events, ledger, time } = rig();
+    for (const id of ["a", "b"]) {
+      const decoded = decodeFrame(id === "a" ? apart(id) : frame(id));
+      if (decoded.kind !== "event") throw new Error("no event");
+      const { delivery } = decoded;
+      await ledger.record({ delivery, receivedAtMs: 0, expiresAtMs: undefined });
+      const { key, work, payload } = delivery;
+      inbound.recover([
+        {
+          key,
+          work,
+          expiresAtMs: undefined,
+          started: false,
+          crashes: 0,
+          fetching: payload !== undefined,
+          ...(payload === undefined ? {} : { payload }),
+        },
+      ]);
+    }
+    await time.settle();
+    expect(events).toEqual(["fetch a 10"]);
   });
 });

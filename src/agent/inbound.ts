@@ -1,24 +1,41 @@
-import { Backoff, type Logger, messageOf, type Ports } from "../kit/mod.ts";
+import { Backoff, failpoint, type Logger, messageOf, type Ports } from "../kit/mod.ts";
+import type { CreditLine } from "./credit.ts";
 import type { Decoded, Delivery, Work } from "./delivery.ts";
-import type { Ledger, NewDelivery } from "./ledger.ts";
+import type { Fetch } from "./fetch.ts";
+import type { Ledger, NewDelivery, OpenDelivery } from "./ledger.ts";
 import type { Parsing } from "./off-loop.ts";
 import type { StatusRecord } from "./status.ts";
+
+export const INBOUND_LIMITS = {
+  /** Characters of frames that may wait for a large one before them to be decoded; one always may. */
+  backlogChars: 64 * 1024 * 1024,
+} as const;
 
 export interface InboundOptions {
   readonly ledger: Ledger;
   readonly parsing: Parsing;
+  readonly credit: Pick<CreditLine, "take" | "ledgerFailing">;
+  readonly fetch: Pick<Fetch, "want" | "isFetching" | "nudge" | "piece">;
   readonly ports: Ports;
   readonly log: Logger;
   /** Whether this delivery is waiting or running here. */
   readonly holds: (key: string) => boolean;
   /** Takes a recorded delivery over, to be carried out. */
   readonly accept: (delivery: Delivery, expiresAtMs: number | undefined) => void;
+  /** The same for one whose payload is still to be fetched: it has its place, and waits. */
+  readonly reserve: (delivery: Delivery, expiresAtMs: number | undefined) => void;
   readonly repeat: (key: string, work: Work, final: StatusRecord) => void;
+  readonly cancel: (eventId: string, revision: number) => void;
   readonly statusesStored: (bootId: string, seq: number) => void;
+  readonly statusesLost: () => void;
+  /** The control plane wants to know what is open here. */
+  readonly tellOpen: () => void;
   /** Sends an acknowledgement; to a 0.1 control plane nothing is sent. */
   readonly acknowledge: (work: Work) => void;
   /** True when the control plane at the other end hands finished events over again only to have them done again (0.1). */
   readonly repeatsMeanAgain: () => boolean;
+  /** Whether the control plane at the other end goes by our credit. */
+  readonly creditKnown: () => boolean;
 }
 
 type Found =
@@ -32,15 +49,21 @@ interface Arrival {
   readonly found: Promise<Found>;
 }
 
+/** Frames that are small, mean the same whenever they are read, and must not wait for a large one to be decoded. As our control plane begins them. */
+const OVERTAKING = ['{"type":"status_ack"', '{"type":"status_resend"', '{"type":"payload_piece"', '{"type":"resync"'] as const;
+
 /**
  * What the control plane sends, in the order it came: a large frame that takes a while to decode holds back the events after it. Each
  * delivery is looked up in the ledger first: finished, its end is told again; known, it goes on; new, it is recorded, and only then
- * acknowledged and accepted. When the ledger cannot be written there is no acknowledgement, and recording is tried again for as long as it takes.
+ * acknowledged and accepted; one without its payload is acknowledged when that is here too. When the ledger cannot be written there is no
+ * acknowledgement, and recording is tried again for as long as it takes. What comes beyond the credit is left alone: it is not
+ * acknowledged, so it will be handed over again.
  */
 export class Inbound {
   readonly #options: InboundOptions;
   /** Frames that wait for one before them to be decoded. */
   #decoding: Promise<void> | undefined;
+  #backlogChars = 0;
   /** Deliveries on their way through the ledger, one after the other. */
   readonly #arrived: Arrival[] = [];
   readonly #arrivedKeys = new Set<string>();
@@ -52,16 +75,34 @@ export class Inbound {
   }
 
   receive(text: string): void {
-    if (this.#decoding === undefined) {
-      const decoded = this.#options.parsing.frame(text);
-      if (!(decoded instanceof Promise)) {
-        this.#handle(decoded);
-        return;
-      }
-      this.#follow(decoded);
+    const { parsing, log } = this.#options;
+    if (this.#decoding === undefined || OVERTAKING.some((start) => text.startsWith(start))) {
+      const decoded = parsing.frame(text);
+      if (decoded instanceof Promise) this.#follow(decoded, text.length);
+      else this.#handle(decoded);
       return;
     }
-    this.#follow(this.#decoding.then(() => this.#options.parsing.frame(text)));
+    if (this.#backlogChars > 0 && this.#backlogChars + text.length > INBOUND_LIMITS.backlogChars) {
+      log.warn("Too much waits to be decoded; a frame is left alone, and will be sent again", { chars: text.length });
+      return;
+    }
+    this.#follow(
+      this.#decoding.then(() => parsing.frame(text)),
+      text.length,
+    );
+  }
+
+  /** Goes on with what an earlier process recorded and had not fetched yet; the deliveries have their places already. */
+  recover(open: readonly OpenDelivery[]): void {
+    for (const { key, work, payload, fetching } of open) {
+      this.#options.credit.take(key, 0, { creditKnown: true, recovered: true });
+      if (fetching === true && payload !== undefined) this.#options.fetch.want(key, work, payload);
+    }
+  }
+
+  /** Whether this delivery is on its way through the ledger. */
+  isArriving(key: string): boolean {
+    return this.#arrivedKeys.has(key);
   }
 
   /** Takes no further event; what is not recorded by now will be handed over again. Acknowledgements still count. */
@@ -69,8 +110,10 @@ export class Inbound {
     this.#stopped.abort();
   }
 
-  #follow(decoded: Promise<Decoded>): void {
+  #follow(decoded: Promise<Decoded>, chars: number): void {
+    this.#backlogChars += chars;
     const mine = this.#handleLater(decoded).finally(() => {
+      this.#backlogChars -= chars;
       if (this.#decoding === mine) this.#decoding = undefined;
     });
     this.#decoding = mine;
@@ -93,6 +136,18 @@ export class Inbound {
       case "status_ack":
         this.#options.statusesStored(decoded.bootId, decoded.seq);
         return;
+      case "status_resend":
+        this.#options.statusesLost();
+        return;
+      case "piece":
+        this.#options.fetch.piece(decoded);
+        return;
+      case "cancel":
+        this.#options.cancel(decoded.eventId, decoded.revision);
+        return;
+      case "resync":
+        this.#options.tellOpen();
+        return;
       case "unknown":
         log.warn("A frame of a type this agent does not know is ignored", { type: decoded.type });
         return;
@@ -102,9 +157,16 @@ export class Inbound {
   }
 
   #arrive(delivery: Delivery): void {
-    if (this.#stopped.signal.aborted || this.#arrivedKeys.has(delivery.key)) return;
-    this.#arrivedKeys.add(delivery.key);
-    const receivedAtMs = this.#options.ports.clock.now();
+    const { ports, log, credit, holds, creditKnown } = this.#options;
+    const { key, work } = delivery;
+    if (this.#stopped.signal.aborted || this.#arrivedKeys.has(key)) return;
+    failpoint("agent.inbound.received");
+    if (!holds(key) && !credit.take(key, delivery.manifestsJson.length, { creditKnown: creditKnown() })) {
+      log.warn("An event came beyond the credit and is left alone; it will be handed over again", { event_id: work.eventId });
+      return;
+    }
+    this.#arrivedKeys.add(key);
+    const receivedAtMs = ports.clock.now();
     const expiresAtMs = delivery.expiresInMs === undefined ? undefined : receivedAtMs + delivery.expiresInMs;
     const entry: NewDelivery = { delivery, receivedAtMs, expiresAtMs };
     // Asked for at once, so that deliveries that come together share a commit; answered in order.
@@ -124,15 +186,17 @@ export class Inbound {
 
   /** Looks a delivery up and records it when it is new; never rejects. */
   async #look(entry: NewDelivery): Promise<Found> {
-    const { ledger, holds, repeatsMeanAgain } = this.#options;
+    const { ledger, holds, repeatsMeanAgain, credit } = this.#options;
     const { key } = entry.delivery;
     if (holds(key)) return { kind: "held" };
     try {
       const final = repeatsMeanAgain() ? undefined : await ledger.finished(key);
       if (final !== undefined) return { kind: "finished", final };
       await ledger.record(entry);
+      failpoint("agent.inbound.recorded");
       return { kind: "new" };
     } catch (error) {
+      credit.ledgerFailing();
       return { kind: "trouble", error };
     }
   }
@@ -154,12 +218,18 @@ export class Inbound {
   }
 
   #settle(entry: NewDelivery, found: Found, fields: Readonly<Record<string, unknown>>): void {
-    const { log, acknowledge, accept, repeat } = this.#options;
-    const { key, work } = entry.delivery;
+    const { log, acknowledge, accept, reserve, repeat, fetch } = this.#options;
+    const { delivery, expiresAtMs } = entry;
+    const { key, work, payload } = delivery;
     switch (found.kind) {
       case "trouble":
         return;
       case "held":
+        if (fetch.isFetching(key)) {
+          log.debug("Event received again; its payload is being fetched", fields);
+          fetch.nudge(key);
+          return;
+        }
         log.info("Event received again; it is already being carried out", fields);
         acknowledge(work);
         return;
@@ -170,8 +240,14 @@ export class Inbound {
         return;
       case "new":
         log.info("Received event", { ...fields, type: work.type });
+        if (payload !== undefined) {
+          reserve(delivery, expiresAtMs);
+          fetch.want(key, work, payload);
+          return;
+        }
         acknowledge(work);
-        accept(entry.delivery, entry.expiresAtMs);
+        failpoint("agent.inbound.acknowledged");
+        accept(delivery, expiresAtMs);
     }
   }
 }

@@ -1,50 +1,35 @@
+import type { Database } from "bun:sqlite";
 import { existsSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { type Clock, type Logger, messageOf, type Timers, TransporterError } from "../kit/mod.ts";
-import { GroupCommit, type Migration, openDatabase, type OpenedDatabase } from "../sqlite/mod.ts";
-import { LEDGER_LIMITS, type Ledger, type NewDelivery, type OpenDelivery, type Recovered } from "./ledger.ts";
-import type { Work } from "./delivery.ts";
+import type { PayloadRef, Phase } from "../protocol/mod.ts";
+import { GroupCommit, openDatabase, type OpenedDatabase } from "../sqlite/mod.ts";
+import {
+  type EncodedPayload,
+  LEDGER_LIMITS,
+  type Ledger,
+  type ManifestSource,
+  type NewDelivery,
+  type OpenDelivery,
+  type PayloadProgress,
+  type Recovered,
+} from "./ledger.ts";
+import { type PayloadTraits, type Work, workFromLedger } from "./delivery.ts";
+import { LEDGER_APPLICATION_ID, LEDGER_MIGRATIONS } from "./ledger-schema.ts";
 import type { StatusRecord } from "./status.ts";
 
-/** "TPal": Transporter, agent's ledger. */
-const APPLICATION_ID = 0x5450616c;
-
-const MIGRATIONS: readonly Migration[] = [
-  {
-    version: 1,
-    name: "deliveries and statuses",
-    // Manifests lie apart: they are megabytes, and a change of state must not write them again.
-    sql: `
-      CREATE TABLE deliveries (
-        ord INTEGER PRIMARY KEY AUTOINCREMENT,
-        key TEXT NOT NULL UNIQUE,
-        work TEXT NOT NULL,
-        received_at_ms INTEGER NOT NULL,
-        expires_at_ms INTEGER,
-        state TEXT NOT NULL CHECK (state IN ('open', 'started', 'interrupted', 'finished')),
-        crashes INTEGER NOT NULL DEFAULT 0,
-        finished_at_ms INTEGER,
-        final TEXT
-      ) STRICT;
-      CREATE INDEX deliveries_open ON deliveries (ord) WHERE state <> 'finished';
-      CREATE TABLE manifests (
-        key TEXT PRIMARY KEY REFERENCES deliveries (key) ON DELETE CASCADE,
-        body TEXT NOT NULL
-      ) STRICT;
-      CREATE TABLE statuses (
-        ord INTEGER PRIMARY KEY AUTOINCREMENT,
-        boot_id TEXT NOT NULL,
-        seq INTEGER NOT NULL,
-        body TEXT NOT NULL,
-        UNIQUE (boot_id, seq)
-      ) STRICT;
-    `,
-  },
-];
+/** Of a payload that nobody refers to any more, so much is removed in one transaction. */
+const SWEEP_PIECES = 16;
+/** Pieces read in one turn: a megabyte. */
+const READ_PIECES = 8;
+/** As much as an event brings along at most: a disk that takes less is full. */
+const PROBE_BYTES = 256 * 1024;
 
 export interface FileLedgerOptions {
-  /** Directory of the agent's state. */
+  /** Directory of the agent's state; made where it is missing. */
   readonly stateDir: string;
+  /** For proofs: an open database instead of a file in that directory. It stays the caller's, and outlives this ledger. */
+  readonly database?: Database;
   readonly agentId: string;
   readonly clock: Clock;
   readonly timers: Timers;
@@ -69,6 +54,9 @@ interface DeliveryRow {
   readonly expires_at_ms: number | null;
   readonly state: string;
   readonly crashes: number;
+  readonly payload: string | null;
+  readonly whole: number;
+  readonly phase: string | null;
 }
 
 /**
@@ -80,6 +68,8 @@ export class FileLedger implements Ledger {
   readonly path: string;
   #file: Statements;
   #finishes = 0;
+  #sweeping = false;
+  readonly payloadRoomBytes = Number.POSITIVE_INFINITY;
 
   /** STORE_LOCKED when another process has it, STORE_UNAVAILABLE when the directory cannot be written. */
   constructor(options: FileLedgerOptions) {
@@ -92,17 +82,26 @@ export class FileLedger implements Ledger {
     return this.#run(() => {
       const { db } = this.#file.open;
       const rows = db
-        .query<DeliveryRow, []>("SELECT key, work, expires_at_ms, state, crashes FROM deliveries WHERE state <> 'finished' ORDER BY ord")
+        .query<DeliveryRow, []>(
+          `SELECT key, work, expires_at_ms, state, crashes, payload, phase,
+             EXISTS (SELECT 1 FROM payloads WHERE digest = payload_digest) AS whole
+           FROM deliveries WHERE state <> 'finished' ORDER BY ord`,
+        )
         .all();
-      db.run("UPDATE deliveries SET crashes = crashes + 1 WHERE state = 'started'");
+      // Until it is begun again, a crash is not its doing.
+      db.run("UPDATE deliveries SET crashes = crashes + 1, state = 'interrupted' WHERE state = 'started'");
       this.#prune();
       const deliveries = rows.map((row): OpenDelivery => ({
         key: row.key,
-        work: JSON.parse(row.work) as Work,
+        work: workFromLedger(row.work),
         expiresAtMs: row.expires_at_ms ?? undefined,
         started: row.state !== "open",
         crashes: row.crashes + (row.state === "started" ? 1 : 0),
+        diedIn: (row.phase ?? undefined) as Phase | undefined,
+        fetching: row.payload !== null && row.whole === 0,
+        ...(row.payload === null ? {} : { payload: JSON.parse(row.payload) as PayloadRef }),
       }));
+      this.sweepPayloads();
       const statuses = db
         .query<{ body: string }, []>("SELECT body FROM statuses ORDER BY ord")
         .all()
@@ -121,31 +120,148 @@ export class FileLedger implements Ledger {
   }
 
   record(entry: NewDelivery): Promise<void> {
-    const { key, work, manifestsJson } = entry.delivery;
+    const { key, work, manifestsJson, payload } = entry.delivery;
     const workJson = JSON.stringify(work);
+    const payloadJson = payload === undefined ? null : JSON.stringify(payload);
     return this.#run(() => {
       const { db } = this.#file.open;
       // A finished one that is to be done again goes to the end of the order.
       db.query("DELETE FROM deliveries WHERE key = ? AND state = 'finished'").run(key);
       db.query(
-        "INSERT INTO deliveries (key, work, received_at_ms, expires_at_ms, state) VALUES (?, ?, ?, ?, 'open') ON CONFLICT (key) DO NOTHING",
-      ).run(key, workJson, Math.round(entry.receivedAtMs), entry.expiresAtMs === undefined ? null : Math.round(entry.expiresAtMs));
-      db.query("INSERT INTO manifests (key, body) VALUES (?, ?) ON CONFLICT (key) DO NOTHING").run(key, manifestsJson);
+        `INSERT INTO deliveries (key, work, received_at_ms, expires_at_ms, state, payload, payload_digest) VALUES (?, ?, ?, ?, 'open', ?, ?)
+         ON CONFLICT (key) DO NOTHING`,
+      ).run(
+        key,
+        workJson,
+        Math.round(entry.receivedAtMs),
+        entry.expiresAtMs === undefined ? null : Math.round(entry.expiresAtMs),
+        payloadJson,
+        payload?.digest ?? null,
+      );
+      if (payload === undefined)
+        db.query("INSERT INTO manifests (key, body) VALUES (?, ?) ON CONFLICT (key) DO NOTHING").run(key, manifestsJson);
     });
   }
 
-  manifests(key: string): Promise<string | undefined> {
-    return this.#run(
-      () => this.#file.open.db.query<{ body: string }, [string]>("SELECT body FROM manifests WHERE key = ?").get(key)?.body ?? undefined,
+  async manifests(key: string): Promise<ManifestSource | undefined> {
+    const found = await this.#run(() =>
+      this.#file.open.db
+        .query<{ body: string | null; payload: string | null; work: string }, [string]>(
+          "SELECT body, payload, work FROM deliveries LEFT JOIN manifests USING (key) WHERE key = ? AND state <> 'finished'",
+        )
+        .get(key),
     );
+    if (found === null) return undefined;
+    if (found.payload === null) return found.body ?? undefined;
+    return this.encoded(JSON.parse(found.payload) as PayloadRef, workFromLedger(found.work).type);
   }
 
-  started(key: string): Promise<void> {
-    return this.#setState(key, "started");
+  payload(digest: string): Promise<PayloadProgress> {
+    return this.#run(() => {
+      const { db } = this.#file.open;
+      const bytes = db
+        .query<{ bytes: number | null }, [string]>("SELECT max(offset + length(body)) AS bytes FROM pieces WHERE digest = ?")
+        .get(digest)?.bytes;
+      const row = db.query<{ traits: string }, [string]>("SELECT traits FROM payloads WHERE digest = ?").get(digest);
+      return { bytes: bytes ?? 0, traits: row === null ? undefined : (JSON.parse(row.traits) as PayloadTraits) };
+    });
+  }
+
+  savePiece(digest: string, offset: number, piece: Uint8Array<ArrayBuffer>): Promise<void> {
+    return this.#run(() => {
+      this.#file.open.db
+        .query("INSERT INTO pieces (digest, offset, body) VALUES (?, ?, ?) ON CONFLICT (digest, offset) DO NOTHING")
+        .run(digest, offset, piece);
+    });
+  }
+
+  async encoded(ref: PayloadRef, type: string): Promise<EncodedPayload | undefined> {
+    const pieces: Uint8Array<ArrayBuffer>[] = [];
+    let bytes = 0;
+    // A megabyte in a turn: reading all of a large one at once would hold up everybody else.
+    for (;;) {
+      const rows = await this.#run(() =>
+        this.#file.open.db
+          .query<{ body: Uint8Array<ArrayBuffer> }, [string, number, number]>(
+            "SELECT body FROM pieces WHERE digest = ? AND offset >= ? ORDER BY offset LIMIT ?",
+          )
+          .all(ref.digest, bytes, READ_PIECES),
+      );
+      for (const { body } of rows) {
+        pieces.push(body);
+        bytes += body.byteLength;
+      }
+      if (rows.length < READ_PIECES) break;
+    }
+    return bytes === ref.encoded_bytes ? { ref, type, pieces, length: ref.bytes } : undefined;
+  }
+
+  payloadArrived(digest: string, traits: PayloadTraits, works: readonly { readonly key: string; readonly work: Work }[]): Promise<void> {
+    const rows = works.map(({ key, work }) => ({ key, work: JSON.stringify(work) }));
+    return this.#run(() => {
+      const { db } = this.#file.open;
+      db.query("INSERT INTO payloads (digest, traits) VALUES (?, ?) ON CONFLICT (digest) DO NOTHING").run(digest, JSON.stringify(traits));
+      for (const row of rows) db.query("UPDATE deliveries SET work = ? WHERE key = ?").run(row.work, row.key);
+    });
+  }
+
+  dropPayload(digest: string): Promise<void> {
+    return this.#run(() => {
+      this.#file.open.db.query("DELETE FROM payloads WHERE digest = ?").run(digest);
+      this.#file.open.db.query("DELETE FROM pieces WHERE digest = ?").run(digest);
+    });
+  }
+
+  sweepPayloads(): void {
+    if (this.#sweeping) return;
+    this.#sweeping = true;
+    void this.#sweep()
+      .catch((error: unknown) =>
+        this.#options.log.warn("Payloads that are not needed any more could not be removed", { error: messageOf(error) }),
+      )
+      .finally(() => (this.#sweeping = false));
+  }
+
+  async #sweep(): Promise<void> {
+    for (let left = true; left;) left = await this.#run(() => this.#sweepSome());
+  }
+
+  /** From the end to the beginning, so that what is left has no gap should it be wanted again in between. */
+  #sweepSome(): boolean {
+    const { db } = this.#file.open;
+    const unused = db
+      .query<{ digest: string }, []>(
+        `SELECT digest FROM (SELECT DISTINCT digest FROM pieces) AS kept
+         WHERE NOT EXISTS (SELECT 1 FROM deliveries WHERE payload_digest = kept.digest AND state <> 'finished') LIMIT 1`,
+      )
+      .get();
+    if (unused === null) return false;
+    db.query("DELETE FROM payloads WHERE digest = ?").run(unused.digest);
+    db.query("DELETE FROM pieces WHERE id IN (SELECT id FROM pieces WHERE digest = ? ORDER BY offset DESC LIMIT ?)").run(
+      unused.digest,
+      SWEEP_PIECES,
+    );
+    return true;
+  }
+
+  async probe(): Promise<void> {
+    // In two commits: what is written and removed in one need not reach the disk.
+    await this.#run(
+      () => void this.#file.open.db.query("INSERT OR REPLACE INTO probe (id, body) VALUES (1, zeroblob(?))").run(PROBE_BYTES),
+    );
+    await this.#run(() => void this.#file.open.db.query("DELETE FROM probe").run());
+  }
+
+  started(key: string, phase: Phase): Promise<void> {
+    return this.#run(() => {
+      this.#file.open.db.query("UPDATE deliveries SET state = 'started', phase = ? WHERE key = ? AND state <> 'finished'").run(phase, key);
+    });
   }
 
   interrupted(key: string): Promise<void> {
-    return this.#setState(key, "interrupted");
+    return this.#run(() => {
+      this.#file.open.db.query("UPDATE deliveries SET state = 'interrupted' WHERE key = ? AND state <> 'finished'").run(key);
+    });
   }
 
   addStatus(record: StatusRecord): Promise<void> {
@@ -164,6 +280,10 @@ export class FileLedger implements Ledger {
          ON CONFLICT (key) DO UPDATE SET state = 'finished', finished_at_ms = ?3, final = ?4`,
       ).run(key, workJson, Math.round(nowMs), body);
       db.query("DELETE FROM manifests WHERE key = ?").run(key);
+      const apart = db
+        .query<{ payload_digest: string | null }, [string]>("SELECT payload_digest FROM deliveries WHERE key = ?")
+        .get(key)?.payload_digest;
+      if (typeof apart === "string") this.sweepPayloads();
       this.#insertStatus(final, body);
       this.#finishes += 1;
       if (this.#finishes % LEDGER_LIMITS.pruneEvery === 0) this.#prune();
@@ -186,12 +306,6 @@ export class FileLedger implements Ledger {
   async close(): Promise<void> {
     await this.#file.commits.close();
     this.#file.open.close();
-  }
-
-  #setState(key: string, state: "started" | "interrupted"): Promise<void> {
-    return this.#run(() => {
-      this.#file.open.db.query("UPDATE deliveries SET state = ? WHERE key = ? AND state <> 'finished'").run(state, key);
-    });
   }
 
   #insertStatus(record: StatusRecord, body: string): void {
@@ -219,7 +333,7 @@ export class FileLedger implements Ledger {
     try {
       return await file.commits.run(operation);
     } catch (error) {
-      if (!(error instanceof TransporterError) || error.code !== "STORE_CORRUPT") throw error;
+      if (!(error instanceof TransporterError) || error.code !== "STORE_CORRUPT" || this.#options.database !== undefined) throw error;
       // Several operations may find the damage; the first begins the fresh file for all of them.
       if (this.#file === file) this.#beginAnew(file, error);
       return this.#file.commits.run(operation);
@@ -241,16 +355,25 @@ export class FileLedger implements Ledger {
       return this.#open();
     } catch (error) {
       if (!(error instanceof TransporterError) || (error.code !== "STORE_CORRUPT" && error.code !== "STORE_TOO_NEW")) throw error;
+      if (this.#options.database !== undefined) throw error;
       this.#moveAside(error);
       return this.#open();
     }
   }
 
   #open(): Statements {
-    const { clock, timers, log } = this.#options;
-    const open = openDatabase({ path: this.path, what: "ledger", applicationId: APPLICATION_ID, migrations: MIGRATIONS, log, clock });
+    const { clock, timers, log, database } = this.#options;
+    const open = openDatabase({
+      ...(database === undefined ? {} : { database }),
+      path: this.path,
+      what: "ledger",
+      applicationId: LEDGER_APPLICATION_ID,
+      migrations: LEDGER_MIGRATIONS,
+      log,
+      clock,
+    });
     // An agent's memory matters more than a cache of what it reads once.
-    open.db.run("PRAGMA cache_size = -1024");
+    if (database === undefined) open.db.run("PRAGMA cache_size = -1024");
     return { open, commits: new GroupCommit({ db: open.db, clock, timers, what: "ledger" }) };
   }
 

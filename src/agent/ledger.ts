@@ -1,4 +1,6 @@
-import type { Delivery, Work } from "./delivery.ts";
+import { TransporterError } from "../kit/mod.ts";
+import type { PayloadRef, Phase } from "../protocol/mod.ts";
+import type { Delivery, PayloadTraits, Work } from "./delivery.ts";
 import type { StatusRecord } from "./status.ts";
 
 /** How long a finished delivery is remembered, so that one which is handed over again is answered and not done again. */
@@ -25,6 +27,33 @@ export interface OpenDelivery {
   readonly started: boolean;
   /** How often the process died while it was being carried out. */
   readonly crashes: number;
+  /** In which phase, the last time, as far as `started` was told. */
+  readonly diedIn?: Phase | undefined;
+  /** Its payload is not here yet: its place is taken, and what it touches is not known. */
+  readonly fetching?: boolean;
+  /** Where it came without its payload, fetched or not. */
+  readonly payload?: PayloadRef;
+}
+
+/** A payload as it was fetched: encoded, in pieces, and not checked again since. */
+export interface EncodedPayload {
+  readonly ref: PayloadRef;
+  /** Of the event that it belongs to. */
+  readonly type: string;
+  readonly pieces: readonly Uint8Array<ArrayBuffer>[];
+  /** How long it is when decoded, for whoever bounds what is in memory. */
+  readonly length: number;
+}
+
+/** What was asked for: JSON of the array of manifests, or a payload to be decoded. */
+export type ManifestSource = string | EncodedPayload;
+
+/** How much of a payload is here. */
+export interface PayloadProgress {
+  /** Encoded bytes from the beginning without a gap. */
+  readonly bytes: number;
+  /** There once it was found whole and right. */
+  readonly traits: PayloadTraits | undefined;
 }
 
 export interface Recovered {
@@ -47,9 +76,10 @@ export interface Ledger {
   /** How a finished delivery ended, or undefined when it is not known or not finished. */
   finished(key: string): Promise<StatusRecord | undefined>;
   record(entry: NewDelivery): Promise<void>;
-  /** The manifests of a recorded delivery as JSON; undefined when it is not known or finished. */
-  manifests(key: string): Promise<string | undefined>;
-  started(key: string): Promise<void>;
+  /** The manifests of a recorded delivery; undefined when it is not known or finished, or its payload is not whole. */
+  manifests(key: string): Promise<ManifestSource | undefined>;
+  /** It is being carried out, and this far. A process that dies from here on counts as a crash of this delivery, until it ends or is interrupted. */
+  started(key: string, phase: Phase): Promise<void>;
   /** A stop on purpose while it was running: that is no crash. */
   interrupted(key: string): Promise<void>;
   addStatus(record: StatusRecord): Promise<void>;
@@ -59,24 +89,54 @@ export interface Ledger {
   acknowledged(bootId: string, seq: number): Promise<void>;
   /** Single statuses that are not needed any more (coalesced, or told to a 0.1 control plane). */
   dropStatuses(records: readonly Pick<StatusRecord, "bootId" | "seq">[]): Promise<void>;
+
+  // Payloads that are fetched in pieces. One is kept once for all open deliveries that refer to it, and goes after the last of them.
+
+  /** How many encoded bytes of payloads it can hold; what is fetched beyond waits. */
+  readonly payloadRoomBytes: number;
+  payload(digest: string): Promise<PayloadProgress>;
+  /** Keeps the piece that begins at `offset`; to be called in order. */
+  savePiece(digest: string, offset: number, piece: Uint8Array<ArrayBuffer>): Promise<void>;
+  /** All pieces, for one that is whole; undefined otherwise. */
+  encoded(ref: PayloadRef, type: string): Promise<EncodedPayload | undefined>;
+  /** A payload is whole and right; the works of the deliveries that waited for it now say what it says. */
+  payloadArrived(digest: string, traits: PayloadTraits, works: readonly { readonly key: string; readonly work: Work }[]): Promise<void>;
+  /** Forgets a payload that turned out wrong. */
+  dropPayload(digest: string): Promise<void>;
+  /** Removes, a little at a time and later, what no open delivery refers to. Never throws. */
+  sweepPayloads(): void;
+  /** Resolves when as much as an event brings could be written now. */
+  probe(): Promise<void>;
+
   close(): Promise<void>;
 }
 
 interface MemoryDelivery {
   manifestsJson: string | undefined;
+  readonly payload: PayloadRef | undefined;
+  readonly type: string;
   final: StatusRecord | undefined;
   finishedAtMs: number;
   bytes: number;
 }
 
 /** Without a disk what is remembered costs memory, so it is less. */
-const MEMORY_LIMITS = { finishedCount: 1000, finishedBytes: 16 * 1024 * 1024 } as const;
+const MEMORY_LIMITS = { finishedCount: 1000, finishedBytes: 16 * 1024 * 1024, payloadBytes: 64 * 1024 * 1024 } as const;
+
+interface MemoryPayload {
+  readonly pieces: Uint8Array<ArrayBuffer>[];
+  bytes: number;
+  traits: PayloadTraits | undefined;
+}
 
 /** A ledger for agents without a disk: it keeps its promises as long as the process lives. */
 export class MemoryLedger implements Ledger {
   readonly #deliveries = new Map<string, MemoryDelivery>();
+  readonly #payloads = new Map<string, MemoryPayload>();
   #finished = 0;
   #finishedBytes = 0;
+  #payloadBytes = 0;
+  readonly payloadRoomBytes = MEMORY_LIMITS.payloadBytes;
 
   recover(): Promise<Recovered> {
     return Promise.resolve({ deliveries: [], statuses: [] });
@@ -87,14 +147,63 @@ export class MemoryLedger implements Ledger {
   }
 
   record(entry: NewDelivery): Promise<void> {
-    const { key, manifestsJson } = entry.delivery;
+    const { key, manifestsJson, payload, work } = entry.delivery;
     this.#forget(key);
-    this.#deliveries.set(key, { manifestsJson, final: undefined, finishedAtMs: 0, bytes: 0 });
+    this.#deliveries.set(key, { manifestsJson, payload, type: work.type, final: undefined, finishedAtMs: 0, bytes: 0 });
     return Promise.resolve();
   }
 
-  manifests(key: string): Promise<string | undefined> {
-    return Promise.resolve(this.#deliveries.get(key)?.manifestsJson);
+  manifests(key: string): Promise<ManifestSource | undefined> {
+    const known = this.#deliveries.get(key);
+    if (known?.payload !== undefined && known.final === undefined) return this.encoded(known.payload, known.type);
+    return Promise.resolve(known?.manifestsJson);
+  }
+
+  payload(digest: string): Promise<PayloadProgress> {
+    const known = this.#payloads.get(digest);
+    return Promise.resolve({ bytes: known?.bytes ?? 0, traits: known?.traits });
+  }
+
+  savePiece(digest: string, offset: number, piece: Uint8Array<ArrayBuffer>): Promise<void> {
+    if (this.#payloadBytes + piece.byteLength > MEMORY_LIMITS.payloadBytes)
+      return Promise.reject(new TransporterError("STORE_FULL", "there is no memory left for payloads"));
+    const known = this.#payloads.get(digest) ?? { pieces: [], bytes: 0, traits: undefined };
+    if (offset === known.bytes) {
+      known.pieces.push(piece);
+      known.bytes += piece.byteLength;
+      this.#payloadBytes += piece.byteLength;
+    }
+    this.#payloads.set(digest, known);
+    return Promise.resolve();
+  }
+
+  encoded(ref: PayloadRef, type: string): Promise<EncodedPayload | undefined> {
+    const known = this.#payloads.get(ref.digest);
+    if (known === undefined || known.bytes !== ref.encoded_bytes) return Promise.resolve(undefined);
+    // Copies, because whoever decodes them gives them away to a worker.
+    return Promise.resolve({ ref, type, pieces: known.pieces.map((piece) => piece.slice()), length: ref.bytes });
+  }
+
+  payloadArrived(digest: string, traits: PayloadTraits): Promise<void> {
+    const known = this.#payloads.get(digest);
+    if (known !== undefined) known.traits = traits;
+    return Promise.resolve();
+  }
+
+  dropPayload(digest: string): Promise<void> {
+    this.#payloadBytes -= this.#payloads.get(digest)?.bytes ?? 0;
+    this.#payloads.delete(digest);
+    return Promise.resolve();
+  }
+
+  sweepPayloads(): void {
+    const wanted = new Set<string>();
+    for (const one of this.#deliveries.values()) if (one.final === undefined && one.payload !== undefined) wanted.add(one.payload.digest);
+    for (const digest of this.#payloads.keys()) if (!wanted.has(digest)) void this.dropPayload(digest);
+  }
+
+  probe(): Promise<void> {
+    return Promise.resolve();
   }
 
   started(): Promise<void> {
@@ -109,10 +218,10 @@ export class MemoryLedger implements Ledger {
     return Promise.resolve();
   }
 
-  finish(key: string, _work: Work, final: StatusRecord, nowMs: number): Promise<void> {
+  finish(key: string, work: Work, final: StatusRecord, nowMs: number): Promise<void> {
     this.#forget(key);
     const bytes = JSON.stringify(final).length;
-    this.#deliveries.set(key, { manifestsJson: undefined, final, finishedAtMs: nowMs, bytes });
+    this.#deliveries.set(key, { manifestsJson: undefined, payload: undefined, type: work.type, final, finishedAtMs: nowMs, bytes });
     this.#finished += 1;
     this.#finishedBytes += bytes;
     for (const [oldKey, old] of this.#deliveries) {
@@ -121,6 +230,7 @@ export class MemoryLedger implements Ledger {
       if (fits && nowMs - old.finishedAtMs < LEDGER_LIMITS.finishedMs) break;
       this.#forget(oldKey);
     }
+    if (this.#payloads.size > 0) this.sweepPayloads();
     return Promise.resolve();
   }
 

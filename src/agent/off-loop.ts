@@ -2,14 +2,19 @@ import type { ErrorCode } from "../protocol/mod.ts";
 import { type TimerHandle, type Timers, TransporterError, workerHref } from "../kit/mod.ts";
 import { type ParsedObject, parseManifests } from "../manifests/mod.ts";
 import { type Decoded, decodeFrame } from "./delivery.ts";
+import type { EncodedPayload, ManifestSource } from "./ledger.ts";
+import { manifestsOf, type PayloadVerdict, verdictOf } from "./payload.ts";
 
-export type ParseTask =
-  | { readonly id: number; readonly kind: "frame"; readonly text: string }
-  | { readonly id: number; readonly kind: "manifests"; readonly text: string };
+type Task =
+  | { readonly kind: "frame"; readonly text: string }
+  | { readonly kind: "manifests"; readonly source: ManifestSource }
+  | { readonly kind: "payload"; readonly encoded: EncodedPayload };
+export type ParseTask = Task & { readonly id: number };
 
 /** What the worker says; an error crosses as its parts. */
 export type ParseAnswer =
   | { readonly id: number; readonly kind: "decoded"; readonly decoded: Decoded }
+  | { readonly id: number; readonly kind: "verdict"; readonly verdict: PayloadVerdict }
   | { readonly id: number; readonly kind: "objects"; readonly objects: readonly ParsedObject[] }
   | { readonly id: number; readonly kind: "done" }
   | {
@@ -25,12 +30,14 @@ export type ParseAnswer =
 /** Turns texts into what they say; the port through which the agent parses. */
 export interface Parsing {
   frame(text: string): Decoded | Promise<Decoded>;
-  /** Takes the JSON of the array of manifests. Throws what `parseManifests` throws. */
-  manifests(json: string): Promise<ParsedObject[]>;
+  /** Takes the JSON of the array of manifests, or a payload. Throws what `parseManifests` throws, and PAYLOAD_LOST for a payload that is damaged. */
+  manifests(source: ManifestSource): Promise<ParsedObject[]>;
+  /** Checks a payload that was fetched. Takes its pieces over: they are empty afterwards. */
+  payload(encoded: EncodedPayload): Promise<PayloadVerdict>;
   stop(): void;
 }
 
-/** Above this many characters a text is parsed off the main loop. */
+/** Above this many characters, of a payload encoded or not, a text is parsed off the main loop. */
 export const OFF_LOOP_CHARS = 256 * 1024;
 /** A worker without work is ended, so that its memory goes back. */
 const IDLE_MS = 5_000;
@@ -55,7 +62,7 @@ class Lane {
     this.#timers = timers;
   }
 
-  run<T>(kind: ParseTask["kind"], text: string, read: (answer: ParseAnswer, objects: ParsedObject[]) => T): Promise<T> {
+  run<T>(task: Task, read: (answer: ParseAnswer, objects: ParsedObject[]) => T): Promise<T> {
     const worker = (this.#worker ??= this.#start());
     this.#nextId += 1;
     const id = this.#nextId;
@@ -63,7 +70,7 @@ class Lane {
       const objects: ParsedObject[] = [];
       this.#waiting.set(id, { objects, settle: (answer) => resolve(read(answer, objects)), fail: reject });
       this.#arm(TASK_TIMEOUT_MS, () => this.#end("parsing took too long"));
-      worker.postMessage({ id, kind, text } satisfies ParseTask);
+      worker.postMessage({ id, ...task } satisfies ParseTask, buffersOf(task));
     });
   }
 
@@ -116,20 +123,35 @@ class Lane {
   }
 }
 
-/** Small texts here and now; large ones in workers, frames and manifests each in one of their own, so that no frame waits behind YAML. */
-export function createParsing(timers: Timers): Parsing {
+/** The pieces of a payload are handed over, not copied. */
+function buffersOf(task: Task): ArrayBuffer[] {
+  const encoded = task.kind === "payload" ? task.encoded : task.kind === "frame" ? undefined : task.source;
+  return typeof encoded === "object" ? encoded.pieces.map((piece) => piece.buffer) : [];
+}
+
+/**
+ * Small texts here and now; large ones in workers, frames and manifests each in one of their own, so that no frame waits behind YAML.
+ * `offLoopChars` says what is large; a simulation, which has no threads, makes it infinite.
+ */
+export function createParsing(timers: Timers, offLoopChars: number = OFF_LOOP_CHARS): Parsing {
   const frames = new Lane(timers);
   const manifests = new Lane(timers);
   return {
     frame(text) {
-      if (text.length <= OFF_LOOP_CHARS) return decodeFrame(text);
-      return frames.run("frame", text, (answer) =>
+      if (text.length <= offLoopChars) return decodeFrame(text);
+      return frames.run({ kind: "frame", text }, (answer) =>
         answer.kind === "decoded" ? answer.decoded : { kind: "garbled", why: "the worker gave no answer" },
       );
     },
-    async manifests(json) {
-      if (json.length <= OFF_LOOP_CHARS) return parseManifests(JSON.parse(json) as string[]);
-      return manifests.run("manifests", json, (_answer, objects) => objects);
+    async manifests(source) {
+      if (source.length <= offLoopChars) return parseManifests(manifestsOf(source));
+      return manifests.run({ kind: "manifests", source }, (_answer, objects) => objects);
+    },
+    async payload(encoded) {
+      if (encoded.length <= offLoopChars) return verdictOf(encoded);
+      return frames.run({ kind: "payload", encoded }, (answer) =>
+        answer.kind === "verdict" ? answer.verdict : { kind: "damaged", why: "the worker gave no answer" },
+      );
     },
     stop() {
       frames.stop();

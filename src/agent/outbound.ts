@@ -1,4 +1,4 @@
-import { Backoff, type Logger, messageOf, type Ports, type TimerHandle } from "../kit/mod.ts";
+import { Backoff, failpoint, type Logger, messageOf, type Ports, type TimerHandle } from "../kit/mod.ts";
 import { formatTimestamp, isTerminal } from "../protocol/mod.ts";
 import type { Work } from "./delivery.ts";
 import type { Ledger } from "./ledger.ts";
@@ -12,6 +12,12 @@ export const OUTBOUND_LIMITS = {
   /** Above either, what lies between the first and the last word about an event is left out. */
   heldRecords: 2_000,
   heldBytes: 16 * 1024 * 1024,
+  /** No more than this (and one status) lies in the socket, so that an acknowledgement handed over after it leaves soon. */
+  socketBytes: 128 * 1024,
+  /** How soon it is looked at again; a client's socket does not say when it is empty. */
+  socketLookMs: 20,
+  /** Sent and not acknowledged for this long on a link that stands: something was lost on the way, and all is sent again. */
+  patienceMs: 30_000,
   /** What need not be durable at once is written together; most of it is acknowledged before, and never written. */
   saveAfterMs: 100,
 } as const;
@@ -24,6 +30,10 @@ export interface OutboundOptions {
   readonly log: Logger;
   /** Hands a frame to the link; false when there is none. */
   readonly send: (text: string) => boolean;
+  /** Bytes that the link was handed and that have not left. */
+  readonly bufferedBytes: () => number;
+  /** The ledger could not be written; said each time. */
+  readonly onLedgerFailing: () => void;
 }
 
 interface Held {
@@ -34,6 +44,8 @@ interface Held {
   /** A last status is sent only once the ledger has it: else a crash would carry the event out again after the end was told. */
   ready: boolean;
   sent: boolean;
+  /** By the monotonic clock. */
+  sentAt: number;
   /** Whether the ledger was given it. */
   saved: boolean;
   /** No longer held. */
@@ -43,7 +55,8 @@ interface Held {
 /**
  * What the control plane is told. Every status gets the next sequence number of this boot and is kept until acknowledged; after each
  * reconnect all that is not is sent again in its old order, older boots first, with its own numbers. Statuses leave strictly in order,
- * because an acknowledgement covers all numbers up to its own. Under pressure words between the first and last of an event are left
+ * because an acknowledgement covers all numbers up to its own; on each connection they are counted without a gap, so that the other side sees
+ * when one is lost and asks for all of them. Under pressure words between the first and last of an event are left
  * out; the last never is. A 0.1 control plane acknowledges nothing: there, handed over counts as told.
  */
 export class Outbound {
@@ -54,6 +67,10 @@ export class Outbound {
   #agreement: Agreement | undefined;
   #windowFrames = 0;
   #windowBytes = 0;
+  /** How many were sent on this connection, or since it was asked to begin again. */
+  #nth = 0;
+  #patience: TimerHandle | undefined;
+  #socketLook: TimerHandle | undefined;
   #ledgerFailing = false;
   /** Not in the ledger yet, in order. */
   #unsaved: Held[] = [];
@@ -80,14 +97,30 @@ export class Outbound {
   /** A registered link stands: everything that is not acknowledged goes (again). */
   attach(agreement: Agreement): void {
     this.#agreement = agreement;
-    this.#windowFrames = 0;
-    this.#windowBytes = 0;
-    for (const held of this.#held) held.sent = false;
-    this.#pump();
+    this.resend();
   }
 
   detach(): void {
     this.#agreement = undefined;
+    this.#patience?.cancel();
+    this.#patience = undefined;
+    this.#socketLook?.cancel();
+    this.#socketLook = undefined;
+  }
+
+  /** A frame was lost: everything that is not acknowledged goes again, counted from 0. */
+  resend(): void {
+    this.#windowFrames = 0;
+    this.#windowBytes = 0;
+    this.#nth = 0;
+    for (const held of this.#held) held.sent = false;
+    this.#pump();
+  }
+
+  /** Deliveries whose end the control plane does not have yet. */
+  *untoldEnds(): Iterable<{ readonly eventId: string; readonly revision: number }> {
+    for (const { terminal, record } of this.#held)
+      if (terminal && record.revision !== undefined) yield { eventId: record.eventId, revision: record.revision };
   }
 
   /** Says how an event goes. The ledger gets it a little later, unless it is acknowledged by then: at worst a crash loses an entry of the log. */
@@ -107,6 +140,7 @@ export class Outbound {
     const held = this.#hold({ record, key, terminal: true, ready: false, saved: true });
     this.#relieve();
     const backoff = new Backoff({ firstMs: 500, maxMs: 15_000 }, ports.random);
+    failpoint("agent.finish.before-ledger");
     for (;;) {
       try {
         await ledger.finish(key, work, record, ports.clock.now());
@@ -116,6 +150,7 @@ export class Outbound {
         await ports.timers.sleep(backoff.next(), this.#stopped.signal);
       }
     }
+    failpoint("agent.finish.after-ledger");
     this.#ledgerWorks();
     held.ready = true;
     this.#pump();
@@ -148,6 +183,7 @@ export class Outbound {
       if (held.saved) this.#unforgotten.set(bootId, Math.max(held.record.seq, this.#unforgotten.get(bootId) ?? 0));
     }
     if (!any) return;
+    failpoint("agent.outbound.acknowledged");
     this.#held = kept;
     if (this.#unforgotten.size > 0) this.#armSaving();
     this.#pump();
@@ -169,6 +205,7 @@ export class Outbound {
   /** Hands the ledger what it lacks, and gives up what still waits for it. */
   stop(): void {
     this.#save();
+    this.detach();
     this.#stopped.abort(new Error("the agent is stopping"));
   }
 
@@ -213,11 +250,11 @@ export class Outbound {
     }
   }
 
-  #hold(entry: Omit<Held, "bytes" | "sent" | "gone">): Held {
+  #hold(entry: Omit<Held, "bytes" | "sent" | "sentAt" | "gone">): Held {
     const { record } = entry;
     // Close enough, without writing every status twice: only results are large.
     const bytes = 300 + record.message.length + (record.result === undefined ? 0 : JSON.stringify(record.result).length);
-    const held: Held = { ...entry, bytes, sent: false, gone: false };
+    const held: Held = { ...entry, bytes, sent: false, sentAt: 0, gone: false };
     this.#held.push(held);
     this.#heldBytes += bytes;
     return held;
@@ -234,7 +271,7 @@ export class Outbound {
         if (this.#windowFrames >= OUTBOUND_LIMITS.windowFrames || this.#windowBytes + held.bytes > OUTBOUND_LIMITS.windowBytes) break;
       }
       const silent = agreement.protocol < 2 && held.record.progress === true;
-      if (!silent && !this.#options.send(statusFrame(held.record, this.#options.agentId, agreement))) break;
+      if (!silent && !this.#send(held, agreement)) break;
       held.sent = true;
       if (agreement.acknowledges) {
         this.#windowFrames += 1;
@@ -243,10 +280,45 @@ export class Outbound {
         told.push(held);
       }
     }
+    if (this.#windowFrames > 0) this.#armPatience();
     if (told.length > 0) {
       this.#drop(new Set(told));
       this.#settle();
     }
+  }
+
+  #send(held: Held, agreement: Agreement): boolean {
+    const { send, bufferedBytes, agentId, ports } = this.#options;
+    if (bufferedBytes() > OUTBOUND_LIMITS.socketBytes) {
+      this.#socketLook ??= ports.timers.after(OUTBOUND_LIMITS.socketLookMs, () => {
+        this.#socketLook = undefined;
+        this.#pump();
+      });
+      return false;
+    }
+    if (!send(statusFrame(held.record, agentId, agreement, this.#nth))) return false;
+    this.#nth += 1;
+    held.sentAt = ports.clock.monotonic();
+    failpoint("agent.outbound.sent");
+    return true;
+  }
+
+  /** Looks again when the oldest that is on its way has been so for too long. Only a control plane that acknowledges has any on its way. */
+  #armPatience(): void {
+    if (this.#patience !== undefined || this.#agreement?.acknowledges !== true) return;
+    const { log, ports } = this.#options;
+    const oldest = this.#held.find((held) => held.sent);
+    if (oldest === undefined) return;
+    const leftMs = oldest.sentAt + OUTBOUND_LIMITS.patienceMs - ports.clock.monotonic();
+    const look = (): void => {
+      this.#patience = undefined;
+      const first = this.#held.find((held) => held.sent);
+      if (first !== undefined && first.sentAt + OUTBOUND_LIMITS.patienceMs <= ports.clock.monotonic()) {
+        log.warn("Statuses are not acknowledged and are sent again", { statuses: this.#held.length });
+        this.resend();
+      } else this.#armPatience();
+    };
+    this.#patience = ports.timers.after(leftMs, look, { background: true });
   }
 
   #leaveWindow(held: Held): void {
@@ -282,6 +354,7 @@ export class Outbound {
   }
 
   #ledgerFails(error: unknown): void {
+    this.#options.onLedgerFailing();
     if (this.#ledgerFailing) return;
     this.#ledgerFailing = true;
     this.#options.log.error("The ledger cannot be written; what must be durable waits", { error: messageOf(error) });

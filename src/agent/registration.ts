@@ -1,4 +1,4 @@
-import { FEATURES, formatTimestamp, PROTOCOL_VERSION, type RegistrationReply } from "../protocol/mod.ts";
+import { type Credit, type Feature, FEATURES, formatTimestamp, PROTOCOL_VERSION, type RegistrationReply } from "../protocol/mod.ts";
 
 /** Who this agent is, as it says when it registers. */
 export interface AgentIdentity {
@@ -16,8 +16,16 @@ export interface AgentIdentity {
 /** What this agent can do. */
 export const CAPABILITIES: readonly string[] = ["k8s_crud"];
 
+/** What changes from one registration to the next. */
+export interface RegistrationNow {
+  readonly bootId: string;
+  readonly nowMs: number;
+  readonly credit: Credit;
+  readonly capabilities?: readonly string[];
+}
+
 /** The registration frame: 0.1's fields in 0.1's order, empty maps left out as there, then ours, which a 0.1 control plane ignores. */
-export function registrationFrame(identity: AgentIdentity, bootId: string, nowMs: number): string {
+export function registrationFrame(identity: AgentIdentity, now: RegistrationNow): string {
   return JSON.stringify({
     id: identity.id,
     name: identity.name,
@@ -26,13 +34,14 @@ export function registrationFrame(identity: AgentIdentity, bootId: string, nowMs
     region: identity.region,
     version: identity.version,
     ...(Object.keys(identity.labels).length === 0 ? {} : { labels: identity.labels }),
-    capabilities: CAPABILITIES,
+    capabilities: now.capabilities ?? CAPABILITIES,
     hostname: identity.hostname,
     namespace: identity.namespace,
     protocol: PROTOCOL_VERSION,
     features: FEATURES,
-    boot_id: bootId,
-    sent_at: formatTimestamp(nowMs),
+    boot_id: now.bootId,
+    sent_at: formatTimestamp(now.nowMs),
+    credit: now.credit,
   });
 }
 
@@ -41,7 +50,11 @@ export interface Agreement {
   /** 0 for a 0.1 control plane. */
   readonly protocol: number;
   readonly acknowledges: boolean;
+  /** What both sides can do; empty where the control plane does not acknowledge. */
+  readonly features: ReadonlySet<Feature>;
 }
+
+const NOTHING: ReadonlySet<Feature> = new Set();
 
 export type ReplyVerdict =
   | { readonly kind: "registered"; readonly agreement: Agreement }
@@ -53,6 +66,8 @@ export function readReply(reply: RegistrationReply): ReplyVerdict {
   if (reply["error"] !== undefined) return { kind: "refused", message: reply["error"] };
   if (reply["status"] !== "registered") return { kind: "not_a_reply" };
   const protocol = /^\d{1,4}$/.test(reply["protocol"] ?? "") ? Number(reply["protocol"]) : 0;
-  const features = (reply["features"] ?? "").split(",").map((feature) => feature.trim());
-  return { kind: "registered", agreement: { protocol, acknowledges: protocol >= 2 && features.includes("ack") } };
+  const said = (reply["features"] ?? "").split(",").map((feature) => feature.trim());
+  const acknowledges = protocol >= 2 && said.includes("ack");
+  const features = acknowledges ? new Set(FEATURES.filter((feature) => said.includes(feature))) : NOTHING;
+  return { kind: "registered", agreement: { protocol, acknowledges, features } };
 }

@@ -1,9 +1,10 @@
 import { describe, expect, test } from "bun:test";
 import { checkAgentFrame, LIMITS, type ResourceStatus } from "../protocol/mod.ts";
+import type { Agreement } from "./registration.ts";
 import { fitStatus, type Status, statusFrame, type StatusRecord } from "./status.ts";
 
-const MODERN = { protocol: 2, acknowledges: true };
-const OLD = { protocol: 0, acknowledges: false };
+const MODERN: Agreement = { protocol: 2, acknowledges: true, features: new Set(["ack"]) };
+const OLD: Agreement = { protocol: 0, acknowledges: false, features: new Set() };
 
 function record(status: Partial<StatusRecord> = {}): StatusRecord {
   return {
@@ -22,7 +23,7 @@ function record(status: Partial<StatusRecord> = {}): StatusRecord {
 
 describe("the frame of a status", () => {
   test("to a 0.1 control plane is 0.1's byte for byte: order of fields, null for what is absent, nothing of ours", () => {
-    expect(statusFrame(record(), "agent-cluster-agent-1", OLD)).toBe(
+    expect(statusFrame(record(), "agent-cluster-agent-1", OLD, 7)).toBe(
       '{"agent_id":"agent-cluster-agent-1","details":null,"event_id":"e1","log_level":"info","message":"Event received, starting execution","phase":"received","result":null,"state":"in_progress","timestamp":"2026-11-22T02:14:57.029Z","type":"status_update"}',
     );
   });
@@ -35,26 +36,27 @@ describe("the frame of a status", () => {
       details: { code: "UNKNOWN_KIND" },
       result: { success: false, resource_status: [], error_code: "UNKNOWN_KIND" },
     });
-    expect(JSON.parse(statusFrame(failed, "a", OLD))).toMatchObject({ details: null, result: null });
-    expect(JSON.parse(statusFrame(failed, "a", MODERN))).toMatchObject({
+    expect(JSON.parse(statusFrame(failed, "a", OLD, 7))).toMatchObject({ details: null, result: null });
+    expect(JSON.parse(statusFrame(failed, "a", MODERN, 7))).toMatchObject({
       details: { code: "UNKNOWN_KIND" },
       result: { success: false },
       revision: 2,
       boot_id: "boot",
       seq: 3,
+      nth: 7,
     });
   });
 
   test("what would have been done is, in 0.1's words, unchanged: nobody is told of a change that was not made", () => {
     const resource_status = ["would_create", "would_update", "unchanged"].map((status) => ({ kind: "ConfigMap", name: status, status }));
     const dry = record({ state: "completed", phase: "completed", result: { success: true, resource_status } });
-    const told = JSON.parse(statusFrame(dry, "a", OLD)) as { result: { resource_status: ResourceStatus[] } };
+    const told = JSON.parse(statusFrame(dry, "a", OLD, 7)) as { result: { resource_status: ResourceStatus[] } };
     expect(told.result.resource_status.map((one) => one.status)).toEqual(["unchanged", "unchanged", "unchanged"]);
   });
 
   test("passes the control plane's check", () => {
-    expect(checkAgentFrame(JSON.parse(statusFrame(record(), "a", MODERN))).ok).toBe(true);
-    expect(checkAgentFrame(JSON.parse(statusFrame(record({ revision: undefined }), "a", OLD))).ok).toBe(true);
+    expect(checkAgentFrame(JSON.parse(statusFrame(record(), "a", MODERN, 7))).ok).toBe(true);
+    expect(checkAgentFrame(JSON.parse(statusFrame(record({ revision: undefined }), "a", OLD, 7))).ok).toBe(true);
   });
 });
 

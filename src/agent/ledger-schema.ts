@@ -1,0 +1,69 @@
+import type { Migration } from "../sqlite/mod.ts";
+
+/** "TPal": Transporter, agent's ledger. */
+export const LEDGER_APPLICATION_ID = 0x5450616c;
+
+export const LEDGER_MIGRATIONS: readonly Migration[] = [
+  {
+    version: 1,
+    name: "deliveries and statuses",
+    // Manifests lie apart: they are megabytes, and a change of state must not write them again.
+    sql: `
+      CREATE TABLE deliveries (
+        ord INTEGER PRIMARY KEY AUTOINCREMENT,
+        key TEXT NOT NULL UNIQUE,
+        work TEXT NOT NULL,
+        received_at_ms INTEGER NOT NULL,
+        expires_at_ms INTEGER,
+        state TEXT NOT NULL CHECK (state IN ('open', 'started', 'interrupted', 'finished')),
+        crashes INTEGER NOT NULL DEFAULT 0,
+        finished_at_ms INTEGER,
+        final TEXT
+      ) STRICT;
+      CREATE INDEX deliveries_open ON deliveries (ord) WHERE state <> 'finished';
+      CREATE TABLE manifests (
+        key TEXT PRIMARY KEY REFERENCES deliveries (key) ON DELETE CASCADE,
+        body TEXT NOT NULL
+      ) STRICT;
+      CREATE TABLE statuses (
+        ord INTEGER PRIMARY KEY AUTOINCREMENT,
+        boot_id TEXT NOT NULL,
+        seq INTEGER NOT NULL,
+        body TEXT NOT NULL,
+        UNIQUE (boot_id, seq)
+      ) STRICT;
+    `,
+  },
+  {
+    version: 2,
+    name: "payloads in pieces",
+    // A payload is kept as it came, encoded, once for all deliveries that refer to it; what it says beside its manifests (`traits`) is
+    // there once it was found whole and right. The probe is what a full disk is felt with.
+    sql: `
+      ALTER TABLE deliveries ADD COLUMN payload TEXT;
+      ALTER TABLE deliveries ADD COLUMN payload_digest TEXT;
+      CREATE INDEX deliveries_payload ON deliveries (payload_digest) WHERE payload_digest IS NOT NULL AND state <> 'finished';
+      CREATE TABLE payloads (
+        digest TEXT PRIMARY KEY,
+        traits TEXT NOT NULL
+      ) STRICT;
+      CREATE TABLE pieces (
+        id INTEGER PRIMARY KEY,
+        digest TEXT NOT NULL,
+        offset INTEGER NOT NULL,
+        body BLOB NOT NULL,
+        UNIQUE (digest, offset)
+      ) STRICT;
+      CREATE TABLE probe (
+        id INTEGER PRIMARY KEY,
+        body BLOB NOT NULL
+      ) STRICT;
+    `,
+  },
+  {
+    version: 3,
+    name: "how far an execution was",
+    // For the reason of a quarantine.
+    sql: "ALTER TABLE deliveries ADD COLUMN phase TEXT;",
+  },
+];
