@@ -18,6 +18,10 @@ test *args:
 prove *args:
     {{ bun }} run prove {{ args }}
 
+# Seeded runs of the shipped control plane and agent in a hostile world: --seeds N, or --seed N --trace for one again
+simulate *args:
+    {{ bun }} run simulate {{ args }}
+
 # Measure the executable
 bench *args:
     {{ bun }} run bench {{ args }}

@@ -1,0 +1,200 @@
+import { createCore, type Core } from "../../src/cp/mod.ts";
+import { prepareEvent } from "../../src/cp/prepare.ts";
+import { agentSockets } from "../../src/cp/http/agent-sockets.ts";
+import { BodyBudget } from "../../src/cp/http/body.ts";
+import type { Call, Handler } from "../../src/cp/http/endpoint.ts";
+import { endpointsOf } from "../../src/cp/http/server.ts";
+import { type Logger, Shutdown, toTransporterError, TransporterError } from "../../src/kit/mod.ts";
+import type { Metrics } from "../../src/metrics/mod.ts";
+import { httpStatusOf } from "../../src/protocol/mod.ts";
+import { ANONYMOUS } from "../../src/security/mod.ts";
+import type { Store } from "../../src/stores/mod.ts";
+import { openSqliteStore } from "../../src/stores/drivers/sqlite/store.ts";
+import { surround, type Around } from "./around.ts";
+import type { Disk } from "./disk.ts";
+import type { Network } from "./network.ts";
+import { Life, type WallClock, type World } from "./world.ts";
+
+export interface Answer {
+  readonly status: number;
+  /** The error's code; empty where there was none. */
+  readonly code: string;
+}
+
+export interface ControlPlaneSettings {
+  readonly maxInFlight: number;
+  readonly eventRetryMax: number;
+  readonly heartbeatTimeoutMs: number;
+}
+
+const decoder = new TextDecoder();
+const NO_METRICS: Metrics = {
+  http: () => undefined,
+  frame: () => undefined,
+  render: () => Promise.resolve({ body: "", contentType: "text/plain" }),
+};
+
+/** The control plane as a process: started, killed, started again over the same disk. */
+export class ControlPlaneProcess {
+  readonly disk: Disk;
+  readonly wall: WallClock = { offsetMs: 0 };
+  life: Life | undefined;
+  core: Core | undefined;
+  readonly #world: World;
+  readonly #network: Network;
+  readonly #settings: ControlPlaneSettings;
+  readonly #log: Logger;
+  readonly #around: readonly Around[];
+  #handlers = new Map<string, Handler>();
+  #lives = 0;
+  #stopping = false;
+  #shutdown: Shutdown | undefined;
+
+  constructor(options: {
+    readonly world: World;
+    readonly network: Network;
+    readonly disk: Disk;
+    readonly settings: ControlPlaneSettings;
+    readonly log: Logger;
+    /** Around the store, the innermost first. */
+    readonly around: readonly Around[];
+  }) {
+    this.#world = options.world;
+    this.#network = options.network;
+    this.disk = options.disk;
+    this.#settings = options.settings;
+    this.#log = options.log;
+    this.#around = options.around;
+  }
+
+  /** It serves: its socket is open. */
+  get listening(): boolean {
+    return this.#network.listener !== undefined && this.#network.listener.life === this.life;
+  }
+
+  start(): void {
+    this.#lives += 1;
+    this.#stopping = false;
+    const life = new Life("cp", this.#lives);
+    this.life = life;
+    this.#world.note(`start cp ${this.#lives}`);
+    this.#world.as(life, () => void this.#begin(life));
+  }
+
+  async #begin(life: Life): Promise<void> {
+    const ports = this.#world.portsOf(life, this.wall);
+    const log = this.#log;
+    let store: Store = openSqliteStore({
+      path: ":memory:",
+      database: this.disk.open(),
+      clock: ports.clock,
+      timers: ports.timers,
+      log,
+    });
+    for (const around of this.#around) store = surround(store, around);
+    const core = createCore({
+      store,
+      version: "0.0.0",
+      ...this.#settings,
+      retention: { eventsMs: 7 * 24 * 3_600_000, auditMs: 7 * 24 * 3_600_000 },
+      metrics: () => NO_METRICS,
+      parser: {
+        prepare: (body, rule) => prepareEvent(typeof body === "string" ? body : decoder.decode(Buffer.concat([body].flat())), rule),
+        stop: () => undefined,
+      },
+      ports,
+      log,
+    });
+    const { registry, bell, gauge, metrics, dispatcher, gateway, intake } = core;
+    const endpoints = endpointsOf({
+      ...core,
+      store,
+      registry,
+      dispatcher,
+      intake,
+      bell,
+      gauge,
+      metrics,
+      ports,
+      log,
+      version: { name: "transporter", version: "0.0.0", commit: "", built_at: "" } as never,
+      maxEventBytes: 1024 * 1024,
+      bodyBudget: new BodyBudget(8 * 1024 * 1024),
+      isStopping: () => this.#stopping,
+    });
+    this.#handlers = new Map(endpoints.map(({ method, path, handler }) => [`${method} ${path}`, handler]));
+    this.#shutdown = new Shutdown(log, ports.timers);
+    core.stopWith(this.#shutdown, () => Promise.resolve());
+    await core.begin();
+    if (life.dead) return;
+    core.start();
+    this.core = core;
+    this.#network.listener = { life, handlers: agentSockets(gateway, ports) };
+  }
+
+  /** The process is gone. What it had committed is what is left. */
+  crash(silently: boolean): void {
+    const { life } = this;
+    if (life === undefined) return;
+    life.dead = true;
+    this.life = undefined;
+    this.core = undefined;
+    this.disk.crash();
+    this.#network.lost(life, silently);
+  }
+
+  /** Stops as SIGTERM makes it; `then` when it is gone. */
+  stop(then: () => void): void {
+    const { life } = this;
+    if (life === undefined || this.#shutdown === undefined) return;
+    const shutdown = this.#shutdown;
+    this.#stopping = true;
+    this.#world.as(life, () => {
+      void shutdown.run(8_000).then(() => {
+        if (this.life !== life) return;
+        this.crash(false);
+        then();
+      });
+    });
+  }
+
+  submit(bytes: Uint8Array): Promise<Answer> {
+    const { core } = this;
+    return this.#answer(async () => {
+      if (core === undefined || this.#stopping) throw new TransporterError("SHUTTING_DOWN", "stopping");
+      await core.intake.submit(bytes, {
+        principal: ANONYMOUS,
+        remoteAddress: "10.0.0.2",
+        requestId: "request",
+        traceparent: undefined,
+      });
+      return 202;
+    });
+  }
+
+  /** Calls an endpoint as the server would. `route` is the method and the pattern. */
+  call(route: string, id: string): Promise<Answer> {
+    const handler = this.#handlers.get(route);
+    if (handler === undefined) throw new Error(`there is no ${route}`);
+    // What the endpoints that are called here use of a request.
+    const call = {
+      principal: ANONYMOUS,
+      remoteAddress: "10.0.0.2",
+      requestId: "request",
+      request: new Request("http://cp/"),
+      param: () => id,
+      reply: (status: number) => new Response(null, { status }),
+    } as unknown as Call;
+    return this.#answer(async () => (await handler(call))?.status ?? 0);
+  }
+
+  async #answer(ask: () => Promise<number>): Promise<Answer> {
+    try {
+      return { status: await ask(), code: "" };
+    } catch (thrown) {
+      const error = toTransporterError(thrown);
+      if (error.code === "INTERNAL") this.#world.note(`internal: ${String(error.cause)}`);
+      return { status: httpStatusOf(error.code), code: error.code };
+    }
+  }
+}

@@ -1,0 +1,184 @@
+import { isTerminal, type State } from "../../src/protocol/mod.ts";
+import { type Effect, type History, keyOf } from "./history.ts";
+import type { Simulation } from "./simulation.ts";
+
+interface Delivery {
+  readonly ord: number;
+  readonly id: string;
+  readonly revision: number;
+  readonly agent_id: string;
+  readonly state: State;
+  readonly boot_id: string | null;
+}
+
+interface Entry {
+  readonly seq: number;
+  readonly delivery: number;
+  readonly state: State;
+  readonly phase: string;
+  readonly message: string;
+  readonly timestamp: string;
+  readonly details: string | null;
+}
+
+const FINALS =
+  "SELECT event.id, delivery.revision, delivery.state FROM delivery JOIN event ON event.no = delivery.event_no WHERE finished_at_ms IS NOT NULL";
+
+/** What has ended stays as it ended. */
+export function judgeFinals({ controlPlane, history }: Simulation): void {
+  for (const { id, revision, state } of controlPlane.disk.read<{ id: string; revision: number; state: State }>(FINALS)) {
+    const key = keyOf(id, revision);
+    const before = history.finals.get(key);
+    if (before !== undefined && before !== state) history.violate(`${key} had ended ${before} and is now ${state}`);
+    history.finals.set(key, state);
+  }
+  for (const [key, state] of history.finals) {
+    // Nothing is old enough to be removed in a run.
+    if (!isTerminal(state)) history.violate(`${key} is final and ${state}`);
+  }
+}
+
+/** The whole judgement, once all is quiet. */
+export function judge(simulation: Simulation): void {
+  judgeFinals(simulation);
+  const { controlPlane, history } = simulation;
+  const deliveries = controlPlane.disk.read<Delivery>(
+    "SELECT delivery.ord, event.id, delivery.revision, delivery.agent_id, delivery.state, delivery.boot_id FROM delivery JOIN event ON event.no = delivery.event_no ORDER BY delivery.ord",
+  );
+  const byKey = new Map(deliveries.map((delivery) => [keyOf(delivery.id, delivery.revision), delivery]));
+  const entries = controlPlane.disk.read<Entry>(
+    "SELECT seq, delivery, state, phase, message, timestamp, details FROM execution_log ORDER BY seq",
+  );
+  judgeAccepted(history, byKey);
+  judgeLog(history, deliveries, entries);
+  judgeEnds(history, byKey, entries);
+  judgeEffects(simulation, byKey);
+  judgeOrder(history, byKey);
+  judgeCancels(simulation, byKey);
+  judgeCounts(simulation, deliveries);
+}
+
+/** Accepted is a subset of ended: nothing that a client was promised is missing. */
+function judgeAccepted(history: History, byKey: ReadonlyMap<string, Delivery>): void {
+  for (const key of history.accepted.keys()) if (!byKey.has(key)) history.violate(`${key} was accepted and is not there`);
+  for (const [id, count] of history.retriesAccepted)
+    if (!byKey.has(keyOf(id, 1 + count)))
+      history.violate(`${id} was accepted again ${count} times, and not all of its revisions are there`);
+  for (const [key, { state }] of byKey) if (!isTerminal(state)) history.violate(`${key} is ${state} at the end`);
+}
+
+function isLate({ details }: Entry): boolean {
+  return details !== null && (JSON.parse(details) as { late?: boolean }).late === true;
+}
+
+/** One end in the log, nothing but late words after it, and no word twice. */
+function judgeLog(history: History, deliveries: readonly Delivery[], entries: readonly Entry[]): void {
+  const names = new Map(deliveries.map((one) => [one.ord, one]));
+  const ended = new Map<number, Entry>();
+  const seen = new Set<string>();
+  for (const entry of entries) {
+    const delivery = names.get(entry.delivery);
+    if (delivery === undefined) {
+      history.violate(`log entry ${entry.seq} belongs to nothing`);
+      continue;
+    }
+    const key = keyOf(delivery.id, delivery.revision);
+    const word = `${key} ${entry.state}/${entry.phase} ${entry.timestamp} ${entry.message}`;
+    if (seen.has(word)) history.violate(`it stands in the log twice: ${word}`);
+    seen.add(word);
+    const end = ended.get(entry.delivery);
+    if (end === undefined) {
+      if (isTerminal(entry.state)) ended.set(entry.delivery, entry);
+    } else if (!isLate(entry)) history.violate(`after its end ${end.state} the log of ${key} goes on: ${entry.state} ${entry.message}`);
+  }
+  for (const delivery of deliveries) {
+    const end = ended.get(delivery.ord);
+    if (end?.state !== delivery.state && isTerminal(delivery.state))
+      history.violate(`${keyOf(delivery.id, delivery.revision)} is ${delivery.state}, its log says ${end?.state ?? "nothing"}`);
+  }
+}
+
+/** No status is lost: the end at the agent is the end at the control plane, or stands in the log as late. */
+function judgeEnds(history: History, byKey: ReadonlyMap<string, Delivery>, entries: readonly Entry[]): void {
+  const words = new Set<string>();
+  const late = new Set<string>();
+  for (const entry of entries) {
+    words.add(`${entry.delivery}/${entry.state}/${entry.timestamp}`);
+    if (isLate(entry) && isTerminal(entry.state)) late.add(`${entry.delivery}/${entry.state}`);
+  }
+  for (const [key, { state, code }] of history.finishedAtAgent) {
+    const delivery = byKey.get(key);
+    if (delivery === undefined) history.violate(`${key} ended at its agent and is not there`);
+    else if (delivery.state !== state && !late.has(`${delivery.ord}/${state}`))
+      history.violate(`${key} ended ${state} (${code}) at its agent and is ${delivery.state}`);
+  }
+  for (const { key, state, timestamp } of history.keptStatuses.values()) {
+    const delivery = byKey.get(key);
+    if (delivery !== undefined && !words.has(`${delivery.ord}/${state}/${timestamp}`))
+      history.violate(`the status ${state} of ${key} from ${timestamp} was on the agent's disk and is lost`);
+  }
+}
+
+/** What never began has no effect, what has ended has none any more, and scripts run once. */
+function judgeEffects({ history }: Simulation, byKey: ReadonlyMap<string, Delivery>): void {
+  for (const effect of history.effects) {
+    const key = keyOf(effect.eventId, effect.revision);
+    const delivery = byKey.get(key);
+    if (delivery === undefined) {
+      history.violate(`${key} had an effect and is not there`);
+      continue;
+    }
+    if (delivery.state === "expired") history.violate(`${key} expired and had an effect`);
+    if (delivery.state === "cancelled" && delivery.boot_id === null)
+      history.violate(`${key} was cancelled while it waited and had an effect`);
+    const ended = history.finishedAtAgent.get(key);
+    if (ended !== undefined && effect.atMs > ended.atMs) history.violate(`${key} had an effect after it had ended at its agent`);
+  }
+  for (const [key, runs] of history.scriptRuns) if (runs > 1) history.violate(`the script of ${key} ran ${runs} times`);
+  for (const [key, runs] of history.scriptRuns) {
+    if (runs === 1 && byKey.get(key)?.state === "expired") history.violate(`${key} expired and ran`);
+  }
+}
+
+/** Of two that touch the same object the one accepted first is applied first: nothing goes back. */
+function judgeOrder(history: History, byKey: ReadonlyMap<string, Delivery>): void {
+  const latest = new Map<string, Effect>();
+  for (const effect of history.effects) {
+    if (effect.object === "script") continue;
+    const place = `${effect.agentId}/${effect.object}`;
+    const before = latest.get(place);
+    if (before !== undefined && before !== effect) {
+      const [mine, other] = [byKey.get(keyOf(effect.eventId, effect.revision)), byKey.get(keyOf(before.eventId, before.revision))];
+      const delayed = effect.revision === 1 && history.plans.get(effect.eventId)?.delayed === true;
+      if (mine !== undefined && other !== undefined && mine.ord < other.ord && !delayed)
+        history.violate(
+          `${place} went back: ${keyOf(effect.eventId, effect.revision)} (accepted as ${mine.ord}) after ${keyOf(before.eventId, before.revision)} (accepted as ${other.ord})`,
+        );
+      if (mine !== undefined && other !== undefined && mine.ord < other.ord) continue;
+    }
+    latest.set(place, effect);
+  }
+}
+
+/** A wish to cancel is not forgotten: what begins long after it, in calm, should not have begun. */
+function judgeCancels({ history, shape }: Simulation, byKey: ReadonlyMap<string, Delivery>): void {
+  for (const [id, wishedMs] of history.cancelWished) {
+    const heardMs = Math.max(wishedMs, shape.chaosMs) + 90_000;
+    for (const [key, begunMs] of history.begun)
+      if (key === keyOf(id, 1) && begunMs > heardMs && byKey.get(key)?.state !== "cancelled")
+        history.violate(`${key} began long after it was called back`);
+  }
+}
+
+/** What is counted by hand agrees with what is there. */
+function judgeCounts({ controlPlane, history }: Simulation, deliveries: readonly Delivery[]): void {
+  const [counter] = controlPlane.disk.read<Record<string, number>>("SELECT * FROM counter");
+  const events = new Set(deliveries.map((delivery) => delivery.id)).size;
+  if (counter?.["total"] !== events) history.violate(`${counter?.["total"]} events are counted and ${events} are there`);
+  for (const state of ["completed", "failed", "expired", "cancelled"] as const) {
+    const there = deliveries.filter((delivery) => delivery.state === state).length;
+    if (counter?.[state] !== there) history.violate(`${counter?.[state]} deliveries are counted as ${state} and ${there} are`);
+  }
+  const open = controlPlane.core?.gauge;
+  if (open === undefined) history.violate("the control plane is not there at the end");
+}

@@ -1,0 +1,144 @@
+import type { Ledger, NewDelivery } from "../../src/agent/ledger.ts";
+import { TransporterError } from "../../src/kit/mod.ts";
+import type { StatusOutcome, StatusWrite } from "../../src/stores/mod.ts";
+import type { Around } from "./around.ts";
+import type { Cluster } from "./cluster.ts";
+import { type History, keyOf } from "./history.ts";
+import type { World } from "./world.ts";
+
+/** A disk that takes nothing while it is full. */
+export interface DiskState {
+  full: boolean;
+}
+
+const READS = new Set([
+  "getEvent",
+  "contentDigest",
+  "listEvents",
+  "openDeliveries",
+  "waitingBefore",
+  "nextStartMs",
+  "positions",
+  "nextDueMs",
+  "logAfter",
+  "lastSeq",
+  "getAgent",
+  "listAgents",
+  "counters",
+  "openCounts",
+  "payloadPiece",
+  "recover",
+  "finished",
+  "manifests",
+  "payload",
+  "encoded",
+  "sweepPayloads",
+  "close",
+  "disconnectAll",
+]);
+
+/** Refuses writes while the disk is full, as the real stores do: nothing was written. */
+export function fillable(disk: DiskState, history: History): Around {
+  return (method, _args, next) => {
+    if (!disk.full || READS.has(method)) return next();
+    history.counts.diskFull += 1;
+    return Promise.reject(new TransporterError("STORE_FULL", "the disk is full"));
+  };
+}
+
+function shown(value: unknown): string {
+  return JSON.stringify(value, (name, inner: unknown) =>
+    name === "audit" || name === "payload" || name === "event" || name === "entry" || inner instanceof Uint8Array ? undefined : inner,
+  )?.slice(0, 260);
+}
+
+/** Writes every call into the trace. */
+export function traced(world: World, what: string): Around {
+  return (method, args, next) => {
+    const result = next();
+    if (world.lines === undefined || method === "touchAgents" || method === "nextDueMs") return result;
+    world.note(`${what}.${method} ${shown(args[0]) ?? ""}`);
+    if (result instanceof Promise)
+      result.then(
+        (value: unknown) => world.lines?.push(`            ${what}.${method} -> ${shown(value) ?? ""}`),
+        (error: unknown) => world.lines?.push(`            ${what}.${method} -> ${String(error)}`),
+      );
+    return result;
+  };
+}
+
+/** Watches what a control plane's store takes. */
+export function watchStore(world: World, history: History): Around {
+  /** The highest number of each boot that took effect, by delivery. */
+  const applied = new Map<string, number>();
+  return (method, args, next) => {
+    const result = next();
+    if (method === "applyStatus" && result instanceof Promise) {
+      const status = args[0] as StatusWrite;
+      void result.then(
+        (outcome: StatusOutcome) => {
+          // What a dead process is told is not so.
+          if (world.current?.dead === true) return;
+          history.verdicts.add(outcome.verdict);
+          if (outcome.verdict !== "apply" || status.bootId === undefined || status.seq === undefined) return;
+          const key = `${status.eventId}#${status.revision ?? ""}/${status.bootId}`;
+          const before = applied.get(key) ?? 0;
+          if (status.seq <= before) history.violate(`status ${status.seq} of ${key} took effect after ${before}`);
+          applied.set(key, Math.max(before, status.seq));
+        },
+        () => undefined,
+      );
+    }
+    return result;
+  };
+}
+
+/** Watches what an agent's ledger takes: what is in it must not be lost. */
+export function watchLedger(world: World, history: History, cluster: Cluster): Around {
+  const works = new Map<string, { readonly eventId: string; readonly revision: number }>();
+  const learn = (key: string, work: { readonly eventId: string; readonly revision: number | undefined }): void => {
+    works.set(key, { eventId: work.eventId, revision: work.revision ?? 0 });
+  };
+  const kept = (record: Parameters<Ledger["addStatus"]>[0]): void => {
+    history.keptStatuses.set(`${record.bootId}/${record.seq}`, {
+      key: keyOf(record.eventId, record.revision ?? 0),
+      state: record.state,
+      timestamp: record.timestamp,
+    });
+  };
+  return (method, args, next) => {
+    // Whoever is about to be carried out says so first, so this tells which revision the cluster's next writes are of.
+    if (method === "started") {
+      const work = works.get(args[0] as string);
+      if (work !== undefined) {
+        cluster.revisions.set(work.eventId, work.revision);
+        const key = keyOf(work.eventId, work.revision);
+        if (!history.begun.has(key)) history.begun.set(key, world.nowMs);
+      }
+    }
+    if (method === "record") {
+      const { delivery } = args[0] as NewDelivery;
+      learn(delivery.key, delivery.work);
+    }
+    const result = next();
+    if (!(result instanceof Promise)) return result;
+    void result.then(
+      (value: unknown) => {
+        if (world.current?.dead === true) return;
+        if (method === "recover") for (const one of (value as Awaited<ReturnType<Ledger["recover"]>>).deliveries) learn(one.key, one.work);
+        else if (method === "addStatus") kept(args[0] as Parameters<typeof kept>[0]);
+        else if (method === "finish") {
+          const [, work, final] = args as Parameters<Ledger["finish"]>;
+          const key = keyOf(work.eventId, work.revision ?? 0);
+          kept(final);
+          const before = history.finishedAtAgent.get(key);
+          if (before !== undefined) history.violate(`${key} ended ${final.state} at its agent, which had ended it ${before.state} already`);
+          history.finishedAtAgent.set(key, { atMs: world.nowMs, state: final.state, code: String(final.details?.["code"] ?? "") });
+        } else if (method === "dropStatuses")
+          for (const { bootId, seq } of args[0] as Parameters<Ledger["dropStatuses"]>[0]) history.keptStatuses.delete(`${bootId}/${seq}`);
+      },
+      () => undefined,
+    );
+    return result;
+  };
+}

@@ -1,0 +1,253 @@
+import "./small-limits.ts";
+import { Database } from "bun:sqlite";
+import { FileLedger } from "../../src/agent/ledger-file.ts";
+import { type Failpoint, listenToFailpoints, manualPorts, silentLogger } from "../../src/kit/mod.ts";
+import { openSqliteStore } from "../../src/stores/drivers/sqlite/store.ts";
+import { AgentProcess } from "./agent-process.ts";
+import { Chaos } from "./chaos.ts";
+import { Clients } from "./clients.ts";
+import { Cluster } from "./cluster.ts";
+import { ControlPlaneProcess } from "./control-plane.ts";
+import { Disk } from "./disk.ts";
+import { History } from "./history.ts";
+import { judge, judgeFinals } from "./invariants.ts";
+import { Network } from "./network.ts";
+import type { Dice } from "./random.ts";
+import { type DiskState, fillable, traced, watchLedger, watchStore } from "./observers.ts";
+import type { Plant } from "./planted.ts";
+import { drawShape, drawWish, type Shape, type Wish } from "./workload.ts";
+import { type Life, World } from "./world.ts";
+
+/** After the chaos there is this much time to come to rest; more means that something hangs. */
+const REST_MS = 40 * 60_000;
+const LOOK_MS = 2_000;
+/** Rest must last: what still moves in the background would show by then. */
+const AFTER_MS = 45_000;
+/** Of one run. More is a loop that never ends. */
+const MOST_STEPS = 400_000;
+
+let templates: { readonly store: Uint8Array; readonly ledger: Uint8Array } | undefined;
+
+/** Databases as they are after their first start: made once, copied for each run. */
+function emptyDisks(): { readonly store: Uint8Array; readonly ledger: Uint8Array } {
+  if (templates !== undefined) return templates;
+  const { clock, timers } = manualPorts().ports;
+  const store = new Database(":memory:");
+  openSqliteStore({ path: ":memory:", database: store, clock, timers, log: silentLogger });
+  const ledger = new Database(":memory:");
+  new FileLedger({ stateDir: "", database: ledger, agentId: "template", clock, timers, log: silentLogger });
+  templates = { store: store.serialize(), ledger: ledger.serialize() };
+  return templates;
+}
+
+export interface SimulationOptions {
+  readonly trace?: boolean;
+  /** A bug to be found. */
+  readonly plant?: Plant;
+}
+
+export interface Outcome {
+  readonly seed: number;
+  readonly violations: readonly string[];
+  readonly hash: string;
+  readonly steps: number;
+  readonly virtualMs: number;
+  readonly counts: Readonly<Record<string, number>>;
+  /** How often living processes came to each point, and died there. */
+  readonly points: ReadonlyMap<Failpoint, number>;
+  readonly deaths: ReadonlyMap<Failpoint, number>;
+  /** Terminal states and verdicts that came up. */
+  readonly reached: ReadonlySet<string>;
+  readonly lines: readonly string[];
+}
+
+/** One run: a control plane, agents, clients, a network and chaos, all drawn from one seed. */
+export class Simulation {
+  readonly world: World;
+  readonly shape: Shape;
+  readonly history = new History();
+  readonly network: Network;
+  readonly controlPlane: ControlPlaneProcess;
+  readonly agents: AgentProcess[] = [];
+  readonly clients: Clients;
+  readonly chaos: Chaos;
+  readonly storeDisk: DiskState = { full: false };
+  readonly ledgerDisks = new Map<string, DiskState>();
+  readonly points = new Map<Failpoint, number>();
+  readonly #seed: number;
+
+  constructor(seed: number, options: SimulationOptions = {}) {
+    this.#seed = seed;
+    this.world = new World(seed, { trace: options.trace === true });
+    const { world, history } = this;
+    const plant = options.plant?.();
+    this.shape = drawShape(world.dice.fork());
+    this.network = new Network(world);
+    this.network.filter = plant?.frames;
+    const disks = emptyDisks();
+    this.controlPlane = new ControlPlaneProcess({
+      world,
+      network: this.network,
+      disk: new Disk(disks.store),
+      settings: {
+        maxInFlight: this.shape.maxInFlight,
+        eventRetryMax: this.shape.eventRetryMax,
+        heartbeatTimeoutMs: 30_000,
+      },
+      log: silentLogger,
+      around: [
+        ...(plant?.store === undefined ? [] : [plant.store]),
+        fillable(this.storeDisk, history),
+        watchStore(world, history),
+        ...(options.trace === true ? [traced(world, "store")] : []),
+      ],
+    });
+    for (let at = 1; at <= this.shape.agents; at += 1) {
+      const id = `a${at}`;
+      const cluster = new Cluster(world, history, id);
+      const full: DiskState = { full: false };
+      this.ledgerDisks.set(id, full);
+      this.agents.push(
+        new AgentProcess({
+          id,
+          world,
+          network: this.network,
+          disk: new Disk(disks.ledger),
+          cluster,
+          maxConcurrent: this.shape.maxConcurrent,
+          heartbeatIntervalMs: 10_000,
+          log: silentLogger,
+          around: [
+            ...(plant?.ledger === undefined ? [] : [plant.ledger]),
+            fillable(full, history),
+            watchLedger(world, history, cluster),
+            ...(options.trace === true ? [traced(world, "ledger")] : []),
+          ],
+        }),
+      );
+    }
+    this.clients = new Clients({ world, network: this.network, controlPlane: this.controlPlane, history, dice: world.dice.fork() });
+    this.chaos = new Chaos(this);
+  }
+
+  run(): Outcome {
+    const { world, history, chaos } = this;
+    listenToFailpoints((name) => {
+      const life = world.current;
+      if (life !== undefined && !life.dead) this.points.set(name, (this.points.get(name) ?? 0) + 1);
+      world.failpoint(name);
+    });
+    try {
+      this.controlPlane.start();
+      for (const agent of this.agents) agent.start();
+      this.#work();
+      chaos.begin();
+      this.#until(this.shape.chaosMs);
+      chaos.end();
+      this.#rest();
+      judge(this);
+    } catch (error) {
+      history.violate(`the run broke off: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+    } finally {
+      listenToFailpoints(undefined);
+      this.controlPlane.disk.close();
+      for (const agent of this.agents) agent.disk.close();
+    }
+    const { counts: network } = this.network;
+    return {
+      seed: this.#seed,
+      violations: history.violations,
+      hash: (world.hash >>> 0).toString(16).padStart(8, "0"),
+      steps: world.steps,
+      virtualMs: world.nowMs,
+      counts: { ...history.counts, ...network, effects: history.effects.length },
+      points: this.points,
+      deaths: chaos.deaths,
+      reached: new Set([...history.finals.values(), ...[...history.verdicts].map((verdict) => `verdict:${verdict}`)]),
+      lines: world.lines ?? [],
+    };
+  }
+
+  /** Looks at what is final now; to be asked whenever it could have changed. */
+  look(): void {
+    judgeFinals(this);
+  }
+
+  /** Nothing is under way anywhere. */
+  get quiet(): boolean {
+    const { controlPlane, clients, agents } = this;
+    if (clients.open > 0 || controlPlane.core === undefined || this.chaos.busy) return false;
+    for (const { id, agent, disk } of agents) {
+      if (agent === undefined || controlPlane.core.registry.get(id) === undefined) return false;
+      const { running, waiting, unacknowledged, link } = agent.state();
+      if (link !== "registered" || running > 0 || waiting > 0 || unacknowledged > 0) return false;
+      if (controlPlane.core.dispatcher.inFlightOf(id) > 0) return false;
+      const left = disk.read<{ n: number }>(
+        "SELECT (SELECT count(*) FROM deliveries WHERE state <> 'finished') + (SELECT count(*) FROM statuses) AS n",
+      );
+      if ((left[0]?.n ?? 0) > 0) return false;
+    }
+    const open = controlPlane.disk.read<{ n: number }>("SELECT count(*) AS n FROM delivery WHERE finished_at_ms IS NULL");
+    return open[0]?.n === 0;
+  }
+
+  /** A process dies: at a point, or between two of its steps. */
+  died(life: Life): void {
+    this.chaos.died(life);
+  }
+
+  #until(ms: number): void {
+    this.world.runUntil(ms, () => this.world.steps > MOST_STEPS);
+    if (this.world.steps > MOST_STEPS) throw new Error("it never comes to an end");
+  }
+
+  #rest(): void {
+    const { world, history } = this;
+    const untilMs = world.nowMs + REST_MS;
+    while (!this.quiet) {
+      if (world.nowMs > untilMs) {
+        history.violate("it does not come to rest");
+        return;
+      }
+      this.#until(world.nowMs + LOOK_MS);
+      this.look();
+    }
+    this.#until(world.nowMs + AFTER_MS);
+    if (!this.quiet) history.violate("it came to rest and moved again");
+  }
+
+  /** What the clients are going to do. */
+  #work(): void {
+    const { world, shape, clients } = this;
+    const dice = world.dice.fork();
+    for (let number = 1; number <= shape.events; number += 1) {
+      // Some come together, as from a pipeline.
+      const atMs = dice.chance(0.5) ? dice.float() * shape.chaosMs * 0.8 : dice.pick([0, 500, 2_000, 6_000]);
+      const wish = drawWish(dice, shape, number, atMs);
+      this.history.plans.set(wish.plan.id, wish.plan);
+      const own = dice.fork();
+      world.after(atMs, undefined, "work", () => clients.submit(wish, (accepted) => accepted && this.#after(wish, own)));
+      if (dice.chance(0.15)) world.after(atMs + dice.long(0, 20_000), undefined, "work again", () => clients.submit(wish, () => undefined));
+    }
+  }
+
+  /** What happens to an event once it is accepted. */
+  #after(wish: Wish, dice: Dice): void {
+    const { world, shape, clients } = this;
+    const { id } = wish.plan;
+    if (dice.chance(0.1)) world.after(dice.long(0, 10_000), undefined, "other", () => clients.submitOther(wish));
+    if (dice.chance(shape.cancelChance)) world.after(dice.long(0, 15_000), undefined, "cancel", () => clients.cancel(id));
+    if (dice.chance(shape.retryChance)) {
+      const again = (left: number): void => {
+        world.after(dice.long(500, 30_000), undefined, "retry", () =>
+          clients.retry(id, (accepted) => !accepted && left > 0 && again(left - 1)),
+        );
+      };
+      again(2);
+    }
+  }
+}
+
+export function simulate(seed: number, options: SimulationOptions = {}): Outcome {
+  return new Simulation(seed, options).run();
+}

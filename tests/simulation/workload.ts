@@ -1,0 +1,129 @@
+import type { Dice } from "./random.ts";
+import type { Fate, Plan } from "./history.ts";
+
+/** How a run goes in all: drawn from the seed. Each run has some kinds of trouble and lacks others, so that every mixture comes up. */
+export interface Shape {
+  readonly agents: number;
+  readonly events: number;
+  readonly objects: number;
+  /** How long there is chaos. */
+  readonly chaosMs: number;
+  readonly maxInFlight: number;
+  readonly maxConcurrent: number;
+  readonly eventRetryMax: number;
+  /** Mean number of times in the run. */
+  readonly crashes: number;
+  readonly failpointChance: number;
+  readonly cuts: number;
+  readonly jumps: number;
+  readonly fullDisks: number;
+  readonly pauses: number;
+  readonly removal: boolean;
+  readonly badFrames: boolean;
+  readonly slow: boolean;
+  readonly cancelChance: number;
+  readonly retryChance: number;
+  readonly scriptChance: number;
+  readonly delayChance: number;
+  readonly bigChance: number;
+}
+
+function some(dice: Dice, probability: number, most: number): number {
+  return dice.chance(probability) ? 1 + dice.float() * (most - 1) : 0;
+}
+
+export function drawShape(dice: Dice): Shape {
+  const big = dice.chance(0.08);
+  return {
+    agents: dice.chance(0.6) ? 1 : dice.whole(2, 3),
+    events: big ? dice.whole(12, 20) : dice.whole(2, 9),
+    objects: dice.whole(1, 4),
+    chaosMs: dice.whole(3_000, 40_000),
+    maxInFlight: dice.pick([1, 2, 4, 16]),
+    maxConcurrent: dice.whole(1, 4),
+    eventRetryMax: dice.whole(0, 3),
+    crashes: some(dice, 0.6, 5),
+    failpointChance: dice.chance(0.7) ? dice.pick([0.003, 0.01, 0.03, 0.08]) : 0,
+    cuts: some(dice, 0.5, 5),
+    jumps: some(dice, 0.2, 3),
+    fullDisks: some(dice, 0.2, 3),
+    pauses: some(dice, 0.2, 2),
+    removal: dice.chance(0.05),
+    badFrames: dice.chance(0.35),
+    slow: dice.chance(0.15),
+    cancelChance: dice.chance(0.4) ? 0.4 : 0,
+    retryChance: dice.chance(0.4) ? 0.5 : 0,
+    scriptChance: dice.chance(0.3) ? 0.4 : 0,
+    delayChance: dice.chance(0.25) ? 0.4 : 0,
+    bigChance: dice.chance(0.25) ? 0.4 : 0,
+  };
+}
+
+export interface Wish {
+  readonly plan: Plan;
+  readonly body: Uint8Array;
+  /** The same id with other content. */
+  readonly otherBody: Uint8Array;
+  /** Handed in with a key instead of an id. */
+  readonly key: string | undefined;
+  readonly atMs: number;
+}
+
+function drawFate(dice: Dice): Fate {
+  const kind = dice.float();
+  const trouble = kind < 0.72 ? "none" : kind < 0.8 ? "invalid" : kind < 0.86 ? "forbidden" : kind < 0.95 ? "flaky" : "never-ready";
+  return {
+    validateMs: dice.long(1, 500),
+    applyMs: dice.long(1, 2_000),
+    verifyMs: dice.long(0, dice.chance(0.1) ? 120_000 : 4_000),
+    trouble,
+    failures: dice.whole(1, 7),
+  };
+}
+
+const NS = 1_000_000;
+const encoder = new TextEncoder();
+
+/** Draws one event. */
+export function drawWish(dice: Dice, shape: Shape, number: number, startMs: number): Wish {
+  const id = `e${number}`;
+  const agentId = `a${dice.whole(1, shape.agents)}`;
+  const script = dice.chance(shape.scriptChance);
+  const delayed = dice.chance(shape.delayChance);
+  const objects = [...new Set(Array.from({ length: dice.whole(1, 3) }, () => `o${dice.whole(1, shape.objects)}`))];
+  const filler = dice.chance(shape.bigChance) ? noise(dice, dice.whole(2_000, 12_000)) : "";
+  const ttlMs = dice.pick([1_500, 8_000, 30_000, 120_000, 86_400_000, 86_400_000, 86_400_000]);
+  const payload = script
+    ? { script: `echo ${id}`, args: [filler] }
+    : {
+        manifests: objects.map((name) =>
+          JSON.stringify({ apiVersion: "v1", kind: "ConfigMap", metadata: { name, namespace: "n" }, data: { event: id, filler } }),
+        ),
+        verify_timeout: dice.whole(500, 15_000) * NS,
+      };
+  const event = {
+    type: script ? "script" : "k8s_resource",
+    target_agent: agentId,
+    payload,
+    ttl: ttlMs * NS,
+    priority: dice.chance(0.6) ? 0 : dice.whole(-5, 10),
+    ...(dice.chance(0.5) ? { deadline: dice.whole(2_000, 60_000) * NS } : {}),
+    ...(delayed ? { delay: dice.whole(500, 20_000) * NS } : {}),
+    ...(dice.chance(0.5) ? { retry: { attempts: dice.whole(1, 6), backoff: dice.whole(100, 2_000) * NS, max_backoff: 8_000 * NS } } : {}),
+  };
+  const body = (id: string): Uint8Array => encoder.encode(JSON.stringify({ id, ...event }));
+  return {
+    plan: { id, agentId, type: script ? "script" : "k8s_resource", objects: script ? [] : objects, fate: drawFate(dice), delayed, ttlMs },
+    body: body(id),
+    otherBody: encoder.encode(JSON.stringify({ id, ...event, priority: 99 })),
+    key: undefined,
+    atMs: startMs,
+  };
+}
+
+/** Text that does not compress. */
+function noise(dice: Dice, chars: number): string {
+  let text = "";
+  while (text.length < chars) text += dice.bits().toString(36);
+  return text;
+}
