@@ -1,6 +1,7 @@
-import { TransporterError } from "../kit/mod.ts";
+import { failpoint, TransporterError } from "../kit/mod.ts";
 import {
   applyPlan,
+  faultDetails,
   type Finding,
   type KubeClient,
   type Plan,
@@ -11,7 +12,7 @@ import {
   type Validation,
   verifyPlan,
 } from "../k8s/mod.ts";
-import type { ParsedObject } from "../manifests/mod.ts";
+import { type ParsedObject, refKey } from "../manifests/mod.ts";
 import type { ResourceStatus } from "../protocol/mod.ts";
 import type { ExecutorOptions, ResourceSteps, StepContext } from "./executor.ts";
 
@@ -80,6 +81,13 @@ function rethrow(error: unknown, note: (error: TransporterError) => void): never
   throw error;
 }
 
+/** What attempts at one object have come to, so that a later one tells the first truth. */
+interface Past {
+  /** By the first dry run: an object that was not there before is created, whichever attempt finds out. */
+  readonly wasThere: boolean;
+  done: "created" | "updated" | undefined;
+}
+
 class KubeResourceSteps implements ResourceSteps {
   readonly #client: KubeClient;
   readonly #objects: readonly ParsedObject[];
@@ -88,7 +96,9 @@ class KubeResourceSteps implements ResourceSteps {
   #plan: Plan | undefined;
   #validation: Validation | undefined;
   #outcomes: readonly ResourceOutcome[] = [];
-  readonly #statuses = new Map<PlannedObject, ResourceStatus>();
+  /** By `refKey`: each attempt plans anew. */
+  readonly #statuses = new Map<string, ResourceStatus>();
+  readonly #past = new Map<string, Past>();
 
   constructor(client: KubeClient, objects: readonly ParsedObject[], context: StepContext, options: KubeResourcesOptions) {
     this.#client = client;
@@ -112,12 +122,8 @@ class KubeResourceSteps implements ResourceSteps {
         const faults = messagesByLabel(known, "faults");
         for (const planned of plan.objects) {
           const fault = faults.get(planned.label);
-          this.#statuses.set(
-            planned,
-            fault === undefined
-              ? statusOf(planned, "pending", "not tried: the event is refused as a whole")
-              : statusOf(planned, "failed", fault),
-          );
+          if (fault === undefined) this.#tell(planned, "pending", "not tried: the event is refused as a whole");
+          else this.#tell(planned, "failed", fault);
         }
       });
     }
@@ -131,32 +137,43 @@ class KubeResourceSteps implements ResourceSteps {
 
   preview(): Promise<void> {
     const { plan, validation } = this.#validated();
-    for (const planned of plan.objects) this.#statuses.set(planned, previewOf(planned, validation.findings.get(planned)));
+    for (const planned of plan.objects) this.#statuses.set(refKey(planned.ref), previewOf(planned, validation.findings.get(planned)));
     return Promise.resolve();
   }
 
   async apply(): Promise<void> {
     const { plan, validation } = this.#validated();
-    const { progress } = this.#context;
-    for (const planned of plan.objects) this.#statuses.set(planned, statusOf(planned, "pending", "not tried"));
+    const { progress, halt } = this.#context;
+    for (const planned of plan.objects) {
+      const key = refKey(planned.ref);
+      const finding = validation.findings.get(planned);
+      // Without a finding its namespace or definition is not there, and so neither is it.
+      const wasThere = finding !== undefined && finding.would !== "create";
+      if (!this.#past.has(key)) this.#past.set(key, { wasThere, done: undefined });
+      this.#tell(planned, "pending", "not tried");
+    }
     this.#outcomes = await applyPlan(this.#client, plan, validation, {
       ...this.#applyOptions(),
+      halt,
       onProgress: (done, total) => progress(`${done} of ${total} objects applied`),
       onWaiting: progress,
-      onResource: (outcome) => {
-        this.#statuses.set(outcome.planned, statusOf(outcome.planned, outcome.status, outcome.message || OUTCOME_MESSAGES[outcome.status]));
-      },
+      onResource: (outcome) => this.#note(outcome),
     });
     const failed = this.#outcomes.filter((outcome) => outcome.status === "failed");
     const first = failed[0]?.error;
-    if (first === undefined) return;
+    if (first === undefined) {
+      // Nothing failed, so what is left was left because the event was called back.
+      if (this.#outcomes.some((outcome) => outcome.status === "pending")) halt.throwIfAborted();
+      return;
+    }
     if (failed.length === 1) throw first;
+    const faults = failed.flatMap(({ planned, error }) => (error === undefined ? [] : [faultDetails({ planned, error })]));
     const applied = this.#outcomes.filter((outcome) => outcome.status !== "failed" && outcome.status !== "pending").length;
     throw new TransporterError(
       first.code,
       `${failed.length} of ${plan.objects.length} objects failed (${applied} were applied), first: ${first.message}`,
       {
-        details: first.details,
+        details: { ...first.details, fault_count: failed.length, faults: faults.slice(0, 100) },
         remedy: first.remedy,
         cause: first,
       },
@@ -174,14 +191,40 @@ class KubeResourceSteps implements ResourceSteps {
         for (const { planned, status } of this.#outcomes) {
           const why = notReady.get(planned.label);
           // It was created or updated all the same; what failed is its becoming ready.
-          if (why !== undefined) this.#statuses.set(planned, statusOf(planned, status, `not ready: ${why}`));
+          if (why !== undefined) this.#tell(planned, this.#truthOf(planned, status), `not ready: ${why}`);
         }
       });
     }
   }
 
   resources(): readonly ResourceStatus[] {
-    return this.#plan?.objects.flatMap((planned) => this.#statuses.get(planned) ?? []) ?? [];
+    return this.#plan?.objects.flatMap((planned) => this.#statuses.get(refKey(planned.ref)) ?? []) ?? [];
+  }
+
+  #note(outcome: ResourceOutcome): void {
+    const { planned, status, message, uncertain } = outcome;
+    const past = this.#past.get(refKey(planned.ref));
+    if (status !== "pending") failpoint("agent.run.object-applied");
+    const truth = this.#truthOf(planned, status);
+    if (past !== undefined && (truth === "created" || truth === "updated")) past.done = truth;
+    const before = status === "failed" && past?.done !== undefined ? ` (${past.done} by an earlier attempt)` : "";
+    this.#tell(planned, truth, message === "" ? OUTCOME_MESSAGES[truth] : `${message}${before}`);
+    // An apply that arrived and whose answer was lost has done what it was sent for, and a later one finds nothing left to do.
+    if (past !== undefined && uncertain) past.done ??= past.wasThere ? "updated" : "created";
+  }
+
+  #truthOf(planned: PlannedObject, status: ResourceOutcome["status"]): ResourceOutcome["status"] {
+    const done = this.#past.get(refKey(planned.ref))?.done;
+    if (done === undefined || (status !== "unchanged" && status !== "updated")) return status;
+    return done;
+  }
+
+  /** What an earlier attempt did is not undone by a later one that did not come as far. */
+  #tell(planned: PlannedObject, status: ResourceOutcome["status"], message: string): void {
+    const known = this.#statuses.get(refKey(planned.ref))?.status;
+    const did = known === "created" || known === "updated" || known === "unchanged";
+    if (did && status === "pending") return;
+    this.#statuses.set(refKey(planned.ref), statusOf(planned, status, message));
   }
 
   #applyOptions(): { readonly fieldManager: string; readonly forceConflicts: boolean; readonly signal: AbortSignal } {

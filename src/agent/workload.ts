@@ -1,26 +1,15 @@
-import { type Logger, messageOf, type Ports, type TimerHandle, toTransporterError, TransporterError } from "../kit/mod.ts";
-import { type LockSet, lockSet, type ParsedObject } from "../manifests/mod.ts";
-import { formatDurationMs } from "../protocol/mod.ts";
+import { Backoff, failpoint, type Logger, messageOf, type Ports, type TimerHandle, type TransporterError } from "../kit/mod.ts";
+import { formatDurationMs, type Phase } from "../protocol/mod.ts";
 import type { Delivery, Work } from "./delivery.ts";
+import { cancelledStatus, EXPIRED, failedStatus } from "./endings.ts";
 import type { Ending, Executor } from "./executor.ts";
-import type { Ledger, OpenDelivery } from "./ledger.ts";
+import { type Item, nextToRead, refusalOf, WORKLOAD_LIMITS } from "./item.ts";
+import type { Ledger, ManifestSource, OpenDelivery } from "./ledger.ts";
 import type { Parsing } from "./off-loop.ts";
 import type { Outbound } from "./outbound.ts";
+import { NOTHING, prepare, type Prepared } from "./preparation.ts";
 import { Schedule } from "./schedule.ts";
 import type { Status } from "./status.ts";
-
-export const WORKLOAD_LIMITS = {
-  /** Parsed and waiting for their turn; what is behind waits as text. One is always parsed. */
-  preparedCount: 32,
-  preparedChars: 32 * 1024 * 1024,
-  /** So often may the process die while an event is carried out; then the event is to blame. */
-  crashes: 5,
-  /** After the grace of a stop: for what was told to leave at once. */
-  abandonMs: 500,
-  /** After this much was parsed, memory is given back once there is nothing to do. */
-  tidyChars: 256 * 1024,
-  tidyAfterMs: 1_000,
-} as const;
 
 export interface WorkloadOptions {
   readonly ledger: Ledger;
@@ -32,24 +21,19 @@ export interface WorkloadOptions {
   readonly defaultNamespace: string;
   readonly ports: Ports;
   readonly log: Logger;
+  /** Something ended, so there is room for more. */
+  readonly onRoom?: () => void;
 }
 
-interface Item {
-  readonly key: string;
-  readonly work: Work;
-  /** By the monotonic clock; undefined without bound or once it was started. */
-  readonly expiresAt: number | undefined;
-  readonly resumed: boolean;
-  readonly crashes: number;
-  /** Until they are parsed; undefined too after a restart, when the ledger has them. */
-  manifestsJson: string | undefined;
-  prepared: { readonly objects: readonly ParsedObject[] | TransporterError; readonly chars: number } | undefined;
+/** What the agent holds that has not ended. */
+export interface OpenWork {
+  readonly eventId: string;
+  readonly revision: number;
+  readonly state: "waiting" | "running";
 }
-
-const NO_LOCKS: LockSet = { writes: new Set(), reads: new Set() };
 
 /**
- * The events this agent has accepted, from acceptance to their end: parsed in the order accepted, started as `Schedule` allows, carried
+ * The events this agent has accepted, from acceptance to their end: read in the order accepted, started as `Schedule` allows, carried
  * out, and ended in the ledger before their place is given to the next.
  */
 export class Workload {
@@ -57,12 +41,15 @@ export class Workload {
   readonly #schedule: Schedule;
   /** Everything accepted and not finished, in the order accepted. */
   readonly #items = new Map<string, Item>();
+  /** How many of them have which priority. */
+  readonly #priorities = new Map<number, number>();
   readonly #runs = new Map<string, Promise<void>>();
   readonly #stop = new AbortController();
   readonly #abandon = new AbortController();
   #preparing = false;
   #parsedChars = 0;
   #expiry: TimerHandle | undefined;
+  #expiryAt = Number.POSITIVE_INFINITY;
 
   constructor(options: WorkloadOptions) {
     this.#options = options;
@@ -81,13 +68,64 @@ export class Workload {
     return this.#items.has(key);
   }
 
+  /** All that has not ended, in the order accepted. From its last word on an event is among those of `Outbound.untoldEnds` instead. */
+  *open(): Iterable<OpenWork> {
+    for (const item of this.#items.values()) {
+      const { eventId, revision } = item.work;
+      if (revision === undefined || item.ended) continue;
+      yield { eventId, revision, state: this.#schedule.isRunning(item.key) ? "running" : "waiting" };
+    }
+  }
+
   accept(delivery: Delivery, expiresAtMs: number | undefined): void {
     this.#add({ key: delivery.key, work: delivery.work, expiresAtMs, started: false, crashes: 0 }, delivery.manifestsJson);
+  }
+
+  /** Takes a place for a delivery whose manifests are still to come: later ones wait for it. Its TTL counts already. */
+  reserve(delivery: Delivery, expiresAtMs: number | undefined): void {
+    this.#add({ key: delivery.key, work: delivery.work, expiresAtMs, started: false, crashes: 0, fetching: true }, undefined);
+  }
+
+  /** The ledger has the manifests of a reserved delivery; `work` is it with what they say of it. */
+  arrived(key: string, work?: Work): void {
+    const item = this.#items.get(key);
+    if (item === undefined || !item.fetching) return;
+    item.fetching = false;
+    if (work !== undefined) item.work = work;
+    this.#pump();
+  }
+
+  /** The manifests of a reserved delivery cannot be had: it ends with this. */
+  failed(key: string, error: TransporterError): void {
+    const item = this.#items.get(key);
+    if (item === undefined || !item.fetching || this.#runs.has(key)) return;
+    this.#endWaiting(item, failedStatus(error));
+    this.#pump();
   }
 
   /** What an earlier process accepted and did not finish. */
   recover(open: readonly OpenDelivery[]): void {
     for (const one of open) this.#add(one, undefined);
+  }
+
+  /**
+   * Calls a delivery back: one that waits ends at once, one that runs at the next safe point; one that is ending already ends as it does.
+   * `unknown`: nothing of the kind is open here.
+   */
+  cancel(eventId: string, revision: number): "held" | "unknown" {
+    let known = false;
+    for (const item of this.#items.values()) {
+      if (item.work.eventId !== eventId || item.work.revision !== revision) continue;
+      known = true;
+      if (item.cancel.signal.aborted || item.ended) continue;
+      this.#options.log.info("Event is called back", { event_id: eventId, revision });
+      item.cancel.abort(new Error("the event was called back"));
+      if (this.#runs.has(item.key)) continue;
+      failpoint("agent.run.cancelled");
+      this.#endWaiting(item, cancelledStatus("before it was started"));
+    }
+    if (known) this.#pump();
+    return known ? "held" : "unknown";
   }
 
   /** Starts nothing more; what runs may reach a safe point within `graceMs` and is then left to the next process. */
@@ -108,117 +146,113 @@ export class Workload {
     await within(WORKLOAD_LIMITS.abandonMs);
   }
 
-  #add(open: OpenDelivery, manifestsJson: string | undefined): void {
+  #add(open: OpenDelivery, source: ManifestSource | undefined): void {
     const { clock } = this.#options.ports;
     const { key, work, expiresAtMs, started, crashes } = open;
     if (this.#items.has(key)) return;
     // From here on the monotonic clock counts, so that a clock set right in between lets nothing expire.
     const expiresAt = expiresAtMs === undefined || started ? undefined : clock.monotonic() + (expiresAtMs - clock.now());
-    this.#items.set(key, { key, work, expiresAt, resumed: started, crashes, manifestsJson, prepared: undefined });
-    this.#schedule.add(key, work.priority);
+    this.#items.set(key, {
+      key,
+      work,
+      expiresAt,
+      resumed: started,
+      crashes,
+      diedIn: open.diedIn,
+      cancel: new AbortController(),
+      fetching: open.fetching === true,
+      source,
+      read: false,
+      prepared: undefined,
+      begun: false,
+      ended: false,
+    });
+    this.#priorities.set(work.priority, (this.#priorities.get(work.priority) ?? 0) + 1);
+    this.#schedule.add(key, work.priority, crashes > 0);
+    if (expiresAt !== undefined && expiresAt < this.#expiryAt) this.#awaitExpiry(expiresAt);
     this.#pump();
   }
 
   #pump(): void {
     if (this.#stop.signal.aborted) return;
+    this.#launch();
+    void this.#prepareAll();
+  }
+
+  #launch(): void {
+    if (this.#stop.signal.aborted) return;
     this.#expire();
-    void this.#prepare();
     for (const key of this.#schedule.start()) {
       const item = this.#items.get(key);
       if (item !== undefined) this.#begin(item);
     }
   }
 
-  #expire(): void {
+  #awaitExpiry(at: number): void {
     const { clock, timers } = this.#options.ports;
-    let next = Number.POSITIVE_INFINITY;
-    for (const key of this.#schedule.waitingKeys()) {
-      const item = this.#items.get(key);
-      if (item?.expiresAt === undefined) continue;
-      if (item.expiresAt > clock.monotonic()) {
-        next = Math.min(next, item.expiresAt);
-        continue;
-      }
-      this.#schedule.remove(key);
-      this.#track(
-        item,
-        this.#end(item, {
-          state: "expired",
-          phase: "received",
-          message: "The event's TTL ran out before its execution could start",
-          level: "warning",
-          details: { code: "EVENT_EXPIRED" },
-        }),
-      );
-    }
     this.#expiry?.cancel();
-    this.#expiry = Number.isFinite(next) ? timers.after(next - clock.monotonic(), () => this.#pump(), { background: true }) : undefined;
+    this.#expiryAt = at;
+    const look = (): void => {
+      // Whatever is due, and if the timer came a moment too early, the rest of the wait.
+      this.#expiryAt = Number.NEGATIVE_INFINITY;
+      this.#pump();
+    };
+    this.#expiry = Number.isFinite(at) ? timers.after(at - clock.monotonic(), look, { background: true }) : undefined;
   }
 
-  /** Parses what waits, one at a time and in order, as far ahead as the limits allow. */
-  async #prepare(): Promise<void> {
+  #expire(): void {
+    const nowAt = this.#options.ports.clock.monotonic();
+    if (nowAt < this.#expiryAt) return;
+    let next = Number.POSITIVE_INFINITY;
+    for (const item of this.#waitingItems()) {
+      if (item.expiresAt === undefined) continue;
+      if (item.expiresAt > nowAt) next = Math.min(next, item.expiresAt);
+      else this.#endWaiting(item, EXPIRED);
+    }
+    this.#awaitExpiry(next);
+  }
+
+  /** Reads what waits, one at a time and in order, as far ahead as the limits allow. */
+  async #prepareAll(): Promise<void> {
     if (this.#preparing) return;
     this.#preparing = true;
-    for (let item = this.#nextToPrepare(); item !== undefined; item = this.#nextToPrepare()) {
-      const { locks, objects, chars } = await this.#parse(item);
-      item.manifestsJson = undefined;
-      item.prepared = { objects, chars };
-      this.#schedule.setLocks(item.key, locks);
-      // Not `pump`, which would come back here.
-      for (const key of this.#stop.signal.aborted ? [] : this.#schedule.start()) {
-        const startable = this.#items.get(key);
-        if (startable !== undefined) this.#begin(startable);
-      }
+    for (;;) {
+      const next = this.#stop.signal.aborted ? undefined : nextToRead(this.#waitingItems(), this.#priorities.size > 1);
+      if (next === undefined) break;
+      const { item, keep } = next;
+      const prepared = await this.#prepare(item);
+      item.source = undefined;
+      item.read = true;
+      if (keep) item.prepared = prepared;
+      this.#schedule.setLocks(item.key, prepared.locks);
+      this.#launch();
     }
     this.#preparing = false;
   }
 
-  #nextToPrepare(): Item | undefined {
-    if (this.#stop.signal.aborted) return undefined;
-    let count = 0;
-    let chars = 0;
+  *#waitingItems(): Generator<Item> {
     for (const key of this.#schedule.waitingKeys()) {
       const item = this.#items.get(key);
-      if (item === undefined) continue;
-      if (item.prepared === undefined) return item;
-      count += 1;
-      chars += item.prepared.chars;
-      if (count >= WORKLOAD_LIMITS.preparedCount || chars >= WORKLOAD_LIMITS.preparedChars) return undefined;
+      if (item !== undefined) yield item;
     }
-    return undefined;
   }
 
-  async #parse(item: Item): Promise<{ locks: LockSet; objects: readonly ParsedObject[] | TransporterError; chars: number }> {
-    if (item.work.type !== "k8s_resource" || item.work.fault !== undefined) return { locks: NO_LOCKS, objects: [], chars: 0 };
-    let chars = 0;
-    try {
-      const json = item.manifestsJson ?? (await this.#options.ledger.manifests(item.key));
-      if (json === undefined) throw new TransporterError("INTERNAL", "the manifests of the event are lost");
-      chars = json.length;
-      this.#parsedChars += chars;
-      const objects = await this.#options.parsing.manifests(json);
-      return { locks: lockSet(objects, this.#options.defaultNamespace), objects, chars };
-    } catch (error) {
-      // It touches nothing: it is going to fail with this.
-      return { locks: NO_LOCKS, objects: toTransporterError(error), chars };
-    }
+  async #prepare(item: Item): Promise<Prepared> {
+    // What is not going to be carried out touches nothing.
+    if (refusalOf(item) !== undefined) return NOTHING;
+    const prepared = await prepare(item.key, item.work, item.source, this.#options);
+    this.#parsedChars += prepared.chars;
+    return prepared;
   }
 
   #begin(item: Item): void {
-    const { log, ledger } = this.#options;
-    if (item.crashes >= WORKLOAD_LIMITS.crashes) {
-      const error = new TransporterError(
-        "OUTCOME_UNKNOWN",
-        `the agent's process ended ${item.crashes} times while it carried out this event`,
-      );
-      const details = { code: error.code, remedy: error.remedy };
-      this.#track(item, this.#end(item, { state: "failed", phase: "failed", message: error.message, level: "error", details }));
-      return;
-    }
-    void ledger
-      .started(item.key)
-      .catch((error: unknown) => log.warn("The start of an event could not be recorded", { error: messageOf(error) }));
-    this.#track(item, this.#execute(item));
+    const refusal = refusalOf(item);
+    this.#track(item, refusal === undefined ? this.#execute(item) : this.#end(item, failedStatus(refusal)));
+  }
+
+  #endWaiting(item: Item, status: Status): void {
+    this.#schedule.remove(item.key);
+    this.#track(item, this.#end(item, status));
   }
 
   #track(item: Item, run: Promise<void>): void {
@@ -229,8 +263,12 @@ export class Workload {
       .finally(() => {
         this.#runs.delete(item.key);
         this.#items.delete(item.key);
+        const alike = (this.#priorities.get(item.work.priority) ?? 1) - 1;
+        if (alike === 0) this.#priorities.delete(item.work.priority);
+        else this.#priorities.set(item.work.priority, alike);
         this.#schedule.remove(item.key);
         this.#pump();
+        this.#options.onRoom?.();
         if (this.#items.size === 0 && this.#parsedChars > WORKLOAD_LIMITS.tidyChars) this.#tidyLater();
       });
     this.#runs.set(item.key, tracked);
@@ -251,27 +289,59 @@ export class Workload {
   async #execute(item: Item): Promise<void> {
     const { executor, ledger, outbound, ports } = this.#options;
     const beganMs = ports.clock.monotonic();
+    const { content } = item.prepared ?? (await this.#prepare(item));
+    let phase: Phase = "received";
     const ending: Ending = await executor.execute({
       work: item.work,
-      objects: item.prepared?.objects ?? [],
+      content,
       resumed: item.resumed,
       report: (status) => {
         this.#logStatus(item, status);
         outbound.report(item.key, item.work, status);
+        if (status.phase === phase) return;
+        phase = status.phase;
+        // Whatever ended the process once is watched more closely.
+        if (item.crashes > 0 && item.begun) void this.#recordStart(item, phase);
       },
+      started: () => this.#recordStart(item, phase),
+      cancel: item.cancel.signal,
       stop: this.#stop.signal,
       abandon: this.#abandon.signal,
     });
     item.prepared = undefined;
     if (ending.kind === "interrupted") {
       this.#options.log.info("Event interrupted; it goes on after a restart", { event_id: item.work.eventId });
-      await ledger.interrupted(item.key);
+      if (item.begun) await ledger.interrupted(item.key);
       return;
     }
     await this.#end(item, ending.status, formatDurationMs(ports.clock.monotonic() - beganMs));
   }
 
+  /** A script must not run before this is durable, so for one it is tried until then, or until there is no reason any more; else once. */
+  async #recordStart(item: Item, phase: Phase): Promise<void> {
+    const { log, ledger, ports } = this.#options;
+    if (!item.begun) failpoint("agent.run.before-started");
+    const first = !item.begun;
+    item.begun = true;
+    const backoff = new Backoff({ firstMs: 500, maxMs: 15_000 }, ports.random);
+    for (;;) {
+      try {
+        await ledger.started(item.key, phase);
+        break;
+      } catch (error) {
+        log.warn("The start of an event could not be recorded", { event_id: item.work.eventId, error: messageOf(error) });
+        if (item.work.type !== "script") return;
+        const waiting = AbortSignal.any([item.cancel.signal, this.#stop.signal]);
+        await ports.timers.sleep(backoff.next(), waiting).catch(() => undefined);
+        // What was called back in the meantime is ended by the executor, which looks before it goes on.
+        if (waiting.aborted) return;
+      }
+    }
+    if (first) failpoint("agent.run.started");
+  }
+
   async #end(item: Item, status: Status, took?: string): Promise<void> {
+    item.ended = true;
     this.#logStatus(item, status, took);
     await this.#options.outbound.finish(item.key, item.work, status);
   }
@@ -281,7 +351,8 @@ export class Workload {
     const { state, phase, message, details } = status;
     const fields = { event_id: item.work.eventId, state, phase, ...(took === undefined ? {} : { took }) };
     if (state === "failed") log.error("Event failed", { ...fields, error: message, code: details?.["code"] });
-    else if (state === "expired") log.warn("Event expired", fields);
+    else if (state === "expired" || state === "cancelled") log.warn(`Event ${state}`, fields);
+    else if (status.level === "warning") log.warn(message, fields);
     else if (status.progress === true) log.info("Event in progress", { ...fields, at: message });
     else log.info(message, fields);
   }

@@ -3,7 +3,9 @@ import { collectionPath } from "./discovery.ts";
 import { isRecord, parseRecord, recordOf, textOf, type Json } from "./json.ts";
 import { managedFieldsOf, ownApplyFields, ownApplyTimeMs, type ManagedFields } from "./managers.ts";
 import { pathOf, type PlannedObject } from "./plan.ts";
+import { errorOfAnswer } from "./status-error.ts";
 import type { KubeAnswer } from "./transport.ts";
+import { TransporterError } from "../kit/mod.ts";
 
 /** Metadata is all that is read of an answer, so the body of a large object need not come back. */
 export const METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
@@ -49,6 +51,17 @@ export async function sendDryCreate(client: KubeClient, planned: PlannedObject, 
     repeatable: true,
     signal: options.signal,
   });
+}
+
+/**
+ * The error of a refused apply. A manifest that names the very version or the very object it is for (`resourceVersion`, `uid`) loses its lock
+ * for good, so that refusal is marked as one that no waiting cures.
+ */
+export function applyRefusal(answer: KubeAnswer, planned: PlannedObject, ours?: ReadonlySet<string>): TransporterError {
+  const error = errorOfAnswer(answer, planned.label, ours);
+  const { resourceVersion, uid } = planned.parsed.object.metadata as Json;
+  if (answer.status !== 409 || (resourceVersion === undefined && uid === undefined)) return error;
+  return new TransporterError(error.code, error.message, { details: { ...error.details, pinned: true }, remedy: error.remedy });
 }
 
 /** The part of an applied object's metadata that tells what happened. */

@@ -1,19 +1,18 @@
 import { TransporterError, toTransporterError } from "../kit/mod.ts";
 import type { ObjectRef } from "../manifests/mod.ts";
-import { metadataOf, provesNoChange, sendApply, type ApplyOptions } from "./apply-request.ts";
+import { applyRefusal, metadataOf, provesNoChange, sendApply, type ApplyOptions } from "./apply-request.ts";
 import { awaitReady, type Standing } from "./await-ready.ts";
 import type { KubeClient } from "./client.ts";
 import { forEachLimited } from "./limiter.ts";
 import { migrateObject } from "./migrate.ts";
 import type { Plan, PlannedObject } from "./plan.ts";
-import { errorOfAnswer } from "./status-error.ts";
 import { dryRunAll, isClusterFault, type Finding, type Validation } from "./validate.ts";
 
 /**
  * What became of one object.
  * - `created`, `updated`, `unchanged`: as the API server answered.
  * - `failed`: refused; `error` says why.
- * - `pending`: never tried, because something before it failed.
+ * - `pending`: never tried, because something before it failed or the event was called back.
  */
 export interface ResourceOutcome {
   readonly planned: PlannedObject;
@@ -25,6 +24,8 @@ export interface ResourceOutcome {
   readonly error: TransporterError | undefined;
   /** Of the object after our apply. */
   readonly generation: number | undefined;
+  /** An apply was sent and nobody knows whether it took effect. */
+  readonly uncertain: boolean;
 }
 
 export interface ApplyPlanOptions extends ApplyOptions {
@@ -33,6 +34,8 @@ export interface ApplyPlanOptions extends ApplyOptions {
   readonly onResource?: (outcome: ResourceOutcome) => void;
   /** While namespaces and definitions are waited for. */
   readonly onWaiting?: (text: string) => void;
+  /** Stop between two objects: those being applied are finished, no further one is begun, and nothing is waited for any more. */
+  readonly halt?: AbortSignal;
 }
 
 /** How long namespaces and definitions may take to stand before what leans on them fails. */
@@ -57,6 +60,8 @@ class Run {
   readonly #options: ApplyPlanOptions;
   readonly #findings: Map<PlannedObject, Finding>;
   readonly #deferred: Set<PlannedObject>;
+  /** For what changes nothing: ended by either signal. */
+  readonly #looking: AbortSignal | undefined;
   readonly outcomes = new Map<PlannedObject, ResourceOutcome>();
   #failed = false;
 
@@ -66,14 +71,21 @@ class Run {
     this.#options = options;
     this.#findings = new Map(validation.findings);
     this.#deferred = new Set(validation.deferred);
+    const { signal, halt } = options;
+    this.#looking = signal === undefined || halt === undefined ? (signal ?? halt) : AbortSignal.any([signal, halt]);
+  }
+
+  get #halted(): boolean {
+    return this.#options.halt?.aborted === true;
   }
 
   async stages(): Promise<void> {
     for (const stage of this.#plan.stages) {
+      if (this.#halted) return;
       await this.#tryDeferred(stage);
       if (this.#failed) return;
       await forEachLimited(stage, this.#client.maxInFlight, async (planned) => this.#one(planned));
-      if (this.#failed) return;
+      if (this.#failed || this.#halted) return;
       await this.#awaitPrerequisites(stage);
       if (this.#failed) return;
     }
@@ -90,7 +102,7 @@ class Run {
   }
 
   #signal(): { readonly signal?: AbortSignal } {
-    return this.#options.signal === undefined ? {} : { signal: this.#options.signal };
+    return this.#looking === undefined ? {} : { signal: this.#looking };
   }
 
   async #awaitPrerequisites(stage: readonly PlannedObject[]): Promise<void> {
@@ -128,23 +140,24 @@ class Run {
     const refs = [...this.#deferred].filter((planned) => planned.deferral?.because === "definition").map(({ ref }) => ref);
     const { clock, timers } = this.#client.ports;
     const until = clock.monotonic() + SERVING_MS;
-    await this.#client.discovery.refresh(this.#options.signal);
+    await this.#client.discovery.refresh(this.#looking);
     for (let waitMs = 50; refs.length > 0; waitMs = Math.min(1_000, waitMs * 2)) {
-      const types = await this.#client.discovery.resolve(refs, this.#options.signal);
+      const types = await this.#client.discovery.resolve(refs, this.#looking);
       if (!types.includes(undefined) || clock.monotonic() >= until) return;
-      await timers.sleep(waitMs, this.#options.signal);
+      await timers.sleep(waitMs, this.#looking);
     }
   }
 
   async #one(planned: PlannedObject): Promise<void> {
-    if (this.outcomes.has(planned)) return;
+    if (this.#halted || this.outcomes.has(planned)) return;
     try {
       this.#record(await this.#apply(planned));
     } catch (error) {
       this.#options.signal?.throwIfAborted();
       // The rest of the stage would end in the same way, each only after its own patience.
       if (isClusterFault(error)) {
-        this.#fail(planned, toTransporterError(error));
+        const failure = toTransporterError(error);
+        this.#fail(planned, failure, failure.details["maybe_done"] === true);
         throw error;
       }
       this.#fail(planned, toTransporterError(error));
@@ -161,21 +174,33 @@ class Run {
     const migrated = (finding?.legacy.size ?? 0) > 0 ? await migrateObject(client, planned, options) : undefined;
     const strict = finding === undefined || finding.would === "unknown";
     const answer = await sendApply(client, planned, options, { dryRun: false, force: options.forceConflicts, strict });
-    if (answer.status >= 300) throw errorOfAnswer(answer, planned.label);
+    if (answer.status >= 300) throw applyRefusal(answer, planned);
     const { resourceVersion, generation, managedFields } = metadataOf(answer);
-    if (answer.status === 201) return this.#outcome(planned, "created", generation);
+    // An apply that arrived, and whose answer was lost, has made what the one sent again then finds.
+    const made = answer.sentBefore === true && finding?.would === "create";
+    if (answer.status === 201 || made) return this.#outcome(planned, "created", generation);
     const before = migrated ?? finding?.resourceVersion;
-    const unchanged = resourceVersion === before || provesNoChange(answer, managedFields, options.fieldManager);
+    const untouched = answer.sentBefore !== true && provesNoChange(answer, managedFields, options.fieldManager);
+    const unchanged = resourceVersion === before || untouched;
     return this.#outcome(planned, unchanged ? "unchanged" : "updated", generation);
   }
 
   #outcome(planned: PlannedObject, status: ResourceOutcome["status"], generation: number | undefined): ResourceOutcome {
-    return { planned, ref: planned.ref, apiVersion: planned.apiVersion, status, message: "", error: undefined, generation };
+    return {
+      planned,
+      ref: planned.ref,
+      apiVersion: planned.apiVersion,
+      status,
+      message: "",
+      error: undefined,
+      generation,
+      uncertain: false,
+    };
   }
 
-  #fail(planned: PlannedObject, error: TransporterError): void {
+  #fail(planned: PlannedObject, error: TransporterError, uncertain = false): void {
     this.#failed = true;
-    this.#record({ ...this.#outcome(planned, "failed", undefined), message: error.message, error });
+    this.#record({ ...this.#outcome(planned, "failed", undefined), message: error.message, error, uncertain });
   }
 
   #record(outcome: ResourceOutcome): void {
@@ -186,7 +211,7 @@ class Run {
 
   /** Everything in the event's order, with what was never tried as `pending`. */
   finish(): ResourceOutcome[] {
-    const reason = "not tried, because something before it failed";
+    const reason = `not tried, because ${this.#halted && !this.#failed ? "the event was cancelled" : "something before it failed"}`;
     return this.#plan.objects.map((planned) => {
       const known = this.outcomes.get(planned);
       if (known !== undefined) return known;
@@ -200,8 +225,8 @@ class Run {
 /**
  * Applies stage by stage, each object by server-side apply, and tells truly what became of each. Namespaces and definitions are waited
  * for; what leans on them is dry-run before it is applied. When an object fails, the rest of its stage is still applied and later stages
- * are not touched. Resolves to all outcomes in the event's order, failed or not; throws only the signal's reason, after the requests in
- * flight ended: what `onResource` told until then holds.
+ * are not touched. Resolves to all outcomes in the event's order, failed, halted or not; throws only the signal's reason, after the
+ * requests in flight ended: what `onResource` told until then holds.
  */
 export async function applyPlan(
   client: KubeClient,
@@ -214,6 +239,7 @@ export async function applyPlan(
     await run.stages();
   } catch (error) {
     options.signal?.throwIfAborted();
+    if (options.halt?.aborted === true && error === options.halt.reason) return run.finish();
     const infrastructure = toTransporterError(error);
     client.log.warn("Apply ended early", { error: infrastructure.message, code: infrastructure.code });
     // Told by at least one outcome already, unless it happened between objects.

@@ -14,7 +14,7 @@ export interface KubeClientOptions {
   readonly userAgent?: string;
   /** Of one attempt. Slow admission webhooks may take 30 s each. */
   readonly requestTimeoutMs?: number;
-  /** How long one request is tried again before it ends in KUBE_UNAVAILABLE: an API server's restart fits in. */
+  /** How long one request is tried again before it ends in KUBE_UNAVAILABLE: a hiccup fits in. What lasts longer is for whoever asked. */
   readonly retryBudgetMs?: number;
 }
 
@@ -28,7 +28,8 @@ export interface KubeClient {
   /**
    * Sends one request and resolves to the answer, whatever its status says, except where waiting helps: throttled (429), overloaded (503)
    * and unreachable are tried again as told, 401 once with fresh credentials, 403 once the API server is ready if it was not.
-   * Throws KUBE_UNAVAILABLE, KUBE_UNAUTHORIZED, KUBE_CONFIG_INVALID (untrusted certificate), or the signal's reason.
+   * Throws KUBE_UNAVAILABLE (`details.retry_after_ms` where the server asked for more patience than there is, `details.maybe_done` where the
+   * request may have arrived), KUBE_UNAUTHORIZED, KUBE_CONFIG_INVALID (untrusted certificate), or the signal's reason.
    */
   send(request: KubeRequest): Promise<KubeAnswer>;
   /** Opens a stream; one attempt. `abort` ends it. Throws as `send`, without trying again. */
@@ -41,6 +42,7 @@ const DEFAULT_IN_FLIGHT = 32;
 const MAX_STREAMS = 64;
 const OPEN_TIMEOUT_MS = 30_000;
 const MAX_RETRY_AFTER_MS = 30_000;
+const DEFAULT_RETRY_BUDGET_MS = 15_000;
 
 /** Milliseconds the server asks to wait, from the header or the Status. */
 function retryAfterMs(answer: KubeAnswer): number | undefined {
@@ -52,10 +54,13 @@ function retryAfterMs(answer: KubeAnswer): number | undefined {
   return seconds === undefined ? undefined : Math.min(MAX_RETRY_AFTER_MS, Math.max(0, seconds) * 1000);
 }
 
-/** 429 and 503 were not carried out; 504 and 500 with a time to wait may have been, so only what may reach the server twice is sent again. */
+/**
+ * 429 and 503 were not carried out; 504 and 500 with a time to wait may have been, so only what may reach the server twice is sent again. A
+ * webhook that cannot be called is no hiccup of the server's: whoever asked decides whether that is tried again.
+ */
 function isTransient(answer: KubeAnswer, repeatable: boolean): boolean {
   if (answer.status === 429 || answer.status === 503) return true;
-  if (!repeatable) return false;
+  if (!repeatable || /failed calling webhook/i.test(answer.text)) return false;
   if (answer.status === 504 || answer.status === 502) return true;
   return answer.status === 500 && (retryAfterMs(answer) !== undefined || /etcdserver|leader changed|connection refused/i.test(answer.text));
 }
@@ -81,7 +86,7 @@ class HttpKubeClient implements KubeClient {
     this.#limiter = new Limiter(this.maxInFlight);
     this.#transport = new Transport(access, options.ports, options.userAgent ?? "transporter");
     this.#requestTimeoutMs = options.requestTimeoutMs ?? 60_000;
-    this.#retryBudgetMs = options.retryBudgetMs ?? 60_000;
+    this.#retryBudgetMs = options.retryBudgetMs ?? DEFAULT_RETRY_BUDGET_MS;
     this.#readyz = new Readyz((request) => this.#attempt(request), options.ports);
     this.discovery = new Discovery(this);
   }
@@ -93,6 +98,7 @@ class HttpKubeClient implements KubeClient {
     const backoff = new Backoff({ firstMs: 200, maxMs: 5_000 }, random);
     let renewed = false;
     let doubted = false;
+    let sentBefore = false;
     for (;;) {
       const left = this.#retryBudgetMs - (clock.monotonic() - startedAt);
       let waitMs: number;
@@ -111,11 +117,13 @@ class HttpKubeClient implements KubeClient {
           await this.#readyz.wait(request.signal);
           continue;
         }
-        if (!isTransient(answer, repeatable)) return answer;
+        if (!isTransient(answer, repeatable)) return sentBefore ? { ...answer, sentBefore } : answer;
+        sentBefore ||= answer.status !== 429 && answer.status !== 503;
         why = textOf(parseRecord(answer.text)["message"]) ?? `HTTP ${answer.status}`;
         // Jitter over the asked time, so that those who were throttled together do not come back together.
-        waitMs = (retryAfterMs(answer) ?? 0) + backoff.next();
-        if (waitMs >= left) return answer.status === 500 ? answer : this.#giveUp(why);
+        const askedMs = retryAfterMs(answer);
+        waitMs = (askedMs ?? 0) + backoff.next();
+        if (waitMs >= left) return answer.status === 500 ? answer : this.#giveUp(why, undefined, askedMs, sentBefore);
       } catch (error) {
         if (!(error instanceof AttemptFailed)) throw error;
         if (error.fatal)
@@ -125,9 +133,10 @@ class HttpKubeClient implements KubeClient {
           });
         this.#readyz.doubt();
         doubted = false;
+        sentBefore ||= !error.unsent;
         why = error.message;
         waitMs = backoff.next();
-        if (!repeatable || waitMs >= left) this.#giveUp(why, error);
+        if (!repeatable || waitMs >= left) this.#giveUp(why, error, undefined, sentBefore);
       }
       this.log.debug("API server asked to wait", { path: request.path.split("?")[0], wait_ms: Math.round(waitMs), why });
       await timers.sleep(waitMs, request.signal);
@@ -157,8 +166,11 @@ class HttpKubeClient implements KubeClient {
     }
   }
 
-  #giveUp(why: string, cause?: unknown): never {
-    throw new TransporterError("KUBE_UNAVAILABLE", `the API server at ${this.access.server} cannot be reached: ${why}`, { cause });
+  #giveUp(why: string, cause: unknown, retryAfterMs?: number, maybeDone = false): never {
+    throw new TransporterError("KUBE_UNAVAILABLE", `the API server at ${this.access.server} cannot be reached: ${why}`, {
+      cause,
+      details: { ...(retryAfterMs === undefined ? {} : { retry_after_ms: retryAfterMs }), ...(maybeDone ? { maybe_done: true } : {}) },
+    });
   }
 
   #unauthorized(answer: KubeAnswer): TransporterError {

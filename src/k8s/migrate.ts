@@ -46,7 +46,7 @@ export async function migrateObject(client: KubeClient, planned: PlannedObject, 
       throw new TransporterError(
         "APPLY_FAILED",
         `${planned.label}: its field managers could not be migrated, because somebody else keeps changing it`,
-        { details: { object: planned.label }, remedy: "Send again when the object is quieter." },
+        { details: { object: planned.label, http_status: 409 }, remedy: "Send again when the object is quieter." },
       );
   }
 }

@@ -12,9 +12,10 @@
 export type { InClusterOptions, KubeAccess, KubeAccessOptions, KubeCredentials, KubeTls } from "./access.ts";
 export { applyPlan, type ApplyPlanOptions, type ResourceOutcome } from "./apply.ts";
 export type { ApplyOptions } from "./apply-request.ts";
+export { canHeal } from "./can-heal.ts";
 export { createKubeClient, type KubeClient, type KubeClientOptions } from "./client.ts";
 export type { ResourceType } from "./discovery.ts";
 export { loadKubeAccess } from "./load-access.ts";
 export { planObjects, type Deferral, type Plan, type PlannedObject, type PlanOptions } from "./plan.ts";
-export { validatePlan, type Finding, type ValidateOptions, type Validation } from "./validate.ts";
+export { faultDetails, validatePlan, type Finding, type ValidateOptions, type Validation } from "./validate.ts";
 export { verifyPlan, type NotReady, type VerifyOptions } from "./verify.ts";

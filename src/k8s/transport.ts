@@ -21,16 +21,20 @@ export interface KubeAnswer {
   readonly status: number;
   readonly headers: Headers;
   readonly text: string;
+  /** The same request was sent before and got no answer that says what it did: what it asks for may have been done by then. */
+  readonly sentBefore?: boolean;
 }
 
-/** One attempt did not get an answer. `fatal` says that the next would end alike. */
+/** One attempt did not get an answer. `fatal` says that the next would end alike, `unsent` that the request cannot have arrived. */
 export class AttemptFailed extends Error {
   override readonly name = "AttemptFailed";
   readonly fatal: boolean;
+  readonly unsent: boolean;
 
-  constructor(message: string, fatal: boolean, cause: unknown) {
+  constructor(message: string, how: { readonly fatal?: boolean; readonly unsent?: boolean }, cause: unknown) {
     super(message, { cause });
-    this.fatal = fatal;
+    this.fatal = how.fatal === true;
+    this.unsent = how.unsent === true;
   }
 }
 
@@ -40,10 +44,11 @@ function failureOf(error: unknown): AttemptFailed {
   const code = error instanceof Error && "code" in error ? String(error.code) : "";
   const text = messageOf(error);
   if (CERTIFICATE_FAULT.test(code) || /certificate/i.test(text))
-    return new AttemptFailed(`its certificate is not trusted (${code || text})`, true, error);
-  if (/refused/i.test(code) || /refused/i.test(text)) return new AttemptFailed("connection refused", false, error);
-  if (code === "ENOTFOUND" || /resolve|dns|getaddrinfo/i.test(text)) return new AttemptFailed("its name cannot be resolved", false, error);
-  return new AttemptFailed(text.replace(/ For more information.*$/s, "").replace(/\.$/, "") || code, false, error);
+    return new AttemptFailed(`its certificate is not trusted (${code || text})`, { fatal: true, unsent: true }, error);
+  if (/refused/i.test(code) || /refused/i.test(text)) return new AttemptFailed("connection refused", { unsent: true }, error);
+  if (code === "ENOTFOUND" || /resolve|dns|getaddrinfo/i.test(text))
+    return new AttemptFailed("its name cannot be resolved", { unsent: true }, error);
+  return new AttemptFailed(text.replace(/ For more information.*$/s, "").replace(/\.$/, "") || code, {}, error);
 }
 
 /** Plain requests and streams over fetch. One call is one attempt: no retries, no judgement of the status. */
@@ -89,7 +94,7 @@ export class Transport {
       return await run();
     } catch (error) {
       if (signal?.aborted === true) throw signal.reason;
-      if (late) throw new AttemptFailed(`no answer within ${Math.round(timeoutMs / 1000)} s`, false, error);
+      if (late) throw new AttemptFailed(`no answer within ${Math.round(timeoutMs / 1000)} s`, {}, error);
       if (error instanceof TransporterError) throw error;
       throw failureOf(error);
     } finally {

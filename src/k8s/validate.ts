@@ -1,5 +1,6 @@
 import { TransporterError, messageOf } from "../kit/mod.ts";
 import {
+  applyRefusal,
   carriesServerFields,
   isPlain,
   leavesAsIs,
@@ -15,7 +16,7 @@ import { legacyManagers } from "./managers.ts";
 import { readMetadata } from "./migrate.ts";
 import type { Plan, PlannedObject } from "./plan.ts";
 import { surveyNewcomers } from "./survey.ts";
-import { conflictingManagers, errorOfAnswer, refusesDryRun } from "./status-error.ts";
+import { conflictingManagers, refusesDryRun } from "./status-error.ts";
 import type { KubeAnswer } from "./transport.ts";
 
 /** What the dry run of one object said. */
@@ -61,6 +62,18 @@ export function isClusterFault(error: unknown): boolean {
   return !(error instanceof TransporterError) || CLUSTER_FAULTS.has(error.code);
 }
 
+/** One fault as `details.faults` lists it: for people by object, for `canHeal` by what the server answered. */
+export function faultDetails({ planned, error }: Fault): Readonly<Record<string, unknown>> {
+  const { http_status, pinned } = error.details;
+  return {
+    object: planned.label,
+    code: error.code,
+    message: error.message,
+    ...(http_status === undefined ? {} : { http_status }),
+    ...(pinned === undefined ? {} : { pinned }),
+  };
+}
+
 /** One error for all faults: the code of the first in the event's order, and the first few in words. */
 export function faultsError(faults: readonly Fault[], plan: Plan, more: boolean): TransporterError {
   const order = new Map(plan.objects.map((planned, index) => [planned, index]));
@@ -69,7 +82,7 @@ export function faultsError(faults: readonly Fault[], plan: Plan, more: boolean)
   if (first === undefined) return new TransporterError("INTERNAL", "no fault to report");
   const details = {
     fault_count: faults.length,
-    faults: sorted.map(({ planned, error }) => ({ object: planned.label, code: error.code, message: error.message })),
+    faults: sorted.map(faultDetails),
   };
   if (sorted.length === 1)
     return new TransporterError(first.error.code, first.error.message, {
@@ -126,16 +139,16 @@ async function dryApply(client: KubeClient, planned: PlannedObject, options: App
     return { would: "update", resourceVersion, generation, legacy: new Set(), atMs };
   }
   if (refusesDryRun(answer)) return { would: "unknown", resourceVersion: undefined, generation: undefined, legacy: new Set(), atMs };
-  const error = errorOfAnswer(answer, planned.label);
+  const error = applyRefusal(answer, planned);
   const managers = conflictingManagers(error);
   if (managers === undefined) throw error;
   // With force, a dry run answers what the apply will after a migration.
   const forced = await sendApply(client, planned, options, { dryRun: true, force: true, strict: true });
-  if (forced.status >= 300) throw errorOfAnswer(forced, planned.label);
+  if (forced.status >= 300) throw applyRefusal(forced, planned);
   // Whose fields they are stands in the cluster only: the forced dry run has already taken them away.
   const metadata = await readMetadata(client, planned, options.signal);
   const legacy = metadata === undefined ? new Set<string>() : legacyManagers(metadata.managedFields, options.fieldManager);
-  if (!managers.every((manager) => legacy.has(manager))) throw errorOfAnswer(answer, planned.label, legacy);
+  if (!managers.every((manager) => legacy.has(manager))) throw applyRefusal(answer, planned, legacy);
   return { would: "update", resourceVersion: metadataOf(forced).resourceVersion, generation: undefined, legacy, atMs };
 }
 

@@ -1,0 +1,41 @@
+import { toTransporterError, TransporterError } from "../kit/mod.ts";
+import { type LockSet, lockSet, type ParsedObject } from "../manifests/mod.ts";
+import type { Work } from "./delivery.ts";
+import type { Ledger, ManifestSource } from "./ledger.ts";
+import type { Parsing } from "./off-loop.ts";
+import { manifestsOf } from "./payload.ts";
+import { scriptOf, type ScriptPayload } from "./script.ts";
+
+/** What an event asks for, read. An error is what it is going to fail with. */
+export interface Prepared {
+  readonly content: readonly ParsedObject[] | ScriptPayload | TransporterError;
+  readonly locks: LockSet;
+  readonly chars: number;
+}
+
+const NO_LOCKS: LockSet = { writes: new Set(), reads: new Set() };
+export const NOTHING: Prepared = { content: [], locks: NO_LOCKS, chars: 0 };
+
+export interface PreparationOptions {
+  readonly ledger: Ledger;
+  readonly parsing: Parsing;
+  /** Where objects go that name no namespace. */
+  readonly defaultNamespace: string;
+}
+
+/** Reads what an event asks for, from its own text or from the ledger. Never rejects: what cannot be read touches nothing and fails with the reason. */
+export async function prepare(key: string, work: Work, source: ManifestSource | undefined, options: PreparationOptions): Promise<Prepared> {
+  if (work.fault !== undefined || (work.type !== "k8s_resource" && work.type !== "script"))
+    return NOTHING;
+  let chars = 0;
+  try {
+    const found = source ?? (await options.ledger.manifests(key));
+    if (found === undefined) throw new TransporterError("INTERNAL", "the manifests of the event are lost");
+    chars = found.length;
+    if (work.type === "script") return { content: scriptOf(manifestsOf(found)), locks: NO_LOCKS, chars };
+    const objects = await options.parsing.manifests(found);
+    return { content: objects, locks: lockSet(objects, options.defaultNamespace), chars };
+  } catch (error) {
+    return { content: toTransporterError(error), locks: NO_LOCKS, chars };
+  }
+}
