@@ -1,7 +1,13 @@
 /**
  * The tests at full size: what an ordinary run does with small counts (kills, soaks, large events) looks at TRANSPORTER_PROVE and does
- * here in full. Takes long. Arguments go to `bun test`.
+ * here in full. Takes long. A folder of tests as the first word (`crash`, …) runs that one alone; other arguments go to `bun test`.
  */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { ROOT } from "./run.ts";
 import { runTests } from "./test-run.ts";
 
-process.exitCode = await runTests({ args: process.argv.slice(2), env: { TRANSPORTER_PROVE: "1" }, timeoutMs: 1_800_000 });
+const [first = "", ...rest] = process.argv.slice(2);
+const folder = /^[a-z0-9]+$/.test(first) && existsSync(join(ROOT, "tests", first));
+const args = folder ? [`./tests/${first}`, ...rest] : process.argv.slice(2);
+process.exitCode = await runTests({ args, env: { TRANSPORTER_PROVE: "1" }, timeoutMs: 1_800_000 });

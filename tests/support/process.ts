@@ -9,8 +9,8 @@ import { eventually } from "./eventually.ts";
 const ROOT = resolve(import.meta.dir, "../..");
 const IN_CI = !["", "0", "false"].includes(process.env["CI"] ?? "");
 
-/** Where `bun run build` puts the executable. */
-export const EXECUTABLE_PATH: string = join(ROOT, "transporter");
+/** Where `bun run build` puts the executable; TRANSPORTER_EXECUTABLE names another one that is to be tried. */
+export const EXECUTABLE_PATH: string = process.env["TRANSPORTER_EXECUTABLE"] ?? join(ROOT, "transporter");
 
 let saidMissing = false;
 
@@ -46,6 +46,8 @@ export interface RunningProcess extends AsyncDisposable {
   readonly pid: number;
   readonly home: string;
   readonly exited: Promise<number>;
+  /** What ended it, when a signal did. */
+  signal(): string | undefined;
   /** What it wrote so far. */
   stdout(): string;
   stderr(): string;
@@ -89,6 +91,7 @@ export async function startProcess(command: readonly string[], options: ProcessO
     pid: child.pid,
     home,
     exited,
+    signal: () => (child.signalCode === null ? undefined : String(child.signalCode)),
     stdout: () => stdout.text(),
     stderr: () => stderr.text(),
     kill,
