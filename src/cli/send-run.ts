@@ -1,16 +1,13 @@
 import { TransporterError, failpoint } from "../kit/mod.ts";
 import { type Accepted, NS_PER_MS, type WireEvent, durationNs } from "../protocol/mod.ts";
-import type { Client } from "../client/mod.ts";
-import { type ReadyEvent, errorOfOutcome, submitEvent, waitForEvent } from "../producer/mod.ts";
-import { type Call, Interrupted } from "./command.ts";
+import { type EventFields, type ReadyEvent, submitEvent } from "../producer/mod.ts";
+import type { Call } from "./command.ts";
 import { connect } from "./connect.ts";
 import { EXIT } from "./exit.ts";
+import { followToEnd } from "./follow.ts";
 import { goDuration } from "./go-duration.ts";
 import { printData, outputOf } from "./output.ts";
-import { Progress } from "./progress.ts";
-import { RESOURCE_COLUMNS, resourcesOf } from "./resources.ts";
 import type { SendSettings } from "./send-settings.ts";
-import { renderTable } from "./table.ts";
 import { safeLine } from "./text.ts";
 
 /** Refuses what this version lacks before anything is read or sent. */
@@ -21,17 +18,31 @@ export function checkMode(call: Call<SendSettings>): void {
     });
 }
 
-/** The labels of the flags, `--name` among them. */
-export function labelsOf(call: Call<SendSettings>): Readonly<Record<string, string>> {
-  const { name, label } = call.values;
-  return name === undefined ? label : { ...label, name };
+/** What the flags say about any event. Throws USAGE where they contradict each other. */
+export function fieldsOf(call: Call<SendSettings>): EventFields {
+  const { values } = call;
+  if (values.id !== undefined && values["idempotency-key"] !== undefined)
+    throw new TransporterError("USAGE", "--id and --idempotency-key: each says which event this is", { remedy: "Give one of the two." });
+  const { name, label } = values;
+  return {
+    id: values.id,
+    idempotencyKey: values["idempotency-key"],
+    createdBy: values["created-by"],
+    ttlMs: values.ttl,
+    deadlineMs: values.deadline,
+    notBefore: values["not-before"],
+    delayMs: values.delay,
+    retry: { attempts: values["retry-attempts"], backoffMs: values["retry-backoff"], maxBackoffMs: values["retry-max-backoff"] },
+    priority: values.priority,
+    labels: name === undefined ? label : { ...label, name },
+  };
 }
 
 /** Prints the event that would be sent. */
 export async function printDryRun(call: Call<SendSettings>, event: ReadyEvent, objects: number | undefined): Promise<number> {
   const { format } = outputOf(call.values);
   if (format === "name") call.host.out.write(`event/${safeLine(event.wire.id)}\n`);
-  else await printData(call.host.out, format === "json" ? "json" : "yaml", event.wire);
+  else await printData(call.host.out, format === "json" ? "json" : "yaml", JSON.parse(event.json));
   call.note(`dry run: nothing was sent${objects === undefined ? "" : `; the manifests hold ${objects} object${objects === 1 ? "" : "s"}`}`);
   return EXIT.ok;
 }
@@ -42,9 +53,10 @@ export async function sendEvent(call: Call<SendSettings>, event: ReadyEvent): Pr
   const client = await connect(call);
   const emoji = host.err.isTerminal;
   const say = (mark: string, text: string): void => call.note(emoji ? `${mark} ${text}` : text);
-  say("📤", `Publishing event ${event.wire.id} to agent ${event.wire.target_agent}`);
+  const keyed = event.wire.id === "";
+  say("📤", `Publishing event ${keyed ? `with key ${event.idempotencyKey ?? ""}` : event.wire.id} to agent ${event.wire.target_agent}`);
   say("🔌", `Sending event to Control Plane at ${client.baseUrl}/events...`);
-  const accepted = await submitEvent(client, event.json, ports, {
+  const accepted = await submitEvent(client, event, ports, {
     signal,
     onRetry: (why) => call.note(`${why.message}; trying again`),
   });
@@ -52,14 +64,14 @@ export async function sendEvent(call: Call<SendSettings>, event: ReadyEvent): Pr
   failpoint("producer.accepted");
   call.note(`   ${accepted.message}`);
   say("✅", "Event published successfully!");
-  for (const line of detailLines(event.wire)) host.err.write(`${line}\n`);
+  for (const line of detailLines({ ...event.wire, id: accepted.event_id })) host.err.write(`${line}\n`);
   const wait = values.wait ?? host.out.isTerminal;
   if (!wait) {
     await printAccepted(call, accepted);
     return EXIT.ok;
   }
   host.err.write("\n");
-  return follow(call, client, event.wire.id);
+  return followToEnd(call, client, accepted.event_id);
 }
 
 function detailLines(event: WireEvent): string[] {
@@ -80,40 +92,4 @@ async function printAccepted(call: Call<SendSettings>, accepted: Accepted): Prom
   const { format } = outputOf(call.values);
   if (format === "json" || format === "yaml") await printData(call.host.out, format, accepted);
   else call.host.out.write(`${format === "name" ? "event/" : ""}${safeLine(accepted.event_id)}\n`);
-}
-
-/** Shows the event's way to its end, then its objects. Throws what the ending stands for, unless it completed. */
-async function follow(call: Call<SendSettings>, client: Client, eventId: string): Promise<number> {
-  const { host, ports, signal, values } = call;
-  const progress = new Progress(host, ports.timers, () => ports.clock.monotonic());
-  try {
-    const outcome = await waitForEvent(client, eventId, {
-      timers: ports.timers,
-      signal,
-      timeoutMs: values["wait-timeout"],
-      patient: true,
-      onEntry: (entry) => progress.entry(entry),
-      onInterruption: (why) => progress.interruption(why === undefined ? undefined : `${why.message}; waiting for it to come back`),
-    });
-    progress.stop();
-    const output = outputOf(values);
-    if (output.format === "json" || output.format === "yaml")
-      await printData(host.out, output.format, await client.getEvent(eventId, { signal }));
-    else if (output.format === "name") host.out.write(`event/${safeLine(eventId)}\n`);
-    else {
-      const resources = resourcesOf(outcome.result);
-      if (resources.length > 0) {
-        if (host.err.isTerminal && host.out.isTerminal) host.err.write("\n");
-        host.out.write(renderTable(resources, RESOURCE_COLUMNS, { wide: output.format === "wide", headers: output.headers }));
-      }
-    }
-    const fault = errorOfOutcome(outcome);
-    if (fault !== undefined) throw fault;
-    return EXIT.ok;
-  } catch (error) {
-    progress.stop();
-    if (signal.aborted && signal.reason instanceof Interrupted)
-      call.note(`The event goes on without you; follow it with: transporter watch ${eventId}`);
-    throw error;
-  }
 }

@@ -46,7 +46,8 @@ export const ROOT: Group = group("transporter", "Manage Kubernetes clusters that
     leaf("agent", "Show an agent", async () => (await import("./commands/describe.ts")).describeAgent, ["agents"]),
   ]),
   leaf("watch", "Follow one event, or all of them", async () => (await import("./commands/watch.ts")).watch),
-  leaf("cancel", "Cancel events that have not started", async () => (await import("./commands/cancel.ts")).cancel),
+  leaf("cancel", "Cancel events", async () => (await import("./commands/cancel.ts")).cancel),
+  leaf("retry", "Try events again that have ended", async () => (await import("./commands/retry.ts")).retry),
   group("pause", "Stop handing events to an agent", [
     leaf("agent", "Stop handing events to agents", async () => (await import("./commands/agents.ts")).pauseAgent, ["agents"]),
   ]),

@@ -8,12 +8,16 @@ import {
   AgentViewSchema,
   type AuditPage,
   AuditPageSchema,
+  type Cancelled,
+  CancelledSchema,
   type EventDetail,
   EventDetailSchema,
   type EventPage,
   EventPageSchema,
   type LogEntry,
   type RemovedAgent,
+  type Retried,
+  RetriedSchema,
   RemovedAgentSchema,
   type State,
   type VersionView,
@@ -70,10 +74,13 @@ export interface Readiness {
 export interface Client {
   readonly baseUrl: string;
   /** Hands an event in, as JSON text. The same event handed in again gets the same answer. */
-  submit(eventJson: string, options?: CallOptions): Promise<Accepted>;
+  submit(eventJson: string, options?: CallOptions & { readonly idempotencyKey?: string | undefined }): Promise<Accepted>;
   listEvents(filter: EventFilter, options?: CallOptions): Promise<EventPage>;
   getEvent(id: string, options?: CallOptions & { readonly payload?: boolean }): Promise<EventDetail>;
-  cancelEvent(id: string, options?: CallOptions): Promise<void>;
+  /** `cancelling`: its agent is told; follow the event to see how it ends. */
+  cancelEvent(id: string, options?: CallOptions): Promise<Cancelled>;
+  /** Makes the next revision of an event that has ended. */
+  retryEvent(id: string, options?: CallOptions): Promise<Retried>;
   /** From the beginning, or after `afterSeq`, until the event is finished. */
   followEvent(id: string, options?: StreamOptions): AsyncGenerator<LogEntry>;
   /** Every entry of every event from now on, without end. */
@@ -134,10 +141,18 @@ export function createClient(options: ClientOptions): Client {
     baseUrl: transport.baseUrl,
     async submit(eventJson, call = {}) {
       const what = "submitting the event";
+      const { idempotencyKey } = call;
       return checked(
         AcceptedSchema,
         // Not under /v1: this is the one call that a 0.1 control plane answers too.
-        await transport.json({ method: "POST", path: "/events", body: eventJson, what, signal: call.signal }),
+        await transport.json({
+          method: "POST",
+          path: "/events",
+          body: eventJson,
+          what,
+          signal: call.signal,
+          ...(idempotencyKey === undefined ? {} : { headers: { "idempotency-key": idempotencyKey } }),
+        }),
         what,
       );
     },
@@ -165,9 +180,8 @@ export function createClient(options: ClientOptions): Client {
         `reading event ${id}`,
         call,
       ),
-    async cancelEvent(id, call) {
-      await change(v.looseObject({}), "DELETE", `/v1/events/${segment(id)}`, `cancelling event ${id}`, call);
-    },
+    cancelEvent: (id, call) => change(CancelledSchema, "DELETE", `/v1/events/${segment(id)}`, `cancelling event ${id}`, call),
+    retryEvent: (id, call) => change(RetriedSchema, "POST", `/v1/events/${segment(id)}/retry`, `trying event ${id} again`, call),
     followEvent: (id, stream = {}) =>
       streamEntries(transport, options.random, { path: `/v1/events/${segment(id)}/stream`, what: `following event ${id}` }, stream),
     followAll: (stream = {}) => streamEntries(transport, options.random, { path: "/v1/stream", what: "following all events" }, stream),

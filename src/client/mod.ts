@@ -7,4 +7,4 @@ export * from "./client.ts";
 export * from "./problem.ts";
 export * from "./sse.ts";
 export type { StreamOptions } from "./stream.ts";
-export { type Fetch, isPassing } from "./transport.ts";
+export { type Fetch, isPassing, retryAfterMs } from "./transport.ts";

@@ -23,6 +23,7 @@ export interface Call {
   /** Sent as JSON. */
   readonly body?: string;
   readonly accept?: string;
+  readonly headers?: Readonly<Record<string, string>>;
   readonly signal?: AbortSignal | undefined;
   /** For error messages: what was being done. */
   readonly what: string;
@@ -31,6 +32,8 @@ export interface Call {
 export interface Answer {
   readonly status: number;
   readonly body: string;
+  /** What the answer's Retry-After says, where it says seconds. */
+  readonly retryAfterMs?: number;
 }
 
 const REQUEST_TIMEOUT_MS = 30_000;
@@ -66,7 +69,13 @@ export class Transport {
     try {
       const response = await this.#send(call, limit.signal);
       const body = await this.#text(response, limit.signal);
-      return { status: response.status, body, contentType: response.headers.get("content-type") ?? "" };
+      const after = /^\d{1,6}$/.exec(response.headers.get("retry-after") ?? "");
+      return {
+        status: response.status,
+        body,
+        contentType: response.headers.get("content-type") ?? "",
+        ...(after === null ? {} : { retryAfterMs: Number(after[0]) * 1000 }),
+      };
     } finally {
       timer.cancel();
       forget();
@@ -76,7 +85,8 @@ export class Transport {
   /** Asks and reads the answer as JSON. Throws the error that the control plane answered with. */
   async json(call: Call): Promise<unknown> {
     const answer = await this.ask(call);
-    if (answer.status < 200 || answer.status > 299) throw errorOfAnswer(answer.status, answer.contentType, answer.body, call.what);
+    if (answer.status < 200 || answer.status > 299)
+      throw errorOfAnswer(answer.status, answer.contentType, answer.body, call.what, answer.retryAfterMs);
     try {
       return JSON.parse(answer.body);
     } catch (error) {
@@ -100,7 +110,7 @@ export class Transport {
   }
 
   async #send(call: Call, signal: AbortSignal, extra: Readonly<Record<string, string>> = {}): Promise<Response> {
-    const headers: Record<string, string> = { accept: call.accept ?? "application/json", ...this.#headers, ...extra };
+    const headers: Record<string, string> = { accept: call.accept ?? "application/json", ...this.#headers, ...call.headers, ...extra };
     if (call.body !== undefined) headers["content-type"] = "application/json";
     let response: Response;
     try {
@@ -170,6 +180,12 @@ export function follow(outer: AbortSignal | undefined, inner: AbortController): 
   }
   outer.addEventListener("abort", abort, { once: true });
   return () => outer.removeEventListener("abort", abort);
+}
+
+/** How long the control plane asks to be left alone, where it said so with its refusal; else 0. */
+export function retryAfterMs(error: TransporterError): number {
+  const asked = error.details["retry_after_ms"];
+  return typeof asked === "number" ? asked : 0;
 }
 
 /** True for failures that say nothing about the request itself: the same call may work in a moment. */

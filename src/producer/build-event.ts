@@ -1,17 +1,35 @@
 import { failpoint, type Ports, refusalError } from "../kit/mod.ts";
-import { LIMITS, NS_PER_MS, type Payload, type WireEvent, checkEvent, durationNs, formatTimestamp } from "../protocol/mod.ts";
+import {
+  LIMITS,
+  NS_PER_MS,
+  type Payload,
+  type RetryPolicy,
+  type WireEvent,
+  checkEvent,
+  durationNs,
+  formatTimestamp,
+} from "../protocol/mod.ts";
 
 /** An event that has passed the same check as at the control plane's door, and its text as it is sent. */
 export interface ReadyEvent {
+  /** Its `id` is "" where the control plane makes one of the Idempotency-Key. */
   readonly wire: WireEvent;
   readonly json: string;
+  readonly idempotencyKey: string | undefined;
 }
 
 export interface EventFields {
   readonly id?: string | undefined;
+  /** The control plane makes the id from this, unless the event has one. */
+  readonly idempotencyKey?: string | undefined;
   readonly createdBy?: string | undefined;
   readonly ttlMs?: number | undefined;
   readonly deadlineMs?: number | undefined;
+  /** RFC 3339. */
+  readonly notBefore?: string | undefined;
+  readonly delayMs?: number | undefined;
+  /** What is undefined stays as the file or the defaults have it. */
+  readonly retry?: Partial<{ readonly [K in keyof RetryPolicy]: RetryPolicy[K] | undefined }> | undefined;
   readonly priority?: number | undefined;
   readonly labels?: Readonly<Record<string, string>> | undefined;
 }
@@ -45,7 +63,7 @@ export function completeEvent(
 function finish(raw: Readonly<Record<string, unknown>>, fields: EventFields, ports: Pick<Ports, "clock" | "ids">): ReadyEvent {
   const has = (name: string): boolean => raw[name] !== undefined && raw[name] !== null && raw[name] !== "";
   const event: Record<string, unknown> = {
-    id: fields.id ?? (has("id") ? raw["id"] : ports.ids.uuid()),
+    id: fields.id ?? (has("id") ? raw["id"] : fields.idempotencyKey === undefined ? ports.ids.uuid() : ""),
     type: raw["type"],
     target_agent: raw["target_agent"],
     payload: raw["payload"],
@@ -55,6 +73,10 @@ function finish(raw: Readonly<Record<string, unknown>>, fields: EventFields, por
     priority: fields.priority ?? (has("priority") ? raw["priority"] : 0),
   };
   if (fields.deadlineMs !== undefined) event["deadline"] = ns(fields.deadlineMs);
+  if (fields.notBefore !== undefined) event["not_before"] = fields.notBefore;
+  if (fields.delayMs !== undefined) event["delay"] = ns(fields.delayMs);
+  const retry = retryOf(raw["retry"], fields.retry);
+  if (retry !== undefined) event["retry"] = retry;
   for (const [key, value] of Object.entries(raw))
     if (!Object.hasOwn(event, key)) Object.defineProperty(event, key, { value, enumerable: true, configurable: true, writable: true });
   if (fields.labels !== undefined && Object.keys(fields.labels).length > 0)
@@ -63,12 +85,33 @@ function finish(raw: Readonly<Record<string, unknown>>, fields: EventFields, por
   if (typeof event["created_at"] === "string" && event["created_at"].startsWith("0001-01-01"))
     event["created_at"] = formatTimestamp(ports.clock.now());
   // 0.1 reads durations as whole nanoseconds alone.
-  for (const field of ["ttl", "deadline"]) {
-    const value = event[field];
-    if (typeof value === "string") event[field] = durationNs(value) ?? value;
-  }
-  const checked = checkEvent(event);
+  for (const field of ["ttl", "deadline", "delay"]) event[field] = inNs(event[field]);
+  for (const field of ["deadline", "delay"]) if (event[field] === undefined) delete event[field];
+  const keyed = event["id"] === "" && fields.idempotencyKey !== undefined;
+  const checked = checkEvent(keyed ? { ...event, id: "made-from-the-key" } : event);
   if (!checked.ok) throw refusalError(checked);
   failpoint("producer.built");
-  return { wire: event as unknown as WireEvent, json: JSON.stringify(event) };
+  return {
+    wire: event as unknown as WireEvent,
+    json: JSON.stringify(keyed ? { ...event, id: undefined } : event),
+    idempotencyKey: fields.idempotencyKey,
+  };
+}
+
+function inNs(value: unknown): unknown {
+  return typeof value === "string" ? (durationNs(value) ?? value) : value;
+}
+
+/** The file's policy with what the flags say over it; undefined when neither says anything. */
+function retryOf(raw: unknown, fields: EventFields["retry"]): unknown {
+  const { attempts, backoffMs, maxBackoffMs } = fields ?? {};
+  const said = {
+    ...(attempts === undefined ? {} : { attempts }),
+    ...(backoffMs === undefined ? {} : { backoff: ns(backoffMs) }),
+    ...(maxBackoffMs === undefined ? {} : { max_backoff: ns(maxBackoffMs) }),
+  };
+  if (typeof raw !== "object" || raw === null || Array.isArray(raw)) return Object.keys(said).length === 0 ? (raw ?? undefined) : said;
+  const merged: Record<string, unknown> = { ...raw, ...said };
+  for (const field of ["backoff", "max_backoff"]) if (field in merged) merged[field] = inNs(merged[field]);
+  return merged;
 }

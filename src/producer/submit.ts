@@ -1,6 +1,7 @@
-import { type Client, isPassing } from "../client/mod.ts";
+import { type Client, isPassing, retryAfterMs } from "../client/mod.ts";
 import { Backoff, failpoint, type Ports, TransporterError } from "../kit/mod.ts";
 import type { Accepted } from "../protocol/mod.ts";
+import type { ReadyEvent } from "./build-event.ts";
 
 export interface SubmitOptions {
   readonly signal: AbortSignal;
@@ -8,30 +9,38 @@ export interface SubmitOptions {
   readonly onRetry?: (why: TransporterError) => void;
 }
 
-const ATTEMPTS_UNREACHABLE = 3;
-const ATTEMPTS_BUSY = 8;
+/** How long a control plane is sought that is not there: a wrong address is told soon, a restart is waited out. */
+const PATIENCE_UNREACHABLE_MS = 10_000;
+/** How long one that is there and busy is asked. */
+const PATIENCE_BUSY_MS = 60_000;
 
 /**
- * Hands an event in and answers when the control plane has it durably. Tries again a few times where the control plane is busy or the
- * connection breaks: the id makes that safe. Throws what the control plane refuses with, or CP_UNREACHABLE.
+ * Hands an event in and answers when the control plane has it durably. Tries the very same again where the control plane is busy or the
+ * connection breaks, with full jitter and not before it asked for: its id, or its key, makes that safe. Throws what the control plane refuses
+ * with, or CP_UNREACHABLE.
  */
 export async function submitEvent(
   client: Client,
-  eventJson: string,
-  ports: Pick<Ports, "timers" | "random">,
+  event: Pick<ReadyEvent, "json" | "idempotencyKey">,
+  ports: Pick<Ports, "clock" | "timers" | "random">,
   options: SubmitOptions,
 ): Promise<Accepted> {
-  const backoff = new Backoff({ firstMs: 400, maxMs: 3000 }, ports.random);
-  for (let attempt = 1; ; attempt++) {
+  const backoff = new Backoff({ firstMs: 400, maxMs: 5_000 }, ports.random);
+  const startedMs = ports.clock.monotonic();
+  for (;;) {
+    let waitMs: number;
     try {
-      const accepted = await client.submit(eventJson, { signal: options.signal });
+      const accepted = await client.submit(event.json, { signal: options.signal, idempotencyKey: event.idempotencyKey });
       failpoint("producer.sent");
       return accepted;
     } catch (error) {
       if (!(error instanceof TransporterError) || !isPassing(error)) throw error;
-      if (attempt >= (error.code === "CP_UNREACHABLE" ? ATTEMPTS_UNREACHABLE : ATTEMPTS_BUSY)) throw error;
+      // Added to what was asked for, so that a thousand who were told the same do not come back in step.
+      waitMs = retryAfterMs(error) + backoff.next();
+      const patienceMs = error.code === "CP_UNREACHABLE" ? PATIENCE_UNREACHABLE_MS : PATIENCE_BUSY_MS;
+      if (ports.clock.monotonic() - startedMs + waitMs > patienceMs) throw error;
       options.onRetry?.(error);
     }
-    await ports.timers.sleep(backoff.next(), options.signal);
+    await ports.timers.sleep(waitMs, options.signal);
   }
 }

@@ -1,4 +1,4 @@
-import { expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import type { Client } from "../client/mod.ts";
 import { TransporterError, manualPorts } from "../kit/mod.ts";
 import type { EventDetail, LogEntry } from "../protocol/mod.ts";
@@ -84,28 +84,51 @@ test("each ending stands for its error", () => {
   expect(failed).toMatchObject({ code: "EVENT_FAILED", message: "event e failed: no such kind", details: { error_code: "UNKNOWN_KIND" } });
 });
 
-test("handing in is tried again where that can help, and only there", async () => {
+describe("handing in", () => {
   const signal = new AbortController().signal;
-  const attempt = async (
-    code: "CP_UNREACHABLE" | "STORE_UNAVAILABLE" | "EVENT_CONFLICT",
-    good: number,
-  ): Promise<{ calls: number; ended: unknown }> => {
+  type Attempt = { readonly atMs: readonly number[]; readonly sent: ReadonlySet<string>; readonly ended: unknown };
+  const attempt = async (fault: TransporterError, good: number): Promise<Attempt> => {
     const hands = manualPorts();
-    let calls = 0;
+    const atMs: number[] = [];
+    const sent = new Set<string>();
     const client = fakeClient({
-      submit() {
-        calls += 1;
-        return calls >= good
-          ? Promise.resolve({ event_id: "e", message: "m", status: "accepted" })
-          : Promise.reject(new TransporterError(code, "x"));
+      submit(json, options) {
+        atMs.push(hands.ports.clock.monotonic());
+        sent.add(`${json} ${options?.idempotencyKey ?? ""}`);
+        return atMs.length >= good ? Promise.resolve({ event_id: "e", message: "m", status: "accepted" }) : Promise.reject(fault);
       },
     });
-    const sending = submitEvent(client, "{}", hands.ports, { signal }).catch((error: unknown) => error);
-    await hands.advance(60_000);
-    return { calls, ended: await sending };
+    const event = { json: '{"id":"one"}', idempotencyKey: "key" };
+    const sending = submitEvent(client, event, hands.ports, { signal }).catch((error: unknown) => error);
+    for (let second = 0; second < 120; second += 1) await hands.advance(1_000);
+    return { atMs, sent, ended: await sending };
   };
-  expect(await attempt("STORE_UNAVAILABLE", 5)).toMatchObject({ calls: 5, ended: { status: "accepted" } });
-  expect(await attempt("STORE_UNAVAILABLE", 99)).toMatchObject({ calls: 8, ended: { code: "STORE_UNAVAILABLE" } });
-  expect(await attempt("CP_UNREACHABLE", 99)).toMatchObject({ calls: 3 });
-  expect(await attempt("EVENT_CONFLICT", 2)).toMatchObject({ calls: 1, ended: { code: "EVENT_CONFLICT" } });
+
+  test("is tried again where that can help, the very same, within a bound", async () => {
+    const busy = new TransporterError("STORE_UNAVAILABLE", "x");
+    const healed = await attempt(busy, 5);
+    expect(healed).toMatchObject({ atMs: { length: 5 }, ended: { status: "accepted" } });
+    expect([...healed.sent]).toEqual(['{"id":"one"} key']);
+    const never = await attempt(busy, 999);
+    expect(never.ended).toMatchObject({ code: "STORE_UNAVAILABLE" });
+    expect(never.atMs.length).toBeGreaterThan(10);
+    expect(never.atMs.at(-1)).toBeLessThanOrEqual((never.atMs[0] ?? 0) + 60_000);
+    const nobody = await attempt(new TransporterError("CP_UNREACHABLE", "x"), 999);
+    expect(nobody.ended).toMatchObject({ code: "CP_UNREACHABLE" });
+    expect(nobody.atMs.length).toBeGreaterThan(3);
+    expect(nobody.atMs.at(-1)).toBeLessThanOrEqual((nobody.atMs[0] ?? 0) + 10_000);
+    expect(await attempt(new TransporterError("EVENT_CONFLICT", "x"), 2)).toMatchObject({
+      atMs: { length: 1 },
+      ended: { code: "EVENT_CONFLICT" },
+    });
+  });
+
+  test("waits as long as it is asked to, and a little more of its own", async () => {
+    const { atMs, ended } = await attempt(new TransporterError("TOO_MANY_REQUESTS", "x", { details: { retry_after_ms: 7_000 } }), 3);
+    expect(ended).toMatchObject({ status: "accepted" });
+    for (const at of [1, 2]) {
+      expect((atMs[at] ?? 0) - (atMs[at - 1] ?? 0)).toBeGreaterThan(7_000);
+      expect((atMs[at] ?? 0) - (atMs[at - 1] ?? 0)).toBeLessThan(12_001);
+    }
+  });
 });

@@ -10,6 +10,8 @@ export interface WaitOptions {
   /** Waited for; a throw ends the waiting. */
   readonly onEntry?: (entry: LogEntry) => void | Promise<void>;
   readonly onInterruption?: (why: TransporterError | undefined) => void;
+  /** Which attempt is meant, where the event was tried before; what belongs to others is not told. Absent: whichever is the last. */
+  readonly revision?: number | undefined;
   /** Keep trying where the control plane is not there even at first: it was a moment ago. */
   readonly patient?: boolean;
 }
@@ -37,8 +39,10 @@ export async function waitForEvent(client: Client, eventId: string, options: Wai
     const entries = client.followEvent(eventId, { signal, onInterruption: options.onInterruption, patient: options.patient });
     let ending: LogEntry | undefined;
     for await (const entry of entries) {
+      if (options.revision !== undefined && entry.revision !== options.revision) continue;
       await options.onEntry?.(entry);
-      if (isTerminal(entry.state)) ending = entry;
+      // The first end of an attempt is its end; a truth that comes later is told and changes nothing.
+      if (isTerminal(entry.state) && entry.revision > (ending?.revision ?? 0)) ending = entry;
     }
     if (ending?.result !== undefined) return { eventId, state: ending.state, message: ending.message, result: ending.result };
     const detail = await client.getEvent(eventId, { signal });

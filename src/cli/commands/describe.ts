@@ -31,6 +31,11 @@ const mapText = (map: Readonly<Record<string, unknown>>): string =>
 const at = (timestamp: string | undefined, nowMs: number): string =>
   timestamp === undefined ? "" : `${timestamp} (${age(timestamp, nowMs)} ago)`;
 
+function retryText({ attempts, backoff, max_backoff }: NonNullable<EventDetail["retry"]>): string {
+  const waits = `waits of at most ${formatDurationMs(backoff / NS_PER_MS)}, doubled up to ${formatDurationMs(max_backoff / NS_PER_MS)}`;
+  return attempts === 1 ? "never" : `${attempts} attempts, ${waits}`;
+}
+
 function eventText(event: EventDetail, nowMs: number): string {
   const resources = resourcesOf(event.result);
   const took = event.result?.duration;
@@ -38,7 +43,7 @@ function eventText(event: EventDetail, nowMs: number): string {
     ["Event", event.id],
     ["Type", event.type],
     ["Target Agent", event.target_agent],
-    ["State", event.state],
+    ["State", event.cancel_requested === true ? `${event.state}, cancelling` : event.state],
     ["Phase", event.phase],
     ["Message", event.message],
     ["Error", event.result?.error_message ?? ""],
@@ -50,10 +55,13 @@ function eventText(event: EventDetail, nowMs: number): string {
     ["Created", event.created_at],
     ["Received", at(event.received_at, nowMs)],
     ["Updated", at(event.updated_at, nowMs)],
+    ["Not Before", event.not_before],
     ["Expires", event.expires_at],
     ["Finished", event.finished_at],
     ["Took", took === undefined || took === null ? "" : formatDurationMs(took / NS_PER_MS)],
     ["TTL", formatDurationMs(event.ttl / NS_PER_MS)],
+    ["Deadline", event.deadline === undefined ? "" : formatDurationMs(event.deadline / NS_PER_MS)],
+    ["Retry", event.retry === undefined ? "" : retryText(event.retry)],
     ["Revision", event.revision],
     ["Attempts", event.attempts],
     ["Trace", event.traceparent],

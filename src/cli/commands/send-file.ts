@@ -3,7 +3,7 @@ import { TransporterError } from "../../kit/mod.ts";
 import { collectText, completeEvent, parseEventFile, readTextFile } from "../../producer/mod.ts";
 import { command } from "../command.ts";
 import { SEND_SETTINGS } from "../send-settings.ts";
-import { checkMode, labelsOf, printDryRun, sendEvent } from "../send-run.ts";
+import { checkMode, fieldsOf, printDryRun, sendEvent } from "../send-run.ts";
 
 export const sendFile = command({
   summary: "Send an event that is written in a file",
@@ -37,18 +37,7 @@ export const sendFile = command({
           remedy: "Leave --agent out, or change the file, so that nothing goes to the wrong cluster.",
         },
       );
-    const event = completeEvent(
-      values.agent === undefined ? raw : { ...raw, target_agent: values.agent },
-      {
-        id: values.id,
-        createdBy: values["created-by"],
-        ttlMs: values.ttl,
-        deadlineMs: values.deadline,
-        priority: values.priority,
-        labels: labelsOf(call),
-      },
-      ports,
-    );
+    const event = completeEvent(values.agent === undefined ? raw : { ...raw, target_agent: values.agent }, fieldsOf(call), ports);
     if (values["dry-run"] === "client") return printDryRun(call, event, await countObjects(event.wire.payload.manifests ?? []));
     return sendEvent(call, event);
   },

@@ -4,7 +4,7 @@ import { LIMITS } from "../../protocol/mod.ts";
 import { type ManifestText, buildK8sEvent, buildKustomization, readManifests } from "../../producer/mod.ts";
 import { type Call, command } from "../command.ts";
 import { SEND_SETTINGS } from "../send-settings.ts";
-import { checkMode, labelsOf, printDryRun, sendEvent } from "../send-run.ts";
+import { checkMode, fieldsOf, printDryRun, sendEvent } from "../send-run.ts";
 
 const SETTINGS = {
   manifest: list({
@@ -68,12 +68,7 @@ export const sendK8s = command({
         manifests: manifests.map(({ text }) => text),
         forceConflicts: values["force-conflicts"],
         verifyTimeoutMs: values["verify-timeout"],
-        id: values.id,
-        createdBy: values["created-by"],
-        ttlMs: values.ttl,
-        deadlineMs: values.deadline,
-        priority: values.priority,
-        labels: labelsOf(call),
+        ...fieldsOf(call),
       },
       ports,
     );

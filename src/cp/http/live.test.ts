@@ -32,6 +32,7 @@ function setUp(logAfter: (query: LogQuery, bell: Bell) => Promise<LogEntry[]>) {
     tenant: "default",
     eventId: "one",
     afterSeq: 0,
+    revision: 1,
     finished: false,
     isStopping: () => stopping.now,
     signal: new AbortController().signal,

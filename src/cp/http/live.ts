@@ -15,6 +15,8 @@ export interface LiveOptions {
   /** One event, or all when undefined. */
   readonly eventId: string | undefined;
   readonly afterSeq: number;
+  /** Of one event: its newest revision. What ended before it was tried again is no end. */
+  readonly revision: number;
   /** The event is over already: what is in the log, then the end. */
   readonly finished: boolean;
   /** Asked at each ring: a control plane that stops ends its streams, and their readers come back. */
@@ -34,7 +36,7 @@ export function liveStream(options: LiveOptions): ReadableStream<Uint8Array> {
   const { store, bell, ports, tenant, eventId } = options;
   const encoder = new TextEncoder();
   let afterSeq = options.afterSeq;
-  let { finished } = options;
+  let { finished, revision } = options;
   let rung = true;
   let wake: (() => void) | undefined;
   const reader = { gone: false };
@@ -57,6 +59,13 @@ export function liveStream(options: LiveOptions): ReadableStream<Uint8Array> {
         resolve();
       };
     });
+  const note = (entry: LogEntry): void => {
+    if (entry.revision < revision) return;
+    // Tried again while it was followed: it goes on with that.
+    if (entry.revision > revision) finished = false;
+    ({ revision } = entry);
+    if (isTerminal(entry.state)) finished = true;
+  };
   const look = async (): Promise<LogEntry[]> => {
     try {
       return await store.logAfter({ tenant, ...(eventId === undefined ? {} : { eventId }), afterSeq, limit: BATCH });
@@ -80,7 +89,7 @@ export function liveStream(options: LiveOptions): ReadableStream<Uint8Array> {
             if (entries.length === BATCH) rung = true;
             if (entries.length > 0) {
               afterSeq = entries.at(-1)?.seq ?? afterSeq;
-              if (eventId !== undefined && entries.some((entry) => isTerminal(entry.state))) finished = true;
+              if (eventId !== undefined) for (const entry of entries) note(entry);
               controller.enqueue(encoder.encode(entries.map(frame).join("")));
               return;
             }
