@@ -52,11 +52,22 @@ storeContract({
   durable: true,
   async start() {
     const database = new Database(":memory:");
-    let store = await openStore("memory:", { ports: systemPorts, log: silentLogger, database });
+    const { clock, timers } = systemPorts;
+    let crash: () => void = () => undefined;
+    const next = (): Promise<Store> => {
+      crash();
+      let alive = true;
+      crash = () => {
+        alive = false;
+      };
+      const soon = (run: () => void): void => timers.soon(() => (alive ? run() : undefined));
+      return openStore("memory:", { ports: { clock, timers: { ...timers, soon } }, log: silentLogger, database });
+    };
+    let store = await next();
     return {
       store,
       async reopen() {
-        store = await openStore("memory:", { ports: systemPorts, log: silentLogger, database });
+        store = await next();
         return store;
       },
       async [Symbol.asyncDispose]() {

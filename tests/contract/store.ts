@@ -5,6 +5,9 @@ import { deliveryContract } from "./store-deliveries.ts";
 import { endingContract } from "./store-endings.ts";
 import { eventContract } from "./store-events.ts";
 import { listingContract } from "./store-listings.ts";
+import { payloadContract } from "./store-payloads.ts";
+import { revisionContract } from "./store-revisions.ts";
+import { waitingContract } from "./store-waiting.ts";
 
 /** A store of its own for one test. */
 export interface StoreHarness extends AsyncDisposable {
@@ -59,6 +62,9 @@ export function storeContract(driver: StoreDriver): void {
     eventContract(subject);
     deliveryContract(subject);
     endingContract(subject);
+    waitingContract(subject);
+    revisionContract(subject);
+    payloadContract(subject);
     listingContract(subject);
     agentContract(subject);
   });
