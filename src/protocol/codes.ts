@@ -158,6 +158,11 @@ export const CODES = {
     remedy: "Try again after the seconds in Retry-After.",
     httpStatus: 429,
   },
+  TOO_MANY_AGENTS: {
+    kind: "unavailable",
+    title: "Too many agents are connecting at once",
+    remedy: "Try again after the seconds in Retry-After; agents do so by themselves.",
+  },
   SHUTTING_DOWN: {
     kind: "unavailable",
     title: "The control plane is stopping",
