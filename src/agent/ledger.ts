@@ -206,11 +206,11 @@ export class MemoryLedger implements Ledger {
     return Promise.resolve();
   }
 
-  started(): Promise<void> {
+  started(_key: string, _phase: Phase): Promise<void> {
     return Promise.resolve();
   }
 
-  interrupted(): Promise<void> {
+  interrupted(_key: string): Promise<void> {
     return Promise.resolve();
   }
 
