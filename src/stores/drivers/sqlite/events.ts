@@ -298,6 +298,14 @@ export function deliveryRow(row: JoinedRow): DeliveryRow {
   };
 }
 
+/** When an event that had to wait for its time was to start; told for good, though the column is for those that wait still. */
+function laterStartMs(row: JoinedRow): number | undefined {
+  if (row.options === null || row.revision !== 1) return undefined;
+  const { notBeforeMs, delayMs } = JSON.parse(row.options) as Partial<Options>;
+  const startMs = Math.ceil(Math.max(notBeforeMs ?? 0, delayMs === undefined ? 0 : row.received_at_ms + delayMs));
+  return startMs > row.received_at_ms ? startMs : undefined;
+}
+
 export function eventSummary(row: JoinedRow): EventSummary {
   const receivedAt = formatTimestamp(row.received_at_ms);
   const summary: EventSummary = {
@@ -319,7 +327,8 @@ export function eventSummary(row: JoinedRow): EventSummary {
     payload_bytes: row.payload_bytes,
     payload_sha256: row.payload_digest,
   };
-  if (row.not_before_ms !== null) summary.not_before = formatTimestamp(row.not_before_ms);
+  const startMs = row.not_before_ms ?? laterStartMs(row);
+  if (startMs !== undefined) summary.not_before = formatTimestamp(startMs);
   if (row.cancel_at_ms !== null && !isTerminal(row.state)) summary.cancel_requested = true;
   if (row.finished_at_ms !== null) summary.finished_at = formatTimestamp(row.finished_at_ms);
   if (row.traceparent !== null) summary.traceparent = row.traceparent;
