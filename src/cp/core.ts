@@ -2,15 +2,23 @@ import type { Logger, Ports, Shutdown } from "../kit/mod.ts";
 import { createMetrics, type Metrics, type MetricSources } from "../metrics/mod.ts";
 import { DEFAULT_TENANT } from "../security/mod.ts";
 import type { Store } from "../stores/mod.ts";
+import type { AdmissionLimits } from "./admission.ts";
 import { Bell } from "./bell.ts";
 import { BodyParser } from "./body-parser.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import { Expiry } from "./expiry.ts";
+import { Footprints } from "./footprints.ts";
 import { Gateway } from "./gateway.ts";
 import { Intake, INTAKE_LIMITS, type IntakeLimits } from "./intake.ts";
+import { KnownAgents } from "./known-agents.ts";
 import { OpenGauge } from "./open-gauge.ts";
+import { Payloads } from "./payloads.ts";
+import { FootprintBudget } from "./precedence.ts";
 import { Registry } from "./registry.ts";
 import { Retention } from "./retention.ts";
+
+/** How many waiting deliveries may be remembered for the sake of order, over all agents: some hundred bytes each. */
+const MAX_FOOTPRINTS = 200_000;
 
 export interface CoreOptions {
   readonly store: Store;
@@ -23,6 +31,8 @@ export interface CoreOptions {
   readonly retention: { readonly eventsMs: number; readonly auditMs: number };
   /** Bounds at the door; `INTAKE_LIMITS` where nothing is said. */
   readonly intake?: Partial<IntakeLimits>;
+  /** Bounds for agents that come; `ADMISSION_LIMITS` where nothing is said. */
+  readonly admission?: Partial<AdmissionLimits>;
   readonly ports: Ports;
   readonly log: Logger;
   /** In place of those for Prometheus, which watch the real event loop, and of the parser with its thread: for the simulation. */
@@ -55,14 +65,20 @@ export function createCore(options: CoreOptions) {
     connected: () => registry.ids(),
     onEnded: (ended) => {
       bell.ring(ended.entry);
-      dispatcher.forget(ended.agentId, ended.eventId);
+      dispatcher.forget(ended.agentId, ended.eventId, ended.revision);
     },
   });
+  const known = new KnownAgents();
+  const payloads = new Payloads({ store, ports, log });
+  const footprints = new Footprints(payloads, log);
   const dispatcher: Dispatcher = new Dispatcher({
     tenant: DEFAULT_TENANT,
     store,
-    registry,
     bell,
+    known,
+    payloads,
+    footprints,
+    budget: new FootprintBudget(MAX_FOOTPRINTS),
     ports,
     log,
     maxInFlight: options.maxInFlight,
@@ -74,9 +90,12 @@ export function createCore(options: CoreOptions) {
     store,
     registry,
     dispatcher,
+    payloads,
+    known,
     bell,
     ports,
     log,
+    ...(options.admission === undefined ? {} : { admission: options.admission }),
     heartbeatTimeoutMs: options.heartbeatTimeoutMs,
     onFrame: () => metrics.frame(),
   });
@@ -105,6 +124,7 @@ export function createCore(options: CoreOptions) {
     /** To be called once: nobody is connected to a control plane that has just begun. */
     async begin(): Promise<void> {
       await store.disconnectAll(ports.clock.now());
+      await known.load(store, DEFAULT_TENANT);
     },
     start(): void {
       dispatcher.start();
@@ -116,6 +136,7 @@ export function createCore(options: CoreOptions) {
     stopWith(shutdown: Shutdown, doors: () => Promise<void>): void {
       shutdown.add("store", () => store.close());
       shutdown.add("parser", () => parser.stop());
+      shutdown.add("footprints", () => footprints.stop());
       shutdown.add("retention", () => retention.stop());
       shutdown.add("expiry", () => expiry.stop());
       shutdown.add("http", doors);

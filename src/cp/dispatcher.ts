@@ -1,161 +1,159 @@
-import { type Logger, messageOf, type Ports, type TimerHandle, TransporterError } from "../kit/mod.ts";
-import { CLOSE, type EventType, formatTimestamp, type LogEntry, OPEN_STATES } from "../protocol/mod.ts";
-import type { DeliveryRow, DispatchItem, EventMeta, PayloadSource, Store } from "../stores/mod.ts";
-import type { Bell } from "./bell.ts";
-import { eventJson } from "./prepare.ts";
-import type { Registry } from "./registry.ts";
+import { failpoint, messageOf } from "../kit/mod.ts";
+import type { Credit, EventType, OpenDigest, OpenFrame } from "../protocol/mod.ts";
+import type { DeliveryRow, EventMeta, PayloadSource } from "../stores/mod.ts";
+import { AckWatch } from "./ack-watch.ts";
+import type { DispatcherOptions } from "./dispatcher-options.ts";
+import { inlineBytes, resumeOrder, urgentOrder } from "./hand-over-order.ts";
+import { HandOver } from "./hand-over.ts";
+import { Lane } from "./lane.ts";
+import { Precedence } from "./precedence.ts";
+import { PutBack } from "./put-back.ts";
+import { Recalls } from "./recalls.ts";
+import { Reconciler } from "./reconciler.ts";
+import { DigestWatch } from "./resync.ts";
 import { route } from "./router.ts";
+import { Sender } from "./sender.ts";
 import type { AgentSession } from "./session.ts";
 
-/** Bytes of payload that one look into the store may bring along for one agent. */
+/** Bytes of inline payload that one look into the store may bring along for one agent. */
 const LOAD_BYTES = 8 * 1024 * 1024;
-/** An acknowledging agent that does not acknowledge gets the delivery again after this long. */
-const ACK_TIMEOUT_MS = 30_000;
 const RETRY_MS = 1_000;
+/** What waits for its time is looked after at least this often: clocks jump. */
+const LONGEST_NAP_MS = 30_000;
 const NONE: ReadonlySet<string> = new Set();
-
-function isHandedOver({ state }: DeliveryRow): boolean {
-  return state === "assigned" || state === "in_progress";
-}
-
-interface InFlight {
-  sentAtMs: number;
-  acknowledged: boolean;
-  /** How often it was sent again on this connection. */
-  resent: number;
-}
-
-/** What one connection has been given and may still be given. */
-class Lane {
-  readonly session: AgentSession;
-  /** How many deliveries may be unfinished at the agent at once. */
-  readonly window: number;
-  readonly inFlight = new Map<string, InFlight>();
-  /** Places promised to events that are being committed. */
-  reserved = 0;
-  /** The store may hold deliveries that are not in flight. */
-  backlog = true;
-  /** What was handed over on an earlier connection goes out again first. */
-  resuming = true;
-  loading = false;
-  /** Somebody asked for a look while one was under way. */
-  asked = false;
-  /** Grows when something new is known to wait, so that a load that began before does not miss it. */
-  version = 0;
-
-  constructor(session: AgentSession, window: number) {
-    this.session = session;
-    this.window = window;
-  }
-
-  get room(): number {
-    return this.window - this.inFlight.size - this.reserved;
-  }
-}
 
 /** A place in an agent's window, held while the event is being committed. Give it back, or use it. */
 export interface Reservation {
   readonly lane: Lane;
+  readonly inlineBytes: number;
 }
 
-export interface DispatcherOptions {
-  readonly tenant: string;
-  readonly store: Store;
-  readonly registry: Registry;
-  readonly bell: Bell;
-  readonly ports: Ports;
-  readonly log: Logger;
-  /** Deliveries in flight for each acknowledging agent; a 0.1 agent gets one at a time. */
-  readonly maxInFlight: number;
-  /** How often an unacknowledged delivery is sent again before the connection is given up. */
-  readonly maxResends: number;
-  /** Called when a delivery past its TTL was met; false when what is due could not be ended. */
-  readonly onOverdue: () => Promise<boolean>;
+/** What is known of an event that is about to be committed. */
+export interface About {
+  readonly priority: number;
+  /** Bytes of its payload; 0 when that lies apart. */
+  readonly inlineBytes: number;
 }
 
 /**
  * Hands deliveries to connected agents: most urgent first, then in the order accepted, at most a window at once, and again on each new
  * connection until they are finished. An event that finds room goes out from memory right after its commit; all others are read from
- * the store when there is room, so that nothing waits in memory.
+ * the store when there is room, so that nothing waits in memory. What touches the same objects goes in the order accepted, always.
  */
 export class Dispatcher {
   readonly #options: DispatcherOptions;
   readonly #lanes = new Map<string, Lane>();
-  #ackTimer: TimerHandle | undefined;
+  readonly #recalls: Recalls;
+  readonly #acks: AckWatch;
+  readonly #reconciler: Reconciler;
+  readonly #putBack: PutBack;
+  readonly #sender: Sender;
+  readonly #handOver: HandOver;
+  #holding = 0;
 
   constructor(options: DispatcherOptions) {
     this.#options = options;
+    const lanes = () => this.#lanes.values();
+    const isCurrent = (lane: Lane): boolean => this.#isCurrent(lane);
+    this.#recalls = new Recalls(options.ports, lanes);
+    this.#sender = new Sender(options, this.#recalls);
+    this.#acks = new AckWatch(options, this.#sender, lanes, (lane) => void this.#pump(lane));
+    this.#reconciler = new Reconciler(options, this.#acks, this.#recalls, isCurrent);
+    this.#putBack = new PutBack(options, (agentId) => this.queued(agentId));
+    this.#handOver = new HandOver(options, this.#sender, this.#putBack, isCurrent);
   }
 
   start(): void {
-    this.#ackTimer = this.#options.ports.timers.every(ACK_TIMEOUT_MS / 3, () => this.#resendUnacknowledged(), { background: true });
+    this.#recalls.start();
+    this.#acks.start();
   }
 
   stop(): void {
-    this.#ackTimer?.cancel();
+    this.#recalls.stop();
+    this.#acks.stop();
+    this.#putBack.stop();
+    for (const lane of this.#lanes.values()) lane.alarm?.cancel();
     this.#lanes.clear();
   }
 
-  /** Asks for a place for an event that is about to be committed. Without one, the event is to be stored as `queued`, for the reason given. */
-  reserve(type: EventType, agentId: string): { readonly reservation: Reservation } | { readonly why: string } {
+  /**
+   * Asks for a place for an event whose commit is asked for in the same turn: nothing that comes later may find room before it. Without a
+   * place, the event is to be stored as `queued`, for the reason given.
+   */
+  reserve(type: EventType, agentId: string, about?: About): { readonly reservation: Reservation } | { readonly why: string } {
     const lane = this.#lanes.get(agentId);
     const way = route(type, agentId, lane?.session);
-    if (way.kind !== "send") return { why: way.why };
-    if (lane === undefined || lane.backlog || lane.room <= 0 || lane.session.congested)
-      return { why: `agent ${agentId} has other events before it` };
+    if (lane === undefined || way.kind !== "send") return { why: way.kind === "send" ? `agent ${agentId} is not connected` : way.why };
+    const bytes = about?.inlineBytes ?? 0;
+    if (this.#holding > 0 || lane.backlog || lane.room <= 0 || lane.session.congested || !lane.fits(bytes)) {
+      lane.expect(about?.priority);
+      return { why: lane.window > 0 ? `agent ${agentId} has other events before it` : `agent ${agentId} takes nothing at the moment` };
+    }
     lane.reserved += 1;
-    return { reservation: { lane } };
+    lane.reservedBytes += bytes;
+    return { reservation: { lane, inlineBytes: bytes } };
   }
 
-  release({ lane }: Reservation): void {
-    lane.reserved -= 1;
-    void this.#pump(lane);
+  /** While something is being accepted of which nobody knows for whom, nothing newer may find room before it. Answers how to end that. */
+  hold(): () => void {
+    this.#holding += 1;
+    return () => {
+      this.#holding -= 1;
+    };
+  }
+
+  release(reservation: Reservation): void {
+    this.#giveBack(reservation);
+    this.#putBack.settle(reservation.lane);
+    void this.#pump(reservation.lane);
   }
 
   /** Sends an event whose commit said `assigned`. */
-  deliver({ lane }: Reservation, delivery: DeliveryRow, event: EventMeta, payload: PayloadSource): void {
-    lane.reserved -= 1;
-    if (!lane.session.closed) this.#send(lane, delivery, event, payload);
-    // The agent went away during the commit. Where it is back, its new lane has found the delivery as assigned; where it is not, nobody
-    // was given it, so it waits and can be cancelled or expire: whoever connects from now on looks after this move.
-    else if (!this.#lanes.has(delivery.agentId)) void this.#putBack(delivery);
-  }
-
-  async #putBack(delivery: DeliveryRow): Promise<void> {
-    const { tenant, eventId, revision, agentId } = delivery;
-    try {
-      const moved = await this.#options.store.moveDelivery({
-        tenant,
-        eventId,
-        revision,
-        to: "queued",
-        nowMs: this.#options.ports.clock.now(),
-        message: `Event waits: agent ${agentId} went away`,
-      });
-      if (moved.kind === "moved") this.#options.bell.ring(moved.entry);
-      this.queued(agentId);
-    } catch (error) {
-      this.#options.log.error("Event could not be put back", { event_id: eventId, agent_id: agentId, error: messageOf(error) });
+  deliver(reservation: Reservation, delivery: DeliveryRow, event: EventMeta, payload: PayloadSource): void {
+    const { lane } = reservation;
+    this.#giveBack(reservation);
+    if (lane.session.closed || this.#putBack.holds(lane.session.agentId)) {
+      // The agent went away during the commit and nobody was given it, so it waits and can be cancelled or expire.
+      this.#putBack.add(lane, delivery);
+    } else if (lane.resuming || ("apart" in payload && !lane.fetches)) {
+      // It must be read first, and what comes after it must not overtake it: it goes the way of what was handed over before.
+      lane.resuming = true;
+      lane.expect(delivery.priority);
+      void this.#pump(lane);
+    } else {
+      this.#sender.send(lane, delivery, event, payload);
     }
   }
 
-  /** Something was stored as `queued` for this agent. */
-  queued(agentId: string): void {
+  /** Something was stored as `queued` for this agent, of this priority where that is known. */
+  queued(agentId: string, priority?: number): void {
     const lane = this.#lanes.get(agentId);
     if (lane === undefined) return;
-    lane.backlog = true;
-    lane.version += 1;
+    lane.expect(priority);
+    if (priority === undefined) lane.precedence.lookAgain();
     void this.#pump(lane);
   }
 
   connected(session: AgentSession): void {
-    const lane = new Lane(session, session.acks ? this.#options.maxInFlight : 1);
-    this.#lanes.set(session.agentId, lane);
+    const { store, tenant, maxInFlight, footprints, budget, ports } = this.#options;
+    const { agentId } = session;
+    const precedence = new Precedence({
+      waiting: (query) => store.waitingBefore({ tenant, agentId, nowMs: ports.clock.now(), ...query }),
+      touches: (item) => footprints.of(item),
+      budget,
+    });
+    const lane = new Lane(session, { maxInFlight, precedence, watch: new DigestWatch() });
+    this.#lanes.set(agentId, lane);
     void this.#pump(lane);
   }
 
   disconnected(session: AgentSession): void {
-    if (this.#lanes.get(session.agentId)?.session === session) this.#lanes.delete(session.agentId);
+    const lane = this.#laneOf(session);
+    if (lane === undefined) return;
+    this.#lanes.delete(session.agentId);
+    lane.alarm?.cancel();
+    lane.precedence.clear();
+    this.#putBack.left(lane);
   }
 
   /** The agent has taken all that it was sent. */
@@ -164,24 +162,56 @@ export class Dispatcher {
     if (lane !== undefined) void this.#pump(lane);
   }
 
-  acknowledged(session: AgentSession, eventId: string): void {
+  acknowledged(session: AgentSession, eventId: string, revision?: number): void {
     const entry = this.#laneOf(session)?.inFlight.get(eventId);
-    if (entry !== undefined) entry.acknowledged = true;
+    if (entry !== undefined && (revision === undefined || entry.revision === revision)) entry.acknowledged = true;
+  }
+
+  /** The agent asks for a piece of this payload: it is at work on the delivery, though it cannot acknowledge it yet. */
+  alive(session: AgentSession, digest: string): void {
+    const lane = this.#laneOf(session);
+    if (lane !== undefined) this.#acks.alive(lane, digest);
+  }
+
+  /** The agent said how much it is ready to hold. */
+  credit(session: AgentSession, credit: Credit): void {
+    const lane = this.#laneOf(session);
+    if (lane === undefined) return;
+    lane.credit(credit);
+    void this.#pump(lane);
+  }
+
+  /** The agent said in short what it holds open. */
+  heartbeat(session: AgentSession, open: OpenDigest): void {
+    const lane = this.#laneOf(session);
+    if (lane !== undefined) this.#reconciler.heartbeat(lane, open);
+  }
+
+  /** The agent listed what it holds open. */
+  opened(session: AgentSession, frame: OpenFrame): void {
+    const lane = this.#laneOf(session);
+    if (lane !== undefined) void this.#reconciler.opened(lane, frame.deliveries);
   }
 
   /** The delivery is over, or another takes its place: its room is free. */
-  forget(agentId: string, eventId: string): void {
+  forget(agentId: string, eventId: string, revision?: number): void {
     const lane = this.#lanes.get(agentId);
-    if (lane?.inFlight.delete(eventId) === true) void this.#pump(lane);
+    if (lane === undefined) return;
+    if (lane.wishes.size > 0) this.#recalls.done(lane, eventId, revision);
+    if (lane.strays.length > 0) lane.strays = lane.strays.filter((one) => one.eventId !== eventId);
+    if (lane.take(eventId, revision)) void this.#pump(lane);
   }
 
-  /** Whether an agent that holds a delivery can be told to give it back. */
-  canRecall(_agentId: string): boolean {
-    return false;
+  /** Whether an agent that holds a delivery gives it back when it is told to. */
+  canRecall(agentId: string): boolean {
+    return this.#lanes.get(agentId)?.cancels ?? this.#options.known.canRecall(agentId);
   }
 
-  /** Tells an agent that it is to give a delivery back, if it is connected and holds it. */
-  recall(_agentId: string, _eventId: string, _revision: number): void {}
+  /** Tells an agent to give a delivery back, now and until it has ended. One that is away is told when it is handed over again. */
+  recall(agentId: string, eventId: string, revision: number): void {
+    const lane = this.#lanes.get(agentId);
+    if (lane !== undefined) this.#recalls.wish(lane, eventId, revision);
+  }
 
   inFlightOf(agentId: string): number {
     return this.#lanes.get(agentId)?.inFlight.size ?? 0;
@@ -196,28 +226,9 @@ export class Dispatcher {
     return !lane.session.closed && this.#laneOf(lane.session) === lane;
   }
 
-  #send(lane: Lane, delivery: DeliveryRow, event: EventMeta, payload: PayloadSource): boolean {
-    const { clock } = this.#options.ports;
-    const json = eventJson(event, "text" in payload ? payload.text : "{}");
-    // The TTL bounds the start: an agent that lost its memory of what it had begun must not take it for expired.
-    const begun = delivery.state === "in_progress";
-    const rest = begun ? "" : `,"expires_in_ms":${Math.max(0, Math.round(delivery.expiresAtMs - clock.now()))}`;
-    const frame = lane.session.acks
-      ? `{"type":"event","event":${json},"revision":${delivery.revision}${rest}}`
-      : `{"type":"event","event":${json}}`;
-    lane.inFlight.set(delivery.eventId, {
-      sentAtMs: clock.monotonic(),
-      acknowledged: !lane.session.acks,
-      resent: lane.inFlight.get(delivery.eventId)?.resent ?? 0,
-    });
-    if (!lane.session.send(frame)) return false;
-    this.#options.log.info("Event routed to agent", {
-      event_id: delivery.eventId,
-      agent_id: delivery.agentId,
-      cluster: lane.session.clusterName,
-      state: delivery.state,
-    });
-    return true;
+  #giveBack({ lane, inlineBytes: bytes }: Reservation): void {
+    lane.reserved -= 1;
+    lane.reservedBytes -= bytes;
   }
 
   /**
@@ -226,7 +237,14 @@ export class Dispatcher {
    */
   #mayFill(lane: Lane): boolean {
     const { session } = lane;
-    return lane.backlog && lane.room > 0 && !session.paused && !session.congested && this.#isCurrent(lane);
+    return (
+      lane.backlog &&
+      lane.room > 0 &&
+      !session.paused &&
+      !session.congested &&
+      this.#isCurrent(lane) &&
+      !this.#putBack.holds(session.agentId)
+    );
   }
 
   /** Fills a lane's window from the store until there is no room or nothing waits. One loop a lane. */
@@ -246,6 +264,7 @@ export class Dispatcher {
       } while (lane.asked);
     } catch (error) {
       this.#options.log.error("Deliveries could not be loaded", { agent_id: lane.session.agentId, error: messageOf(error) });
+      lane.precedence.lookAgain();
       this.#options.ports.timers.after(RETRY_MS, () => void this.#pump(lane), { background: true });
     } finally {
       lane.loading = false;
@@ -254,144 +273,49 @@ export class Dispatcher {
 
   /** One look into the store. False when the lane should rest. */
   async #load(lane: Lane): Promise<boolean> {
-    const { store, tenant } = this.#options;
-    const { version, resuming } = lane;
-    const states = resuming
-      ? OPEN_STATES.filter((state) => state === "assigned" || state === "in_progress")
-      : OPEN_STATES.filter((state) => state === "created" || state === "queued");
+    const { store, tenant, ports } = this.#options;
+    const { version, resuming, room } = lane;
+    const maxBytes = Math.min(LOAD_BYTES, Math.max(1, lane.freeBytes));
     const items = await store.openDeliveries({
       tenant,
       agentId: lane.session.agentId,
-      states,
+      states: resuming ? ["assigned", "in_progress"] : ["created", "queued"],
       // What is in flight is past waiting, and the store reads a row for each that it has to skip.
       skip: resuming ? new Set(lane.inFlight.keys()) : NONE,
       order: resuming ? "accepted" : "urgent",
-      nowMs: this.#options.ports.clock.now(),
-      maxItems: lane.room,
-      maxBytes: LOAD_BYTES,
+      nowMs: ports.clock.now(),
+      maxItems: room,
+      maxBytes,
     });
+    failpoint("cp.dispatch.loaded");
     if (!this.#isCurrent(lane)) return false;
-    if (items.length > 0) return this.#handOver(lane, items);
-    if (resuming) lane.resuming = false;
-    else if (lane.version === version) lane.backlog = false;
+    if (items.length > 0) {
+      // Nothing waits beyond what was answered.
+      const whole = items.length < room && inlineBytes(items) < maxBytes;
+      const ordered = await (resuming ? resumeOrder(this.#options, lane, items) : urgentOrder(this.#options, lane, items, whole));
+      return this.#isCurrent(lane) && this.#handOver.run(lane, ordered);
+    }
+    if (resuming) {
+      lane.resuming = false;
+      this.#reconciler.resumed(lane);
+    } else if (lane.version === version) {
+      lane.backlog = false;
+      lane.waiting = "none";
+      lane.precedence.clear();
+      await this.#setAlarm(lane);
+    }
     return true;
   }
 
-  /** Gives what waited in the store to the agent, as far as there is room. False when the lane should rest. */
-  async #handOver(lane: Lane, items: readonly DispatchItem[]): Promise<boolean> {
-    const nowMs = this.#options.ports.clock.now();
-    const ready: DispatchItem[] = [];
-    const refused: { readonly delivery: DeliveryRow; readonly why: string }[] = [];
-    let overdue = false;
-    for (const item of items) {
-      const { delivery, event } = item;
-      if (lane.room - ready.length <= 0) break;
-      if (lane.inFlight.has(delivery.eventId)) continue;
-      if (!isHandedOver(delivery) && delivery.expiresAtMs <= nowMs) {
-        overdue = true;
-        continue;
-      }
-      const way = route(event.type, delivery.agentId, lane.session);
-      if (way.kind === "wait") return false;
-      if (way.kind === "refuse") refused.push({ delivery, why: way.why });
-      else ready.push(item);
-    }
-    if (ready.length > 0 && !(await this.#assignAndSend(lane, ready))) return false;
-    for (const { delivery, why } of refused) await this.#refuse(delivery, why);
-    // Tried again a little later, because at once would be without end while the store takes nothing.
-    if (overdue && !(await this.#options.onOverdue()))
-      throw new TransporterError("STORE_UNAVAILABLE", "an event past its TTL could not be ended");
-    return this.#isCurrent(lane) && (ready.length > 0 || refused.length > 0 || overdue);
-  }
-
-  /** Writes down together that they go to the agent, then sends them in their order. False when the connection is gone. */
-  async #assignAndSend(lane: Lane, items: readonly DispatchItem[]): Promise<boolean> {
-    const { store, ports, bell } = this.#options;
-    // The places are taken before the await, so that events arriving meanwhile do not get them too.
-    lane.reserved += items.length;
-    const outcomes = await Promise.allSettled(
-      items.map(async ({ delivery }) => {
-        if (delivery.state === "in_progress") return true;
-        const moved = await store.moveDelivery({
-          tenant: delivery.tenant,
-          eventId: delivery.eventId,
-          revision: delivery.revision,
-          to: "assigned",
-          nowMs: ports.clock.now(),
-          message: "Event routed to agent",
-        });
-        if (moved.kind === "refused") return false;
-        bell.ring(moved.entry);
-        return true;
-      }),
-    );
-    lane.reserved -= items.length;
-    if (!this.#isCurrent(lane)) return false;
-    let failure: unknown;
-    for (let at = 0; at < items.length; at += 1) {
-      const [item, outcome] = [items[at], outcomes[at]];
-      if (item === undefined || outcome === undefined) break;
-      if (outcome.status === "rejected") failure ??= outcome.reason;
-      else if (outcome.value && !this.#send(lane, item.delivery, item.event, item.payload)) return false;
-    }
-    // Those that were moved are sent by now; the others wait in the store as before.
-    if (failure !== undefined) throw failure instanceof Error ? failure : new Error(messageOf(failure));
-    return true;
-  }
-
-  async #refuse(delivery: DeliveryRow, why: string): Promise<void> {
-    const nowMs = this.#options.ports.clock.now();
-    const timestamp = formatTimestamp(nowMs);
-    const outcome = await this.#options.store.applyStatus({
-      tenant: delivery.tenant,
-      eventId: delivery.eventId,
-      revision: delivery.revision,
-      agentId: delivery.agentId,
-      bootId: undefined,
-      seq: undefined,
-      state: "failed",
-      phase: "failed",
-      level: "error",
-      message: `CAPABILITY_MISSING: ${why}`,
-      details: { code: "CAPABILITY_MISSING" },
-      result: { success: false, error_message: why, error_code: "CAPABILITY_MISSING", completed_at: timestamp, duration: 0 },
-      timestamp,
-      nowMs,
-    });
-    this.#ring(outcome.entry);
-  }
-
-  #ring(entry: LogEntry | undefined): void {
-    this.#options.bell.ring(entry);
-  }
-
-  #resendUnacknowledged(): void {
-    const nowMs = this.#options.ports.clock.monotonic();
-    for (const lane of this.#lanes.values()) {
-      for (const [eventId, entry] of lane.inFlight) {
-        // What is on its way still cannot be acknowledged: the time counts from when the agent has taken it.
-        if (lane.session.congested) entry.sentAtMs = nowMs;
-        if (entry.acknowledged || nowMs - entry.sentAtMs < ACK_TIMEOUT_MS) continue;
-        if (entry.resent >= this.#options.maxResends) {
-          this.#options.log.warn("Agent does not acknowledge and is sent away", { agent_id: lane.session.agentId, event_id: eventId });
-          lane.session.close(CLOSE.tooSlow, "does not acknowledge");
-          break;
-        }
-        entry.sentAtMs = nowMs;
-        entry.resent += 1;
-        void this.#resend(lane, eventId);
-      }
-    }
-  }
-
-  async #resend(lane: Lane, eventId: string): Promise<void> {
-    try {
-      const stored = await this.#options.store.getEvent(this.#options.tenant, eventId, { payload: true, log: false });
-      if (stored?.payload === undefined || !this.#isCurrent(lane) || !lane.inFlight.has(eventId)) return;
-      this.#options.log.warn("Event sent again, not acknowledged", { event_id: eventId, agent_id: lane.session.agentId });
-      this.#send(lane, stored.delivery, stored.event, stored.payload);
-    } catch (error) {
-      this.#options.log.error("Event could not be sent again", { event_id: eventId, error: messageOf(error) });
-    }
+  /** Looks again when the next delivery may start that waits for its time. */
+  async #setAlarm(lane: Lane): Promise<void> {
+    const { store, tenant, ports } = this.#options;
+    const { agentId } = lane.session;
+    const startMs = await store.nextStartMs(tenant, agentId, ports.clock.now());
+    lane.alarm?.cancel();
+    lane.alarm = undefined;
+    if (startMs === undefined || !this.#isCurrent(lane)) return;
+    const napMs = Math.max(1, Math.min(LONGEST_NAP_MS, startMs - ports.clock.now()));
+    lane.alarm = ports.timers.after(napMs, () => this.queued(agentId), { background: true });
   }
 }

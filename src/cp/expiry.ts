@@ -1,4 +1,4 @@
-import { type Logger, messageOf, type Ports, type TimerHandle } from "../kit/mod.ts";
+import { failpoint, type Logger, messageOf, type Ports, type TimerHandle } from "../kit/mod.ts";
 import type { Ended, Store } from "../stores/mod.ts";
 
 const BATCH = 500;
@@ -67,6 +67,7 @@ export class Expiry {
     try {
       for (;;) {
         const ended = await store.expireDue(ports.clock.now(), BATCH, this.#options.connected());
+        if (ended.length > 0) failpoint("cp.expiry.ended");
         for (const one of ended) {
           log.warn(one.state === "expired" ? "Event expired" : "Event ended without word from its agent", {
             event_id: one.eventId,

@@ -1,4 +1,4 @@
-import { type Logger, messageOf, type Ports, type TimerHandle } from "../kit/mod.ts";
+import { failpoint, type Logger, messageOf, type Ports, type TimerHandle } from "../kit/mod.ts";
 import type { Peer } from "../net/mod.ts";
 import {
   type AgentStatus,
@@ -12,10 +12,13 @@ import {
 } from "../protocol/mod.ts";
 import { agentPrincipal } from "../security/mod.ts";
 import type { NewAudit, StatusOutcome, Store } from "../stores/mod.ts";
+import { Admission, type AdmissionLimits } from "./admission.ts";
 import type { Bell } from "./bell.ts";
 import type { Dispatcher } from "./dispatcher.ts";
+import type { KnownAgents } from "./known-agents.ts";
+import type { Payloads } from "./payloads.ts";
 import type { Registry } from "./registry.ts";
-import { AgentSession } from "./session.ts";
+import { AgentSession, type SessionEvents } from "./session.ts";
 import { Pulse } from "./pulse.ts";
 
 const REGISTRATION_TIMEOUT_MS = 10_000;
@@ -25,6 +28,11 @@ const TOUCH_MS = 15_000;
 /** How long a status may wait for others before it is stored; nobody sees the difference, and a commit can take as long. */
 const STATUS_PULSE_MS = 4;
 const TRY_AGAIN_LATER = 1013;
+/** What a stranger wrote is cut before it goes to the log. */
+const SHOWN_CHARS = 300;
+
+/** Ten thousand agents that come back at once are in within some seconds, and everybody else is served meanwhile. */
+export const ADMISSION_LIMITS: AdmissionLimits = { atOnce: 500, perSecond: 2_000, burst: 1_000 };
 
 /** What the transport tells of one agent's socket. Nothing is called after `closed`. */
 export interface AgentSocket {
@@ -49,11 +57,15 @@ export interface GatewayOptions {
   readonly store: Store;
   readonly registry: Registry;
   readonly dispatcher: Dispatcher;
+  readonly payloads: Pick<Payloads, "piece">;
+  readonly known: KnownAgents;
   readonly bell: Bell;
   readonly ports: Ports;
   readonly log: Logger;
   readonly heartbeatTimeoutMs: number;
   readonly onFrame: (kind: string) => void;
+  /** `ADMISSION_LIMITS` where nothing is said. */
+  readonly admission?: Partial<AdmissionLimits>;
 }
 
 /** Where agents' sockets come in: registration, replacement, silence, farewell. */
@@ -61,12 +73,32 @@ export class Gateway {
   readonly #options: GatewayOptions;
   readonly #open = new Set<Link>();
   readonly #pulse: Pulse;
+  readonly #admission: Admission;
+  readonly #events: SessionEvents;
   #timers: TimerHandle[] = [];
   #stopping = false;
 
   constructor(options: GatewayOptions) {
     this.#options = options;
     this.#pulse = new Pulse(options.ports.timers, STATUS_PULSE_MS);
+    this.#admission = new Admission(options.ports, { ...ADMISSION_LIMITS, ...options.admission });
+    const { dispatcher, payloads } = options;
+    this.#events = {
+      acknowledged: (from, eventId, revision) => dispatcher.acknowledged(from, eventId, revision),
+      status: (from, update, outcome) => this.#status(from, update, outcome),
+      credit: (from, credit) => dispatcher.credit(from, credit),
+      heartbeat: (from, open) => dispatcher.heartbeat(from, open),
+      opened: (from, frame) => dispatcher.opened(from, frame),
+      payload: (from, get) => {
+        dispatcher.alive(from, get.digest);
+        payloads.piece(from, get);
+      },
+    };
+  }
+
+  /** Asked before an agent's socket is opened: undefined lets it in, otherwise it is to come again after so long. */
+  admit(): { readonly retryAfterMs: number } | undefined {
+    return this.#admission.admit();
   }
 
   start(): void {
@@ -112,10 +144,13 @@ export class Gateway {
     }
     if (link.registering) return;
     link.registering = true;
-    this.#register(link, text).catch((error: unknown) => {
-      this.#options.log.error("Registration failed", { remote_address: link.peer.remoteAddress, error: messageOf(error) });
-      link.peer.close(TRY_AGAIN_LATER, "try again later");
-    });
+    this.#admission.began();
+    this.#register(link, text)
+      .catch((error: unknown) => {
+        this.#options.log.error("Registration failed", { remote_address: link.peer.remoteAddress, error: messageOf(error) });
+        link.peer.close(TRY_AGAIN_LATER, "try again later");
+      })
+      .finally(() => this.#admission.ended());
   }
 
   async #register(link: Link, text: string): Promise<void> {
@@ -136,12 +171,11 @@ export class Gateway {
       ports,
       log,
       pulse: this.#pulse,
-      events: {
-        acknowledged: (from, eventId) => dispatcher.acknowledged(from, eventId),
-        status: (from, update, outcome) => this.#status(from, update, outcome),
-      },
+      events: this.#events,
     });
     await this.#patiently(() => this.#save(session, "connected", this.#audit(session, "agent_connected", link.requestId)));
+    failpoint("cp.register.saved");
+    this.#options.known.note(session.agentId, registration);
     if (!this.#open.has(link) || this.#stopping) return;
     link.timeout?.cancel();
     link.timeout = undefined;
@@ -216,24 +250,26 @@ export class Gateway {
 
   #status(session: AgentSession, update: StatusUpdate, outcome: StatusOutcome): void {
     const { dispatcher, bell, log } = this.#options;
+    const { verdict } = outcome;
+    const eventId = update.event_id;
+    const revision = update.revision ?? undefined;
+    bell.ring(outcome.entry);
+    if (isTerminal(update.state) || verdict === "late" || verdict === "unknown") dispatcher.forget(session.agentId, eventId, revision);
+    else dispatcher.acknowledged(session, eventId, revision);
+    // Four of the five statuses of each event end here, or a repeated one.
+    if (verdict === "stale" || (verdict === "apply" && !isTerminal(update.state))) return;
     const fields = {
       agent_id: session.agentId,
       cluster: session.clusterName,
-      event_id: update.event_id,
+      event_id: eventId.slice(0, SHOWN_CHARS),
       state: update.state,
       phase: update.phase,
     };
-    bell.ring(outcome.entry);
-    if (isTerminal(update.state) || outcome.verdict === "late" || outcome.verdict === "unknown")
-      dispatcher.forget(session.agentId, update.event_id);
-    else dispatcher.acknowledged(session, update.event_id);
-    switch (outcome.verdict) {
+    switch (verdict) {
       case "apply":
         if (update.state === "completed") log.info("Event completed successfully", fields);
-        else if (update.state === "failed") log.warn("Event failed", { ...fields, error: update.message ?? "" });
-        else log.debug("Event status", { ...fields, says: update.message ?? "" });
-        return;
-      case "stale":
+        else if (update.state === "failed") log.warn("Event failed", { ...fields, error: (update.message ?? "").slice(0, SHOWN_CHARS) });
+        else log.info("Event ended", fields);
         return;
       case "late":
         log.warn("Status came after the event had ended", { ...fields, ended: outcome.state });
@@ -280,18 +316,20 @@ export class Gateway {
 
   #watchSilence(): void {
     const deadlineMs = this.#options.ports.clock.now() - this.#options.heartbeatTimeoutMs;
+    let changed = false;
     for (const session of this.#options.registry.values()) {
       const healthy = session.lastSeenMs >= deadlineMs;
       if (healthy === session.healthy) continue;
       session.healthy = healthy;
       session.touched = true;
+      changed = true;
       this.#options.log.warn(healthy ? "Agent is heard of again" : "Agent is unhealthy", {
         agent_id: session.agentId,
         cluster: session.clusterName,
         silent_ms: this.#options.ports.clock.now() - session.lastSeenMs,
       });
-      void this.#touch();
     }
+    if (changed) void this.#touch();
   }
 
   async #touch(): Promise<void> {

@@ -82,8 +82,7 @@ export class Intake {
     const times = this.#timesOf(event);
     failpoint("cp.intake.checked");
     if (times.expiresAtMs <= times.receivedAtMs) return this.#overdue(prepared, source, times);
-    if (this.#isFull(event.targetAgent)) await this.#lookAgain(event.targetAgent);
-    gauge.entering(event.targetAgent);
+    if (!this.#enter(event.targetAgent)) await this.#enterAfterLook(event.targetAgent);
     let kept = false;
     try {
       if (prepared.encoded !== undefined) {
@@ -92,7 +91,7 @@ export class Intake {
         if (known !== undefined) return known;
         await this.#options.store.savePayload(prepared.encoded);
       }
-      const { reservation, message } = this.#place(event, times);
+      const { reservation, message } = this.#place(prepared, times);
       const input = this.#newEvent(prepared, source, times, reservation === undefined ? "queued" : "assigned", message);
       let outcome: CreateOutcome;
       try {
@@ -112,7 +111,7 @@ export class Intake {
       for (const entry of outcome.entries) this.#options.bell.ring(entry);
       failpoint("cp.intake.before-deliver");
       if (reservation !== undefined) dispatcher.deliver(reservation, outcome.delivery, input.event, payloadOf(prepared));
-      else dispatcher.queued(event.targetAgent);
+      else dispatcher.queued(event.targetAgent, event.priority);
       return { eventId: event.id, duplicate: false, state: input.state };
     } finally {
       gauge.left(event.targetAgent, kept);
@@ -121,6 +120,16 @@ export class Intake {
 
   /** Makes the next revision of an event that has ended. Throws EVENT_NOT_FOUND, EVENT_NOT_RETRYABLE, TOO_MANY_REQUESTS. */
   async retry(eventId: string, source: IntakeSource): Promise<RetryResult> {
+    // Whom it is for is known only afterwards, and nothing newer may be handed over before it meanwhile.
+    const letGo = this.#options.dispatcher.hold();
+    try {
+      return await this.#retry(eventId, source);
+    } finally {
+      letGo();
+    }
+  }
+
+  async #retry(eventId: string, source: IntakeSource): Promise<RetryResult> {
     const { ports, store, bell, dispatcher, log, onAccepted } = this.#options;
     const { principal, remoteAddress, requestId } = source;
     const nowMs = ports.clock.now();
@@ -181,19 +190,25 @@ export class Intake {
     };
   }
 
-  /** Cheap, and too high at most: only who is near a bound has to wait for the store's own count. */
-  #isFull(agentId: string): boolean {
+  /** Counts an event as being written unless a bound may be reached. Cheap, and too strict at most. In one step: others come in between. */
+  #enter(agentId: string): boolean {
     const { gauge, limits } = this.#options;
-    return !gauge.known || gauge.committing >= limits.committing || gauge.atMost(agentId) >= limits.queuedPerAgent;
+    if (!gauge.known || gauge.committing >= limits.committing || gauge.atMost(agentId) >= limits.queuedPerAgent) return false;
+    gauge.entering(agentId);
+    return true;
   }
 
-  async #lookAgain(agentId: string): Promise<void> {
+  /** Only who is near a bound has to wait for the store's own count. Throws TOO_MANY_REQUESTS. */
+  async #enterAfterLook(agentId: string): Promise<void> {
     const { gauge, limits } = this.#options;
     if (gauge.committing < limits.committing) await gauge.sample();
-    if (gauge.committing >= limits.committing)
-      throw new TransporterError("TOO_MANY_REQUESTS", `${limits.committing} events are being written already`);
-    if (gauge.atMost(agentId) >= limits.queuedPerAgent)
-      throw new TransporterError("TOO_MANY_REQUESTS", `${limits.queuedPerAgent} events wait for agent ${agentId} already`);
+    if (this.#enter(agentId)) return;
+    throw new TransporterError(
+      "TOO_MANY_REQUESTS",
+      gauge.committing >= limits.committing
+        ? `${limits.committing} events are being written already`
+        : `${limits.queuedPerAgent} events wait for agent ${agentId} already`,
+    );
   }
 
   async #known(prepared: PreparedEvent, source: IntakeSource): Promise<IntakeResult | undefined> {
@@ -203,10 +218,14 @@ export class Intake {
     return { eventId: prepared.event.id, duplicate: true, state: known.state };
   }
 
-  #place(event: EventMeta, times: Times): { readonly reservation: Reservation | undefined; readonly message: string } {
+  #place(
+    { event, encoded, payloadBytes }: PreparedEvent,
+    times: Times,
+  ): { readonly reservation: Reservation | undefined; readonly message: string } {
     if (times.notBeforeMs !== undefined)
       return { reservation: undefined, message: `Event waits until ${formatTimestamp(times.notBeforeMs)}` };
-    const place = this.#options.dispatcher.reserve(event.type, event.targetAgent);
+    const about = { priority: event.priority, inlineBytes: encoded === undefined ? payloadBytes : 0 };
+    const place = this.#options.dispatcher.reserve(event.type, event.targetAgent, about);
     if ("reservation" in place) return { reservation: place.reservation, message: "Event routed to agent" };
     return { reservation: undefined, message: `Event waits: ${place.why}` };
   }

@@ -1,5 +1,5 @@
-import { isRetryable, type Logger, messageOf, type Ports, type TimerHandle } from "../kit/mod.ts";
-import type { Peer } from "../net/mod.ts";
+import { failpoint, isRetryable, type Logger, messageOf, type Ports, type TimerHandle } from "../kit/mod.ts";
+import type { Peer, SendOptions } from "../net/mod.ts";
 import {
   acknowledges,
   CLOSE,
@@ -7,6 +7,10 @@ import {
   isTerminal,
   LIMITS,
   parseTimestampMs,
+  type Credit,
+  type OpenDigest,
+  type OpenFrame,
+  type PayloadGet,
   type Registration,
   type StatusUpdate,
 } from "../protocol/mod.ts";
@@ -15,15 +19,28 @@ import type { Pulse } from "./pulse.ts";
 
 /** How many statuses may wait for a store that does not answer before their agent is sent away to keep them itself. */
 const MAX_PENDING = 20_000;
+const MAX_PENDING_CHARS = 64 * 1024 * 1024;
 const RETRY_FIRST_MS = 200;
 /** How long an acknowledgement may wait for the next: agents report in bursts, one frame answers them all, and nobody waits for it. */
 const ACK_AFTER_MS = 50;
 const RETRY_MAX_MS = 5_000;
+/** What a stranger wrote is cut before it goes to the log. */
+const SHOWN_CHARS = 300;
+const STATUS_RESEND = `{"type":"status_resend"}`;
+const URGENT: SendOptions = { urgent: true };
 
 /** What a session tells its surroundings. */
 export interface SessionEvents {
   /** The agent has the delivery on disk. */
-  acknowledged(session: AgentSession, eventId: string): void;
+  acknowledged(session: AgentSession, eventId: string, revision: number): void;
+  /** It is ready to hold so much. */
+  credit(session: AgentSession, credit: Credit): void;
+  /** It asks for a piece of a payload. */
+  payload(session: AgentSession, get: PayloadGet): void;
+  /** In short, what it holds open. */
+  heartbeat(session: AgentSession, open: OpenDigest): void;
+  /** All that it holds open. */
+  opened(session: AgentSession, frame: OpenFrame): void;
   /** A status was judged and, where it took effect, is durable. */
   status(session: AgentSession, update: StatusUpdate, outcome: StatusOutcome): void;
 }
@@ -38,6 +55,19 @@ export interface SessionOptions {
   readonly events: SessionEvents;
   /** Lets statuses wait for those of other agents, so that they are committed together. */
   readonly pulse: Pulse;
+}
+
+interface Pending {
+  readonly update: StatusUpdate;
+  /** Of its frame. */
+  readonly chars: number;
+}
+
+type Stored = StatusOutcome | { readonly failure: unknown };
+
+/** A number that may be stored and compared, or none. */
+function isWhole(value: number | null | undefined): boolean {
+  return value === undefined || value === null || Number.isSafeInteger(value);
 }
 
 /**
@@ -70,7 +100,10 @@ export class AgentSession {
   readonly #log: Logger;
   readonly #events: SessionEvents;
   readonly #pulse: Pulse;
-  #pending: StatusUpdate[] = [];
+  #pending: Pending[] = [];
+  #pendingChars = 0;
+  /** The number that the next status must have; undefined while one is missing and nothing is taken until the agent begins again. */
+  #nextNth: number | undefined = 0;
   #pumping = false;
   /** The highest sequence number stored and not acknowledged yet, by boot id. */
   readonly #unacknowledged = new Map<string, number>();
@@ -101,8 +134,8 @@ export class AgentSession {
   }
 
   /** Sends a frame that is already JSON. False when it was not taken; the socket is then being closed. */
-  send(frame: string): boolean {
-    return !this.closed && this.#peer.send(frame);
+  send(frame: string, options?: SendOptions): boolean {
+    return !this.closed && this.#peer.send(frame, options);
   }
 
   /** Its agent has not taken yet what it was sent. */
@@ -129,18 +162,29 @@ export class AgentSession {
     }
     const frame = checkAgentFrame(decoded);
     if (!frame.ok) {
-      this.#log.warn("Frame is not of the protocol", { agent_id: this.agentId, error: frame.message });
+      this.#log.warn("Frame is not of the protocol", { agent_id: this.agentId, error: frame.message.slice(0, SHOWN_CHARS) });
       return;
     }
-    switch (frame.value.type) {
+    const { value } = frame;
+    switch (value.type) {
       case "heartbeat":
-        this.#noteClock(frame.value.timestamp);
+        this.#noteClock(value.timestamp);
+        if (value.open !== undefined && value.open !== null) this.#events.heartbeat(this, value.open);
         return;
       case "event_ack":
-        this.#events.acknowledged(this, frame.value.event_id);
+        this.#events.acknowledged(this, value.event_id, value.revision);
         return;
       case "status_update":
-        this.#take(frame.value);
+        this.#take(value, text.length);
+        return;
+      case "credit":
+        this.#events.credit(this, value);
+        return;
+      case "payload_get":
+        this.#events.payload(this, value);
+        return;
+      case "open":
+        this.#events.opened(this, value);
         return;
     }
   }
@@ -150,20 +194,46 @@ export class AgentSession {
     if (sentMs !== undefined) this.clockOffsetMs = sentMs - this.#ports.clock.now();
   }
 
-  #take(update: StatusUpdate): void {
-    if (this.#pending.length >= MAX_PENDING) {
+  #take(update: StatusUpdate, chars: number): void {
+    failpoint("cp.session.status-received");
+    if (typeof update.nth === "number" && this.acks && !this.#isNext(update.nth)) return;
+    if (!isWhole(update.seq) || !isWhole(update.revision)) {
+      this.#log.warn("Frame is not of the protocol", { agent_id: this.agentId, error: "seq or revision is no number of ours" });
+      return;
+    }
+    if (this.#pending.length >= MAX_PENDING || this.#pendingChars + chars > MAX_PENDING_CHARS) {
       this.close(CLOSE.tooSlow, "the store does not keep up");
       return;
     }
-    this.#pending.push(update);
+    this.#pending.push({ update, chars });
+    this.#pendingChars += chars;
     this.#schedule();
+  }
+
+  /**
+   * Whether a status is the one that follows. Acknowledgements are cumulative, so nothing is taken after one that is missing: the agent is
+   * asked once to begin again. One that repeats an earlier number was taken before.
+   */
+  #isNext(nth: number): boolean {
+    if (nth === 0 || nth === this.#nextNth) {
+      this.#nextNth = nth + 1;
+      return true;
+    }
+    if (this.#nextNth !== undefined && nth > this.#nextNth) {
+      this.#nextNth = undefined;
+      this.#log.warn("A status is missing; the agent is asked to send again", { agent_id: this.agentId, nth });
+      this.send(STATUS_RESEND, URGENT);
+    }
+    return false;
   }
 
   #schedule(): void {
     if (this.#pumping) return;
     this.#pumping = true;
-    this.#pulse.join(() => void this.#pump());
+    this.#pulse.join(this.#onPulse);
   }
+
+  readonly #onPulse = (): void => void this.#pump();
 
   /** Stores what has come in: calls of a round are committed together, and the next round waits for it, which keeps the order. */
   async #pump(): Promise<void> {
@@ -171,8 +241,8 @@ export class AgentSession {
     for (;;) {
       const round = this.#pending;
       this.#pending = [];
-      const outcomes = await Promise.allSettled(round.map((update) => this.#store.applyStatus(this.#write(update))));
-      const failedAt = await this.#settle(round, outcomes);
+      const outcomes = await this.#storeAll(round);
+      const failedAt = this.#settle(round, outcomes);
       if (failedAt === undefined) break;
       this.#pending = [...round.slice(failedAt), ...this.#pending];
       await this.#ports.timers.sleep(waitMs);
@@ -182,30 +252,65 @@ export class AgentSession {
     if (this.#pending.length > 0) this.#schedule();
   }
 
+  /** Resolves with what became of each: its outcome, or what the store threw. */
+  #storeAll(round: readonly Pending[]): Promise<readonly Stored[]> {
+    const outcomes: Stored[] = [];
+    outcomes.length = round.length;
+    return new Promise((resolve) => {
+      let left = round.length;
+      const arrived = (at: number, outcome: Stored): void => {
+        outcomes[at] = outcome;
+        left -= 1;
+        if (left === 0) resolve(outcomes);
+      };
+      for (let at = 0; at < round.length; at += 1) {
+        const { update } = round[at] as Pending;
+        this.#storeOne(update).then(
+          (outcome) => arrived(at, outcome),
+          (error: unknown) => arrived(at, { failure: error }),
+        );
+      }
+    });
+  }
+
+  #storeOne(update: StatusUpdate): Promise<StatusOutcome> {
+    const write = this.#write(update);
+    const storing = this.#store.applyStatus(write);
+    if (write.details === undefined && write.result === undefined) return storing;
+    // Whatever a stranger put into its details must not keep all that comes after it from being acknowledged: nested ten thousand deep, for
+    // example, it cannot be written.
+    return storing.catch((error: unknown) => {
+      if (isRetryable(error)) throw error;
+      return this.#store.applyStatus({ ...write, details: { code: "INVALID_FRAME" }, result: undefined });
+    });
+  }
+
   /** Reports a round's outcomes and acknowledges up to the first that failed; answers its index, or undefined when all are stored. */
-  async #settle(round: readonly StatusUpdate[], outcomes: readonly PromiseSettledResult<StatusOutcome>[]): Promise<number | undefined> {
+  #settle(round: readonly Pending[], outcomes: readonly Stored[]): number | undefined {
+    failpoint("cp.session.status-stored");
     let failedAt: number | undefined;
     for (let index = 0; index < round.length; index += 1) {
-      const [update, outcome] = [round[index], outcomes[index]];
-      if (update === undefined || outcome === undefined) break;
-      if (outcome.status === "rejected") {
+      const { update, chars } = round[index] as Pending;
+      const outcome = outcomes[index] as Stored;
+      if ("failure" in outcome) {
         this.#log.error("Status could not be stored", {
           agent_id: this.agentId,
-          event_id: update.event_id,
-          error: messageOf(outcome.reason),
+          event_id: update.event_id.slice(0, SHOWN_CHARS),
+          error: messageOf(outcome.failure),
         });
-        if (isRetryable(outcome.reason)) {
+        if (isRetryable(outcome.failure)) {
           failedAt = index;
           break;
         }
         // A fault of ours that no repetition mends. Acknowledgements are cumulative, so from here on this connection gets none: the agent
         // keeps what is not stored, and tells it again on its next one.
         this.#acknowledging = false;
-        continue;
+      } else {
+        if (this.#acknowledging && typeof update.boot_id === "string" && typeof update.seq === "number")
+          this.#unacknowledged.set(update.boot_id, update.seq);
+        this.#events.status(this, update, outcome);
       }
-      if (this.#acknowledging && typeof update.boot_id === "string" && typeof update.seq === "number")
-        this.#unacknowledged.set(update.boot_id, update.seq);
-      this.#events.status(this, update, outcome.value);
+      this.#pendingChars -= chars;
     }
     if (this.#unacknowledged.size > 0)
       this.#ackTimer ??= this.#ports.timers.after(ACK_AFTER_MS, () => this.#acknowledge(), { background: true });
@@ -215,7 +320,9 @@ export class AgentSession {
   #acknowledge(): void {
     this.#ackTimer?.cancel();
     this.#ackTimer = undefined;
-    for (const [bootId, seq] of this.#unacknowledged) this.send(`{"type":"status_ack","boot_id":${JSON.stringify(bootId)},"seq":${seq}}`);
+    if (this.#unacknowledged.size > 0) failpoint("cp.session.before-ack");
+    for (const [bootId, seq] of this.#unacknowledged)
+      this.send(`{"type":"status_ack","boot_id":${JSON.stringify(bootId)},"seq":${seq}}`, URGENT);
     this.#unacknowledged.clear();
   }
 

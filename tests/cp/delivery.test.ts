@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Clock, systemPorts } from "../../src/kit/mod.ts";
 import type { EventDetail, LogEntry } from "../../src/protocol/mod.ts";
+import { configMap } from "../support/bare-core.ts";
 import { anEvent, startCp } from "../support/cp.ts";
 import { eventually } from "../support/eventually.ts";
 import { dialSlowAgent } from "../support/slow-agent.ts";
@@ -36,8 +37,9 @@ test("an event for an absent agent waits and goes out the moment it connects", a
 
 test("what waits goes out by priority, then in the order accepted, in a window", async () => {
   await using cp = await startCp({ maxInFlight: 2 });
-  const low = [anEvent({ priority: 0 }), anEvent({ priority: 0 })];
-  const high = [anEvent({ priority: 9 }), anEvent({ priority: 9 })];
+  const [low, high] = [0, 9].map((priority) =>
+    ["a", "b"].map((name) => anEvent({ priority, payload: { manifests: [configMap(`${name}-${priority}`)] } })),
+  ) as [ReturnType<typeof anEvent>[], ReturnType<typeof anEvent>[]];
   for (const event of [...low, ...high]) await cp.post("/events", event);
   await using agent = await dialAgent(cp.wsUrl, protocol2());
   await eventually(() => agent.frames.filter((frame) => frame["type"] === "event").length === 2);
@@ -250,7 +252,12 @@ test("a delivery that is not acknowledged is sent again a few times, then the co
   await cp.post("/events", event);
   for (let sent = 1; sent <= 3; sent += 1) {
     await eventually(() => deaf.deliveries(event.id) === sent);
-    forward(31_000);
+    // It is heard of all the time, and yet acknowledges nothing.
+    for (let step = 0; step < 2; step += 1) {
+      forward(15_500);
+      deaf.send({ type: "heartbeat", timestamp: new Date().toISOString(), metrics: {} });
+      await cp.json("/v1/agents");
+    }
   }
   expect(await deaf.closed).toMatchObject({ code: 4004 });
   await using agent = await dialAgent(cp.wsUrl, protocol2());

@@ -22,7 +22,7 @@ export interface ServerOptions {
 }
 
 /** Every endpoint of the control plane, `/ws` and `/openapi.json` included. */
-export function endpointsOf(context: HttpContext): Endpoint[] {
+export function endpointsOf(context: HttpContext, admit: Gateway["admit"] = () => undefined): Endpoint[] {
   const endpoints: Endpoint[] = [...eventEndpoints(context), ...agentEndpoints(context), ...metaEndpoints(context)];
   endpoints.push({
     method: "GET",
@@ -31,6 +31,14 @@ export function endpointsOf(context: HttpContext): Endpoint[] {
     answers: { 101: { description: "The agent's registration is expected as the first frame.", mediaType: "application/json" } },
     handler: ({ request, server, requestId }) => {
       if (context.isStopping()) throw new TransporterError("SHUTTING_DOWN", "the control plane is stopping");
+      const later = admit();
+      if (later !== undefined) {
+        const error = new TransporterError(
+          "TOO_MANY_AGENTS",
+          "many agents are connecting at once; this one is to come again a little later",
+        );
+        return problemResponse(error, requestId, context.log, { "retry-after": String(Math.ceil(later.retryAfterMs / 1000)) });
+      }
       const data: SocketData = { requestId, peer: undefined, agent: undefined, heardMs: 0 };
       if (server.upgrade(request, { data })) return undefined;
       throw new TransporterError("UPGRADE_REQUIRED", "/ws takes WebSocket connections only");
@@ -57,7 +65,10 @@ export function serveHttp(context: HttpContext, options: ServerOptions): Bun.Ser
     port: options.port,
     // Bodies are counted as they are read, so that too large ones get a problem with a code instead of a bare 413.
     maxRequestBodySize: Number.MAX_SAFE_INTEGER,
-    routes: toRoutes(endpointsOf(context), endpointContext),
+    routes: toRoutes(
+      endpointsOf(context, () => options.gateway.admit()),
+      endpointContext,
+    ),
     fetch: notFound(endpointContext),
     error: (error) => problemResponse(error, context.ports.ids.uuid(), context.log),
     websocket: {

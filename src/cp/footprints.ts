@@ -1,0 +1,83 @@
+import { type Logger, messageOf, workerHref } from "../kit/mod.ts";
+import { lockSet, parseManifests } from "../manifests/mod.ts";
+import type { DispatchItem } from "../stores/mod.ts";
+import type { Payloads } from "./payloads.ts";
+import { type Footprint, footprintOf, TOUCHES_NOTHING } from "./precedence.ts";
+
+/** Above this many characters a payload is parsed off the main loop: YAML takes a second for each MiB. */
+const OFF_LOOP_CHARS = 32 * 1024;
+
+/** What the manifests of a payload touch. What cannot be parsed fails at its agent and touches nothing there. Pure. */
+export function parseFootprint(payloadText: string): Footprint {
+  try {
+    const { manifests } = JSON.parse(payloadText) as { readonly manifests?: unknown };
+    if (!Array.isArray(manifests)) return TOUCHES_NOTHING;
+    return footprintOf(lockSet(parseManifests(manifests.filter((one): one is string => typeof one === "string"))));
+  } catch {
+    return TOUCHES_NOTHING;
+  }
+}
+
+export interface FootprintAnswer {
+  readonly id: number;
+  readonly footprint: Footprint;
+}
+
+/** Finds out what waiting deliveries touch: small ones here and now, large ones in a worker that is started when first needed. */
+export class Footprints {
+  readonly #payloads: Pick<Payloads, "text">;
+  readonly #log: Logger;
+  readonly #waiting = new Map<number, (footprint: Footprint) => void>();
+  #worker: Worker | undefined;
+  #nextId = 0;
+
+  constructor(payloads: Pick<Payloads, "text">, log: Logger) {
+    this.#payloads = payloads;
+    this.#log = log;
+  }
+
+  /** Throws nothing where the payload is inline; what the store throws where it lies apart. */
+  of({ event, payload }: DispatchItem): Footprint | Promise<Footprint> {
+    if (event.type !== "k8s_resource") return TOUCHES_NOTHING;
+    if ("text" in payload) return this.#parse(payload.text);
+    return this.#payloads.text(payload.apart).then((text) => (text === undefined ? TOUCHES_NOTHING : this.#parse(text)));
+  }
+
+  stop(): void {
+    this.#end();
+  }
+
+  #parse(text: string): Footprint | Promise<Footprint> {
+    if (text.length <= OFF_LOOP_CHARS) return parseFootprint(text);
+    const worker = (this.#worker ??= this.#start());
+    const id = this.#nextId;
+    this.#nextId += 1;
+    return new Promise<Footprint>((resolve) => {
+      this.#waiting.set(id, resolve);
+      worker.postMessage({ id, text });
+    });
+  }
+
+  #start(): Worker {
+    const worker = new Worker(workerHref("cp/footprint.worker.ts"));
+    worker.addEventListener("message", ({ data }: MessageEvent<FootprintAnswer>) => {
+      this.#waiting.get(data.id)?.(data.footprint);
+      this.#waiting.delete(data.id);
+      if (this.#waiting.size === 0) worker.unref();
+    });
+    worker.addEventListener("error", (event) => {
+      this.#log.error("What an event touches could not be found out", { error: messageOf(event.message) });
+      if (this.#worker === worker) this.#end();
+    });
+    worker.unref();
+    return worker;
+  }
+
+  /** Nobody waits without end: what could not be parsed counts as touching nothing. */
+  #end(): void {
+    this.#worker?.terminate();
+    this.#worker = undefined;
+    for (const resolve of this.#waiting.values()) resolve(TOUCHES_NOTHING);
+    this.#waiting.clear();
+  }
+}

@@ -1,0 +1,63 @@
+import type { DispatchItem } from "../stores/mod.ts";
+import type { DispatcherOptions } from "./dispatcher-options.ts";
+import type { Lane } from "./lane.ts";
+
+/** Of so many places that are filled from what waits, one goes to whoever waits longest, whatever its priority. */
+const TURNS = 8;
+const EARLIER_BYTES = 8 * 1024 * 1024;
+
+export function inlineBytes(items: readonly DispatchItem[]): number {
+  let bytes = 0;
+  for (const { delivery, payload } of items) if ("text" in payload) bytes += delivery.payloadBytes;
+  return bytes;
+}
+
+function isAscending(items: readonly DispatchItem[]): boolean {
+  let last = Number.NEGATIVE_INFINITY;
+  for (const { delivery } of items) {
+    if (delivery.ord < last) return false;
+    last = delivery.ord;
+  }
+  return true;
+}
+
+type Options = Pick<DispatcherOptions, "store" | "tenant" | "ports">;
+
+function earlierThan(options: Options, lane: Lane, items: readonly DispatchItem[], maxItems: number): Promise<DispatchItem[]> {
+  const { store, tenant, ports } = options;
+  let beforeOrd = 0;
+  for (const { delivery } of items) beforeOrd = Math.max(beforeOrd, delivery.ord);
+  const { agentId } = lane.session;
+  return store.waitingBefore({ tenant, agentId, afterOrd: 0, beforeOrd, nowMs: ports.clock.now(), maxItems, maxBytes: EARLIER_BYTES });
+}
+
+/**
+ * The order in which what waits goes: the urgent first, of every few one that waits longest, and none before what it must not overtake.
+ * `whole`: nothing waits but these.
+ */
+export async function urgentOrder(
+  options: Options,
+  lane: Lane,
+  items: readonly DispatchItem[],
+  whole: boolean,
+): Promise<readonly DispatchItem[]> {
+  // Where all is of one priority, the urgent order is the order accepted.
+  if (isAscending(items) && (whole || typeof lane.waiting === "number")) return items;
+  const earlier = await earlierThan(options, lane, items, items.length);
+  const known = new Set(items.map(({ delivery }) => delivery.ord));
+  const complete = earlier.length < items.length && inlineBytes(earlier) < EARLIER_BYTES;
+  if (isAscending(items) && complete && earlier.every(({ delivery }) => known.has(delivery.ord))) return items;
+  let due = 0;
+  for (let turn = lane.turns; turn < lane.turns + lane.room; turn += 1) if (turn % TURNS === TURNS - 1) due += 1;
+  return lane.precedence.clearTheWay([...earlier.slice(0, due), ...items], earlier, lane.room);
+}
+
+/**
+ * What was handed over goes again in the order accepted. It had nothing in its way then; but should one of two wait again that were promised
+ * together, what waits and was accepted before is looked at, as far as one look goes.
+ */
+export async function resumeOrder(options: Options, lane: Lane, items: readonly DispatchItem[]): Promise<readonly DispatchItem[]> {
+  if (items.every(({ delivery }) => delivery.state === "in_progress")) return items;
+  const earlier = await earlierThan(options, lane, items, 1);
+  return earlier.length === 0 ? items : lane.precedence.clearTheWay(items, items, lane.room);
+}
