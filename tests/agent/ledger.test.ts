@@ -8,6 +8,7 @@ import { FileLedger, ledgerFileName } from "../../src/agent/ledger-file.ts";
 import type { StatusRecord } from "../../src/agent/status.ts";
 import { silentLogger, systemPorts } from "../../src/kit/mod.ts";
 import { keepingLogger, MapCluster, startTestAgent } from "../support/agent.ts";
+import { eventually } from "../support/eventually.ts";
 import { scriptedCp } from "../support/scripted-cp.ts";
 
 interface StateDir extends AsyncDisposable {
@@ -47,6 +48,113 @@ function status(seq: number, more: Partial<StatusRecord> = {}): StatusRecord {
     ...more,
   };
 }
+
+/** A delivery whose payload lies apart, in pieces of this many bytes. */
+function apart(id: string, digest: string, encodedBytes: number): Delivery {
+  const text = JSON.stringify({
+    type: "event",
+    event: { id, type: "k8s_resource", target_agent: "a", payload: {} },
+    revision: 1,
+    payload: { digest, bytes: 9_999, encoding: "zstd", encoded_bytes: encodedBytes },
+  });
+  const decoded = decodeFrame(text);
+  if (decoded.kind !== "event") throw new Error("no event");
+  return decoded.delivery;
+}
+
+function bytes(count: number, value: number): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(count).fill(value);
+}
+
+const TRAITS = { verifyTimeoutMs: 7, forceConflicts: true };
+
+describe("payloads in the ledger on disk", () => {
+  const recordAll = async (ledger: FileLedger, ...all: readonly Delivery[]): Promise<void> => {
+    for (const one of all) await ledger.record({ delivery: one, receivedAtMs: 1, expiresAtMs: undefined });
+  };
+
+  test("survive a restart, piece by piece; a delivery says whether its own is here", async () => {
+    await using state = await stateDir();
+    const first = open(state.path);
+    await recordAll(first, apart("a", "da", 30), apart("b", "db", 10), delivery("plain"));
+    await first.savePiece("da", 0, bytes(20, 1));
+    await first.savePiece("db", 0, bytes(10, 2));
+    await first.savePiece("db", 0, bytes(10, 9));
+    await first.payloadArrived("db", TRAITS, [{ key: apart("b", "db", 10).key, work: { ...apart("b", "db", 10).work, ...TRAITS } }]);
+    await first.close();
+    const second = open(state.path);
+    const { deliveries } = await second.recover();
+    expect(deliveries.map((one) => [one.work.eventId, one.fetching, one.payload?.digest, one.work.verifyTimeoutMs])).toEqual([
+      ["a", true, "da", 120_000],
+      ["b", false, "db", 7],
+      ["plain", false, undefined, 120_000],
+    ]);
+    expect(await second.payload("da")).toEqual({ bytes: 20, traits: undefined });
+    expect(await second.payload("db")).toEqual({ bytes: 10, traits: TRAITS });
+    expect(await second.manifests(apart("a", "da", 30).key)).toBeUndefined();
+    expect(await second.manifests(apart("b", "db", 10).key)).toMatchObject({ type: "k8s_resource", pieces: [bytes(10, 2)] });
+    expect(await second.manifests(delivery("plain").key)).toBe('["x: 1"]');
+    await second.dropPayload("db");
+    expect(await second.payload("db")).toEqual({ bytes: 0, traits: undefined });
+    await second.close();
+  });
+
+  test("stay as long as an open delivery refers to them, however many share them, and go after the last", async () => {
+    await using state = await stateDir();
+    const ledger = open(state.path);
+    const [a, b] = [apart("a", "shared", 400), apart("b", "shared", 400)];
+    await recordAll(ledger, a, b);
+    for (let at = 0; at < 40; at += 1) await ledger.savePiece("shared", at * 10, bytes(10, at));
+    await ledger.payloadArrived("shared", TRAITS, []);
+    await ledger.finish(a.key, a.work, status(1, { state: "completed" }), Date.now());
+    expect(await ledger.payload("shared")).toEqual({ bytes: 400, traits: TRAITS });
+    const whole = await ledger.manifests(b.key);
+    expect(typeof whole === "object" && whole.pieces.length).toBe(40);
+    await ledger.finish(b.key, b.work, status(2, { state: "completed" }), Date.now());
+    await eventually(async () => (await ledger.payload("shared")).bytes === 0);
+    await ledger.close();
+  });
+
+  test("that nobody refers to, as a crash may leave them, go at the start", async () => {
+    await using state = await stateDir();
+    const first = open(state.path);
+    await first.savePiece("orphan", 0, bytes(10, 1));
+    await first.close();
+    const second = open(state.path);
+    await second.recover();
+    await eventually(async () => (await second.payload("orphan")).bytes === 0);
+    await second.close();
+  });
+});
+
+describe("a ledger of the version before", () => {
+  test("is taken over: what is open goes on, with the defaults for what it did not say", async () => {
+    await using state = await stateDir();
+    const { LEDGER_APPLICATION_ID, LEDGER_MIGRATIONS } = await import("../../src/agent/ledger-schema.ts");
+    const path = join(state.path, "agent-agent-cluster-agent-1.db");
+    const old = new Database(path, { create: true });
+    old.run("PRAGMA journal_mode = WAL");
+    old.run(`PRAGMA application_id = ${LEDGER_APPLICATION_ID}`);
+    old.run(LEDGER_MIGRATIONS[0]?.sql ?? "");
+    old.run("PRAGMA user_version = 1");
+    const { retry: _retry, ...work } = delivery("old").work;
+    old.run("INSERT INTO deliveries (key, work, received_at_ms, state) VALUES (?, ?, 1, 'open')", [
+      delivery("old").key,
+      JSON.stringify(work),
+    ]);
+    old.run("INSERT INTO manifests (key, body) VALUES (?, ?)", [delivery("old").key, '["x: 1"]']);
+    old.close();
+    const ledger = open(state.path);
+    const { deliveries } = await ledger.recover();
+    expect(deliveries[0]).toMatchObject({
+      key: delivery("old").key,
+      fetching: false,
+      work: { eventId: "old", retry: { attempts: 5, backoffMs: 1_000, maxBackoffMs: 60_000 } },
+    });
+    expect(await ledger.manifests(delivery("old").key)).toBe('["x: 1"]');
+    await ledger.close();
+  });
+});
 
 describe("the ledger on disk", () => {
   test("gives back what is open, in order, with its manifests, and what was not acknowledged", async () => {

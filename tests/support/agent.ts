@@ -1,7 +1,7 @@
 import { type Agent, type AgentOptions, type ResourceSteps, startAgent as start, type StepContext } from "../../src/agent/mod.ts";
 import { type LogFields, type Logger, type Ports, systemPorts, TransporterError } from "../../src/kit/mod.ts";
 import type { ParsedObject } from "../../src/manifests/mod.ts";
-import type { ResourceStatus } from "../../src/protocol/mod.ts";
+import type { PayloadRef, ResourceStatus } from "../../src/protocol/mod.ts";
 
 export interface LogLine {
   readonly level: "debug" | "info" | "warn" | "error";
@@ -139,6 +139,23 @@ export function eventFrame(
     expires_in_ms: 3_600_000,
     ...more.frame,
   };
+}
+
+/** The same with its payload apart, to be fetched. */
+export function apartFrame(id: string, payload: PayloadRef, more: Parameters<typeof eventFrame>[2] = {}): Record<string, unknown> {
+  const frame = eventFrame(id, [], { ...more, frame: { payload, ...more.frame } });
+  return { ...frame, event: { ...(frame["event"] as Record<string, unknown>), payload: {} } };
+}
+
+/** Text that does not get smaller, so that a payload of it has as many pieces as it has bytes. */
+export function noise(bytes: number, seed = 1): string {
+  let state = seed;
+  const out = Buffer.alloc(Math.ceil((bytes * 3) / 4));
+  for (let at = 0; at < out.length; at += 1) {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
+    out[at] = state >>> 24;
+  }
+  return out.toString("base64").slice(0, bytes);
 }
 
 export function configMap(name: string, namespace = "default", data = "x"): string {

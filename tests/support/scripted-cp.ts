@@ -1,4 +1,7 @@
+import { createHash } from "node:crypto";
+import { zstdCompressSync } from "node:zlib";
 import type { ServerWebSocket } from "bun";
+import { FEATURES, LIMITS, type PayloadRef } from "../../src/protocol/mod.ts";
 import { eventually } from "./eventually.ts";
 
 type Json = Record<string, unknown>;
@@ -22,6 +25,16 @@ export interface ScriptedCp extends AsyncDisposable {
   acknowledging: boolean;
   /** The reply to the next registrations; undefined for the ordinary one. `null` for none at all. */
   reply: string | null | undefined;
+  /** Answers upgrades with this status instead of taking them. */
+  refusing: number | undefined;
+  /** How often it did. */
+  readonly refused: number;
+  /** Whether questions for pieces are answered as they come. */
+  serving: boolean;
+  /** Keeps a payload, to be fetched in pieces, and says how an event refers to it. */
+  keep(payload: Json): PayloadRef;
+  /** What would answer this question; null for what is not kept. */
+  piece(get: Json): Json;
   /** The n-th registered connection, from 0; waits for it. */
   connection(index?: number): Promise<ScriptedConnection>;
   /** Every frame of a type that any connection received, decoded, in order. */
@@ -34,11 +47,13 @@ export interface ScriptedCp extends AsyncDisposable {
 export interface ScriptedCpOptions {
   /** 0: answers as 0.1 does. */
   readonly protocol: 0 | 2;
+  /** What it says it can do; all by default. */
+  readonly features?: readonly string[];
   readonly tls?: { readonly cert: string; readonly key: string };
   readonly port?: number;
 }
 
-const TERMINAL = new Set(["completed", "failed", "expired"]);
+const TERMINAL = new Set(["completed", "failed", "expired", "cancelled"]);
 
 class Connection implements ScriptedConnection {
   registration: Json = {};
@@ -64,13 +79,30 @@ class Connection implements ScriptedConnection {
 export async function scriptedCp(options: ScriptedCpOptions): Promise<ScriptedCp> {
   const connections: Connection[] = [];
   const received: Json[] = [];
-  const state: { acknowledging: boolean; reply: string | null | undefined } = { acknowledging: true, reply: undefined };
+  const state: Pick<ScriptedCp, "acknowledging" | "reply" | "refusing" | "serving"> & { refused: number } = {
+    acknowledging: true,
+    reply: undefined,
+    refusing: undefined,
+    refused: 0,
+    serving: true,
+  };
+  const payloads = new Map<string, Uint8Array>();
+  const piece = (get: Json): Json => {
+    const encoded = payloads.get(String(get["digest"]));
+    const offset = Number(get["offset"]);
+    const data = encoded === undefined ? null : Buffer.from(encoded.subarray(offset, offset + LIMITS.payloadPieceBytes)).toString("base64");
+    return { type: "payload_piece", digest: get["digest"], offset, data };
+  };
   const registered = (): Connection[] => connections.filter((connection) => connection.registered);
   const server = Bun.serve<{ connection: Connection }>({
     hostname: "127.0.0.1",
     port: options.port ?? 0,
     ...(options.tls === undefined ? {} : { tls: options.tls }),
     fetch(request, upgrading) {
+      if (state.refusing !== undefined) {
+        state.refused += 1;
+        return new Response("not now", { status: state.refusing, headers: { "retry-after": "3" } });
+      }
       const data = {} as { connection: Connection };
       return upgrading.upgrade(request, { data }) ? undefined : new Response("not a WebSocket", { status: 400 });
     },
@@ -91,7 +123,7 @@ export async function scriptedCp(options: ScriptedCpOptions): Promise<ScriptedCp
           connection.registered = true;
           // 0.1 writes its reply with sorted keys and a newline.
           const plain: Json = { message: `Agent ${String(frame["id"])} registered successfully`, status: "registered" };
-          const ours = { ...plain, protocol: "2", features: "ack" };
+          const ours = { ...plain, protocol: "2", features: (options.features ?? FEATURES).join(",") };
           connection.send(state.reply ?? `${JSON.stringify(options.protocol === 2 ? ours : plain)}\n`);
           return;
         }
@@ -99,6 +131,7 @@ export async function scriptedCp(options: ScriptedCpOptions): Promise<ScriptedCp
         received.push(frame);
         if (options.protocol === 2 && state.acknowledging && frame["type"] === "status_update")
           connection.send({ type: "status_ack", boot_id: frame["boot_id"], seq: frame["seq"] });
+        if (state.serving && frame["type"] === "payload_get") connection.send(piece(frame));
       },
       close(socket, code, reason) {
         socket.data.connection.closed = { code, reason };
@@ -123,6 +156,29 @@ export async function scriptedCp(options: ScriptedCpOptions): Promise<ScriptedCp
     set reply(value) {
       state.reply = value;
     },
+    get refusing() {
+      return state.refusing;
+    },
+    set refusing(value) {
+      state.refusing = value;
+    },
+    get refused() {
+      return state.refused;
+    },
+    get serving() {
+      return state.serving;
+    },
+    set serving(value) {
+      state.serving = value;
+    },
+    keep(payload) {
+      const text = JSON.stringify(payload);
+      const digest = createHash("sha256").update(text).digest("hex");
+      const encoded = zstdCompressSync(text);
+      payloads.set(digest, encoded);
+      return { digest, bytes: Buffer.byteLength(text), encoding: "zstd", encoded_bytes: encoded.byteLength };
+    },
+    piece,
     connection: (index = 0) => eventually(() => registered()[index], { what: `connection ${index}` }),
     frames,
     statuses,
