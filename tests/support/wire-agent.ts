@@ -14,7 +14,9 @@ export interface WireAgent extends AsyncDisposable {
   /** How often the event was delivered on this connection so far. */
   deliveries(id: string): number;
   /** Sends 0.1's five statuses for an event, or up to the phase named; protocol 2 agents number them. */
-  report(id: string, until?: "received" | "completed" | "failed"): void;
+  report(id: string, until?: "received" | "completed" | "failed", revision?: number): void;
+  /** Sends the one status that ends an event. */
+  end(id: string, state: "completed" | "failed" | "cancelled"): void;
   close(): void;
 }
 
@@ -49,7 +51,7 @@ export async function dialAgent(wsUrl: string, registration: Json = {}, options:
   send(options.raw ?? { ...REGISTRATION_0_1, ...registration });
   const ofType = (type: string): Json[] => frames.filter((frame) => frame["type"] === type);
   const eventsOf = (id: string): Json[] => ofType("event").filter((frame) => (frame["event"] as Json)["id"] === id);
-  const status = (id: string, state: string, phase: string, message: string, result: Json | null = null): void => {
+  const status = (id: string, state: string, phase: string, message: string, result: Json | null = null, revision = 1): void => {
     seq += 1;
     send({
       type: "status_update",
@@ -62,7 +64,7 @@ export async function dialAgent(wsUrl: string, registration: Json = {}, options:
       details: null,
       result,
       timestamp: new Date().toISOString(),
-      ...(bootId === undefined ? {} : { boot_id: bootId, seq, revision: 1 }),
+      ...(bootId === undefined ? {} : { boot_id: bootId, seq, revision }),
     });
   };
   const agent: WireAgent = {
@@ -72,23 +74,25 @@ export async function dialAgent(wsUrl: string, registration: Json = {}, options:
     frame: (type, index = 0) => eventually(() => ofType(type)[index], { what: `frame ${index} of type ${type}` }),
     event: (id) => eventually(() => eventsOf(id)[0], { what: `the delivery of ${id}` }),
     deliveries: (id) => eventsOf(id).length,
-    report(id, until = "completed") {
-      status(id, "in_progress", "received", "Event received, starting execution");
+    report(id, until = "completed", revision = 1) {
+      status(id, "in_progress", "received", "Event received, starting execution", null, revision);
       if (until === "received") return;
-      status(id, "in_progress", "validating", "Validating event payload");
+      status(id, "in_progress", "validating", "Validating event payload", null, revision);
       if (until === "failed") {
-        status(id, "failed", "failed", "Manifest validation failed");
+        status(id, "failed", "failed", "Manifest validation failed", null, revision);
         return;
       }
-      status(id, "in_progress", "applying", "Applying changes to cluster");
-      status(id, "in_progress", "verifying", "Verifying changes");
-      status(id, "completed", "completed", "Event completed successfully", {
+      status(id, "in_progress", "applying", "Applying changes to cluster", null, revision);
+      status(id, "in_progress", "verifying", "Verifying changes", null, revision);
+      const result = {
         success: true,
         resource_status: [{ kind: "Namespace", name: "x", api_version: "v1", status: "created", message: "Resource created successfully" }],
         completed_at: new Date().toISOString(),
         duration: 5_505_706,
-      });
+      };
+      status(id, "completed", "completed", "Event completed successfully", result, revision);
     },
+    end: (id, state) => status(id, state, state === "completed" ? "completed" : "failed", `Event ${state}`),
     close: () => socket.close(),
     async [Symbol.asyncDispose]() {
       socket.close();
