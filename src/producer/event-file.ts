@@ -45,7 +45,7 @@ async function parseText(text: string, from: string): Promise<unknown> {
   } catch {
     // Not JSON: YAML then, whose parser also says best where a broken JSON breaks.
   }
-  const { LineCounter, parseDocument } = await import("yaml");
+  const { isCollection, LineCounter, parseDocument, visit } = await import("yaml");
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
   const fault = document.errors[0];
@@ -53,6 +53,14 @@ async function parseText(text: string, from: string): Promise<unknown> {
     const at = lines.linePos(fault.pos[0]);
     throw new TransporterError("INVALID_EVENT", `${from}:${at.line}:${at.col}: neither JSON nor YAML: ${fault.message}`);
   }
+  // No field has such a name, and a kilobyte of them, one inside the other, takes a minute to turn into text.
+  visit(document, {
+    Pair(_, { key }) {
+      if (!isCollection(key)) return;
+      const at = lines.linePos(key.range?.[0] ?? 0);
+      throw new TransporterError("INVALID_EVENT", `${from}:${at.line}:${at.col}: a field's name is a text, not a list or a map`);
+    },
+  });
   try {
     return document.toJS({ maxAliasCount: 100 });
   } catch (error) {

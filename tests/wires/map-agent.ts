@@ -5,6 +5,7 @@
 import { appendFileSync, existsSync } from "node:fs";
 import { startAgent } from "../../src/agent/mod.ts";
 import { createLogger, systemPorts } from "../../src/kit/mod.ts";
+import { sayFaults, sayMemoryWhenAsked } from "../fuzz/saying.ts";
 import { MapCluster } from "../support/agent.ts";
 
 export interface MapAgentConfig {
@@ -16,6 +17,8 @@ export interface MapAgentConfig {
   readonly effectsPath: string;
   readonly proxyEnv?: Readonly<Record<string, string>>;
   readonly heartbeatIntervalMs?: number;
+  /** Logs errors alone. */
+  readonly quiet?: boolean;
 }
 
 const config = JSON.parse(process.argv[2] ?? "{}") as MapAgentConfig;
@@ -23,15 +26,13 @@ const cluster = new MapCluster();
 
 const log = createLogger({
   format: "json",
-  debug: true,
+  debug: config.quiet !== true,
   color: false,
   now: () => systemPorts.clock.now(),
-  write: (line) => process.stdout.write(`${line}\n`),
+  write: (line) => void ((config.quiet !== true || line.includes('"level":"error"')) && process.stdout.write(`${line}\n`)),
 });
-for (const fault of ["unhandledRejection", "uncaughtException"] as const)
-  process.on(fault, (error: unknown) => {
-    process.stdout.write(`${fault.toUpperCase()} ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
-  });
+sayFaults();
+sayMemoryWhenAsked();
 
 const agent = await startAgent({
   id: config.id,

@@ -33,6 +33,13 @@ function tooLarge(maxBytes: number): TransporterError {
   return new TransporterError("BODY_TOO_LARGE", `the body is larger than ${maxBytes} bytes`, { details: { max_bytes: maxBytes } });
 }
 
+/** Whoever sends hung up, or said more than came. That is no fault of ours to be logged as one. */
+function brokenOff(thrown: unknown): never {
+  throw thrown instanceof TransporterError
+    ? thrown
+    : new TransporterError("INVALID_JSON", "the connection ended before the body did", { cause: thrown });
+}
+
 /**
  * Reads a body of at most `maxBytes` and hands it on; it counts against the budget until `use` is done with it. A longer one is refused as
  * soon as that is known, by its announced length or while it comes. A large one is handed on as the chunks it came in: putting 32 MiB
@@ -41,7 +48,7 @@ function tooLarge(maxBytes: number): TransporterError {
 export function withBody<T>(request: Request, maxBytes: number, budget: BodyBudget, use: (body: Body) => Promise<T>): Promise<T> {
   const announced = request.headers.get("content-length");
   // Small ones pass whatever the large ones take: eight uploads must not turn everybody away.
-  if (announced !== null && Number(announced) <= Math.min(SMALL_BYTES, maxBytes)) return request.text().then(use);
+  if (announced !== null && Number(announced) <= Math.min(SMALL_BYTES, maxBytes)) return request.text().then(use, brokenOff);
   return withLargeBody(request, announced === null ? undefined : Number(announced), maxBytes, budget, use);
 }
 
@@ -90,6 +97,8 @@ async function readChunks(request: Request, maxBytes: number, take: (bytes: numb
       total += value.byteLength;
       chunks.push(value);
     }
+  } catch (error) {
+    return brokenOff(error);
   } finally {
     reader.cancel().catch(() => undefined);
   }
