@@ -58,7 +58,9 @@ export class Chaos {
     storeDisk.full = false;
     for (const disk of ledgerDisks.values()) disk.full = false;
     for (const agent of agents) agent.cluster.away = false;
-    for (const id of this.#paused) clients.agent("resume", id);
+    // Once more later: a request to pause may still be on its way.
+    for (const id of this.#paused)
+      for (const ms of [0, 30_000]) world.after(ms, undefined, "resume", () => clients.agent("resume", id));
   }
 
   /** A process is gone; it comes back after a while. */
@@ -155,7 +157,7 @@ export class Chaos {
   #pause(): void {
     const { id } = this.#dice.pick(this.#simulation.agents);
     this.#paused.add(id);
-    this.#simulation.clients.agent(this.#dice.chance(0.7) ? "pause" : "resume", id);
+    this.#simulation.clients.agent(this.#dice.chance(0.7) ? "pause" : "resume", id, () => !this.#over);
   }
 
   #away(): void {

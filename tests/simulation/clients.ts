@@ -88,19 +88,24 @@ export class Clients {
     );
   }
 
-  agent(action: "pause" | "resume" | "remove", agentId: string): void {
+  agent(action: "pause" | "resume" | "remove", agentId: string, wanted: () => boolean = () => true): void {
     const route = action === "remove" ? "DELETE /v1/agents/:id" : `POST /v1/agents/:id/${action}`;
     this.#insist(
       `${action} ${agentId}`,
       (controlPlane) => controlPlane.call(route, agentId),
       () => undefined,
+      wanted,
     );
   }
 
-  #insist(label: string, ask: (controlPlane: ControlPlaneProcess) => Promise<Answer>, then: (answer: Answer) => void): void {
+  #insist(label: string, ask: (controlPlane: ControlPlaneProcess) => Promise<Answer>, then: (answer: Answer) => void, wanted = () => true): void {
     const { world, dice, history } = this.#options;
     this.open += 1;
     const attempt = (): void => {
+      if (!wanted()) {
+        this.open -= 1;
+        return;
+      }
       this.#once(label, ask, (answer) => {
         if (answer === undefined) history.counts.unanswered += 1;
         if (answer === undefined || TRY_AGAIN.has(answer.code)) {

@@ -140,10 +140,10 @@ export class World {
     const dice = this.dice.fork();
     // Turns of one event loop stay in order, however long one takes.
     let loopMs = 0;
-    const after = (ms: number, run: () => void, label = "timer"): TimerHandle => {
-      if (life.dead) return { cancel: () => undefined };
-      return this.after(ms, life, label, run);
-    };
+    const step = (ms: number, run: () => void, label: string): TimerHandle =>
+      life.dead ? { cancel: () => undefined } : this.after(ms, life, label, run);
+    // Real timers are whole milliseconds, one at least.
+    const after = (ms: number, run: () => void, label = "timer"): TimerHandle => step(Math.max(1, Math.ceil(ms)), run, label);
     return {
       clock: {
         now: () => Math.floor(EPOCH_MS + this.nowMs + wall.offsetMs),
@@ -162,7 +162,7 @@ export class World {
         },
         soon: (run) => {
           loopMs = Math.max(loopMs, this.nowMs + (dice.chance(0.1) ? dice.long(0, 30) : 0));
-          after(loopMs - this.nowMs, run, "soon");
+          step(loopMs - this.nowMs, run, "soon");
         },
         sleep(ms, signal) {
           return new Promise((resolve, reject) => {
