@@ -205,6 +205,7 @@ class RunningAgent implements Agent {
       acknowledge: (work) => this.#acknowledge(work),
       repeatsMeanAgain: () => this.#connection.agreement?.protocol === 0,
       creditKnown: () => this.#has("credit"),
+      beginAnew: () => this.#connection.beginAnew(),
     });
     this.#connection = new Connection({
       url: options.cpUrl,
@@ -228,6 +229,7 @@ class RunningAgent implements Agent {
       ports,
       log,
       onRegistered: (agreement) => {
+        this.#inbound.attach();
         this.#credit.attach(this.#registeredCredit);
         this.#outbound.attach(agreement);
         this.#fetch.attach();

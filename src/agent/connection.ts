@@ -106,6 +106,11 @@ export class Connection {
     return this.#state === "registered" && this.#attempt?.socket.send(text) === true;
   }
 
+  /** Drops the link and comes back: what went over it is not whole. */
+  beginAnew(): void {
+    this.#attempt?.socket.terminate();
+  }
+
   /** Bytes handed over that the operating system has not taken yet. */
   get bufferedBytes(): number {
     return this.#attempt?.socket.bufferedBytes ?? 0;

@@ -54,7 +54,8 @@ export interface Delivery {
 
 /** A frame of the control plane, decoded. It crosses from the worker to the main loop, so it holds plain data only. */
 export type Decoded =
-  | { readonly kind: "event"; readonly delivery: Delivery }
+  /** `nth`: how many event frames came before it on its connection, where the control plane counts them. */
+  | { readonly kind: "event"; readonly delivery: Delivery; readonly nth: number | undefined }
   | { readonly kind: "status_ack"; readonly bootId: string; readonly seq: number }
   | { readonly kind: "status_resend" }
   | { readonly kind: "cancel"; readonly eventId: string; readonly revision: number }
@@ -214,7 +215,7 @@ export function decodeFrame(text: string): Decoded {
     }
     const problem = idProblem(frame.event.id);
     if (frame.event.id === "" || problem !== undefined) return { kind: "garbled", why: `the event's id ${problem ?? "is empty"}` };
-    return { kind: "event", delivery: deliveryOf(frame, JSON.stringify(frame.event)) };
+    return { kind: "event", delivery: deliveryOf(frame, JSON.stringify(frame.event)), nth: frame.nth ?? undefined };
   }
   const type = field(input, "type");
   if (type !== "event") {
@@ -227,5 +228,8 @@ export function decodeFrame(text: string): Decoded {
     ? `this agent does not know events of type ${JSON.stringify(code.slice(0, 80))}`
     : `the event is not as the protocol wants it: ${checked.message}`;
   const delivery = faultyDelivery(input, unknownType ? "CAPABILITY_MISSING" : "INVALID_EVENT", message);
-  return delivery === undefined ? { kind: "garbled", why: checked.message } : { kind: "event", delivery };
+  const nth = field(input, "nth");
+  return delivery === undefined
+    ? { kind: "garbled", why: checked.message }
+    : { kind: "event", delivery, nth: typeof nth === "number" ? nth : undefined };
 }

@@ -95,6 +95,7 @@ function rig(): Rig {
     cancel: (eventId, revision) => void events.push(`cancel ${eventId} ${revision}`),
     statusesLost: () => void events.push("lost"),
     tellOpen: () => void events.push("open"),
+    beginAnew: () => undefined,
     creditKnown: () => true,
     repeat: (_key, work) => void events.push(`repeat ${work.eventId}`),
     statusesStored: (bootId, seq) => void events.push(`stored ${bootId}:${seq}`),

@@ -36,6 +36,8 @@ export interface InboundOptions {
   readonly repeatsMeanAgain: () => boolean;
   /** Whether the control plane at the other end goes by our credit. */
   readonly creditKnown: () => boolean;
+  /** An event was missed: only a new connection, on which all that is open comes again in its order, mends that. */
+  readonly beginAnew: () => void;
 }
 
 type Found =
@@ -56,14 +58,18 @@ const OVERTAKING = ['{"type":"status_ack"', '{"type":"status_resend"', '{"type":
  * What the control plane sends, in the order it came: a large frame that takes a while to decode holds back the events after it. Each
  * delivery is looked up in the ledger first: finished, its end is told again; known, it goes on; new, it is recorded, and only then
  * acknowledged and accepted; one without its payload is acknowledged when that is here too. When the ledger cannot be written there is no
- * acknowledgement, and recording is tried again for as long as it takes. What comes beyond the credit is left alone: it is not
- * acknowledged, so it will be handed over again.
+ * acknowledgement, and recording is tried again for as long as it takes. Where an event frame is missing, or comes beyond the credit, none is taken
+ * after it, since later ones must not overtake it: the connection begins anew, and what was not acknowledged is handed over again.
  */
 export class Inbound {
   readonly #options: InboundOptions;
   /** Frames that wait for one before them to be decoded. */
   #decoding: Promise<void> | undefined;
   #backlogChars = 0;
+  /** Grows with each registration: what comes late from an earlier connection is told by it. */
+  #link = 0;
+  /** Event frames that were taken on this connection. */
+  #events = 0;
   /** Deliveries on their way through the ledger, one after the other. */
   readonly #arrived: Arrival[] = [];
   readonly #arrivedKeys = new Set<string>();
@@ -79,11 +85,12 @@ export class Inbound {
     if (this.#decoding === undefined || OVERTAKING.some((start) => text.startsWith(start))) {
       const decoded = parsing.frame(text);
       if (decoded instanceof Promise) this.#follow(decoded, text.length);
-      else this.#handle(decoded);
+      else this.#handle(decoded, this.#link);
       return;
     }
     if (this.#backlogChars > 0 && this.#backlogChars + text.length > INBOUND_LIMITS.backlogChars) {
       log.warn("Too much waits to be decoded; a frame is left alone, and will be sent again", { chars: text.length });
+      this.#options.beginAnew();
       return;
     }
     this.#follow(
@@ -100,6 +107,12 @@ export class Inbound {
     }
   }
 
+  /** A registered link stands: the control plane counts from 0. */
+  attach(): void {
+    this.#link += 1;
+    this.#events = 0;
+  }
+
   /** Whether this delivery is on its way through the ledger. */
   isArriving(key: string): boolean {
     return this.#arrivedKeys.has(key);
@@ -112,26 +125,26 @@ export class Inbound {
 
   #follow(decoded: Promise<Decoded>, chars: number): void {
     this.#backlogChars += chars;
-    const mine = this.#handleLater(decoded).finally(() => {
+    const mine = this.#handleLater(decoded, this.#link).finally(() => {
       this.#backlogChars -= chars;
       if (this.#decoding === mine) this.#decoding = undefined;
     });
     this.#decoding = mine;
   }
 
-  async #handleLater(decoded: Promise<Decoded>): Promise<void> {
+  async #handleLater(decoded: Promise<Decoded>, link: number): Promise<void> {
     try {
-      this.#handle(await decoded);
+      this.#handle(await decoded, link);
     } catch (error) {
       this.#options.log.error("A frame could not be decoded", { error: messageOf(error) });
     }
   }
 
-  #handle(decoded: Decoded): void {
+  #handle(decoded: Decoded, link: number): void {
     const { log } = this.#options;
     switch (decoded.kind) {
       case "event":
-        this.#arrive(decoded.delivery);
+        if (this.#isNext(decoded.nth, link)) this.#arrive(decoded.delivery);
         return;
       case "status_ack":
         this.#options.statusesStored(decoded.bootId, decoded.seq);
@@ -156,6 +169,20 @@ export class Inbound {
     }
   }
 
+  /** Whether an event is the one that follows, or one that was taken before. */
+  #isNext(nth: number | undefined, link: number): boolean {
+    // It comes again on the connection that stands now.
+    if (link !== this.#link) return false;
+    if (nth === undefined || nth < this.#events) return true;
+    if (nth === this.#events) {
+      this.#events += 1;
+      return true;
+    }
+    this.#options.log.warn("An event of the Control Plane is missing; the connection begins anew", { nth, expected: this.#events });
+    this.#options.beginAnew();
+    return false;
+  }
+
   #arrive(delivery: Delivery): void {
     const { ports, log, credit, holds, creditKnown } = this.#options;
     const { key, work } = delivery;
@@ -163,6 +190,7 @@ export class Inbound {
     failpoint("agent.inbound.received");
     if (!holds(key) && !credit.take(key, delivery.manifestsJson.length, { creditKnown: creditKnown() })) {
       log.warn("An event came beyond the credit and is left alone; it will be handed over again", { event_id: work.eventId });
+      this.#options.beginAnew();
       return;
     }
     this.#arrivedKeys.add(key);

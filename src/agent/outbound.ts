@@ -69,6 +69,8 @@ export class Outbound {
   #windowBytes = 0;
   /** How many were sent on this connection, or since it was asked to begin again. */
   #nth = 0;
+  /** How often counting began anew on this connection: what was sent before must not be taken for what is sent now. */
+  #round = -1;
   #patience: TimerHandle | undefined;
   #socketLook: TimerHandle | undefined;
   #ledgerFailing = false;
@@ -97,6 +99,7 @@ export class Outbound {
   /** A registered link stands: everything that is not acknowledged goes (again). */
   attach(agreement: Agreement): void {
     this.#agreement = agreement;
+    this.#round = -1;
     this.resend();
   }
 
@@ -113,6 +116,7 @@ export class Outbound {
     this.#windowFrames = 0;
     this.#windowBytes = 0;
     this.#nth = 0;
+    this.#round += 1;
     for (const held of this.#held) held.sent = false;
     this.#pump();
   }
@@ -296,7 +300,7 @@ export class Outbound {
       });
       return false;
     }
-    if (!send(statusFrame(held.record, agentId, agreement, this.#nth))) return false;
+    if (!send(statusFrame(held.record, agentId, agreement, this.#nth, this.#round))) return false;
     this.#nth += 1;
     held.sentAt = ports.clock.monotonic();
     failpoint("agent.outbound.sent");

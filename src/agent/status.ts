@@ -88,9 +88,10 @@ function resultFor01(result: EventResult): EventResult {
 
 /**
  * The frame of a status. Fields stand in alphabetical order and absent ones are null, as 0.1's agent writes them; to a 0.1 control
- * plane nothing more is said, and a failure carries no result, as there. `nth` counts what was sent on this connection, from 0.
+ * plane nothing more is said, and a failure carries no result, as there. `nth` counts what was sent on this connection, from 0, and
+ * `round` how often that began anew.
  */
-export function statusFrame(record: StatusRecord, agentId: string, agreement: Agreement, nth: number): string {
+export function statusFrame(record: StatusRecord, agentId: string, agreement: Agreement, nth: number, round = 0): string {
   const modern = agreement.protocol >= 2;
   const result = modern ? record.result : record.result?.success === true ? resultFor01(record.result) : undefined;
   return JSON.stringify({
@@ -106,7 +107,7 @@ export function statusFrame(record: StatusRecord, agentId: string, agreement: Ag
     timestamp: record.timestamp,
     type: "status_update",
     ...(modern
-      ? { ...(record.revision === undefined ? {} : { revision: record.revision }), boot_id: record.bootId, seq: record.seq, nth }
+      ? { ...(record.revision === undefined ? {} : { revision: record.revision }), boot_id: record.bootId, seq: record.seq, nth, ...(round === 0 ? {} : { round }) }
       : {}),
   });
 }

@@ -58,6 +58,8 @@ export const StatusUpdateSchema = v.looseObject({
    * boot have gaps where words were left out; these have none, so a frame that was lost on the way is noticed.
    */
   nth: v.nullish(v.pipe(v.number(), v.integer())),
+  /** How often counting began again on this connection; 0 when absent. A frame from before that comes late is told by it. */
+  round: v.nullish(v.pipe(v.number(), v.integer())),
 });
 export type StatusUpdate = v.InferOutput<typeof StatusUpdateSchema>;
 
@@ -122,6 +124,11 @@ export const EventFrameSchema = v.looseObject({
   expires_in_ms: v.nullish(v.number()),
   /** `chunk`: the payload did not come along (`event.payload` is empty) and is to be fetched. */
   payload: v.nullish(PayloadRefSchema),
+  /**
+   * How many event frames were sent before this one on this connection. An agent that misses one takes none after it, since order is promised,
+   * and begins a new connection, on which all that is not finished comes again in the order accepted.
+   */
+  nth: v.nullish(v.pipe(v.number(), v.integer(), v.minValue(0))),
 });
 export type EventFrame = v.InferOutput<typeof EventFrameSchema>;
 
@@ -242,7 +249,8 @@ function isPlainFrame(frame: Record<string, unknown>): boolean {
         isWholeOrNone(frame["revision"]) &&
         isTextOrNone(frame["boot_id"]) &&
         isWholeOrNone(frame["seq"]) &&
-        isWholeOrNone(frame["nth"])
+        isWholeOrNone(frame["nth"]) &&
+        isWholeOrNone(frame["round"])
       );
     case "event_ack":
       return isText(frame["event_id"]) && Number.isInteger(frame["revision"]);

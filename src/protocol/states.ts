@@ -40,6 +40,8 @@ export interface DeliveryPosition {
   /** The agent process whose sequence number was last applied; undefined before the first status and for 0.1 agents. */
   readonly bootId?: string | undefined;
   readonly seq?: number | undefined;
+  /** The last number of agent processes before that one: one that could not be acknowledged comes again, and after newer ones. */
+  readonly earlier?: Readonly<Record<string, number>> | undefined;
 }
 
 /** A status as an agent sent it. Without `bootId` and `seq` it is a 0.1 agent's: order of arrival is all there is. */
@@ -63,14 +65,9 @@ const AGENT_STATES: ReadonlySet<State> = new Set<State>(["in_progress", "complet
 
 /** Judges a status against where its delivery stands. Pure; every store driver and both sides use it. */
 export function judgeStatus(position: DeliveryPosition, status: ReportedStatus): Verdict {
-  if (
-    status.bootId !== undefined &&
-    status.seq !== undefined &&
-    status.bootId === position.bootId &&
-    position.seq !== undefined &&
-    status.seq <= position.seq
-  ) {
-    return "stale";
+  if (status.bootId !== undefined && status.seq !== undefined) {
+    const last = status.bootId === position.bootId ? position.seq : position.earlier?.[status.bootId];
+    if (last !== undefined && status.seq <= last) return "stale";
   }
   if (isTerminal(position.state)) return "late";
   if (!AGENT_STATES.has(status.state)) return "forbidden";

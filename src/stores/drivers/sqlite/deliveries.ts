@@ -29,6 +29,8 @@ import { isInFlight, type Tally } from "./tally.ts";
 
 /** Open deliveries whose row is kept in memory, so that a status needs no SELECT. About half a kilobyte each. */
 const KEPT = 8192;
+/** Agent processes before the present one whose numbers are remembered. */
+const EARLIER_BOOTS = 32;
 
 /** What a delivery's log says next, and what becomes of it. */
 export interface Step {
@@ -64,6 +66,7 @@ export class Deliveries {
   readonly #ended;
   readonly #supersede: Statement<unknown, [number]>;
   readonly #wish: Statement<unknown, [number, number]>;
+  readonly #earlier: Statement<unknown, [string, number]>;
 
   constructor(database: OpenedDatabase, tally: Tally) {
     this.#tally = tally;
@@ -121,6 +124,7 @@ export class Deliveries {
        attempts = ?, started_at_ms = ?, finished_at_ms = ?, result_seq = ?, lane = NULL WHERE ord = ?`,
     );
     this.#supersede = database.prepare("UPDATE delivery SET superseded = 1 WHERE ord = ?");
+    this.#earlier = database.prepare("UPDATE delivery SET earlier = ? WHERE ord = ?");
     this.#wish = database.prepare("UPDATE delivery SET cancel_at_ms = ? WHERE ord = ?");
   }
 
@@ -176,6 +180,7 @@ export class Deliveries {
       attempts: state === "assigned" ? 1 : 0,
       bootId: undefined,
       seq: undefined,
+      earlier: undefined,
       lastSeq: 0,
       resultSeq: undefined,
       dueAtMs: 0,
@@ -229,6 +234,19 @@ export class Deliveries {
   wish(delivery: Delivery, nowMs: number): void {
     delivery.cancelRequested = true;
     this.#wish.run(nowMs, delivery.ord);
+  }
+
+  /** Notes the number of the status that is about to be written. Another process of the agent than before speaks: the word of that one stays known. */
+  heard(delivery: Delivery, bootId: string, seq: number): void {
+    const { bootId: before, seq: last, earlier } = delivery;
+    if (before !== undefined && last !== undefined && before !== bootId) {
+      const { [bootId]: _now, ...others } = { ...earlier, [before]: last };
+      // Each comes with a restart of the agent in the middle of this one delivery, which a handful of times puts an end to.
+      delivery.earlier = Object.fromEntries(Object.entries(others).slice(-EARLIER_BOOTS));
+      this.#earlier.run(JSON.stringify(delivery.earlier), delivery.ord);
+    }
+    delivery.bootId = bootId;
+    delivery.seq = seq;
   }
 
   /** Takes a step that the caller has judged: state, counters, due time and one log entry. */

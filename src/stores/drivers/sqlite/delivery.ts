@@ -43,6 +43,8 @@ export interface Delivery {
   attempts: number;
   bootId: string | undefined;
   seq: number | undefined;
+  /** The last number of agent processes before that one, by boot. */
+  earlier: Readonly<Record<string, number>> | undefined;
   lastSeq: number;
   resultSeq: number | undefined;
   /** When it is to be looked at; may be earlier than when it is due in its present state. */
@@ -76,6 +78,7 @@ export interface DeliveryRecord {
   readonly attempts: number;
   readonly boot_id: string | null;
   readonly seq: number | null;
+  readonly earlier: string | null;
   readonly last_seq: number;
   readonly result_seq: number | null;
   readonly due_at_ms: number;
@@ -89,7 +92,7 @@ export interface DeliveryRecord {
 
 /** Needs a WHERE. */
 export const SELECT_DELIVERY = `SELECT d.ord, d.event_no, d.tenant, e.id AS event_id, d.agent_id, d.revision, d.expires_at_ms, e.deadline_ms, d.priority,
-  e.payload_bytes, d.state, d.phase, d.message, d.entered, d.attempts, d.boot_id, d.seq, d.last_seq, d.result_seq, d.due_at_ms, d.not_before_ms,
+  e.payload_bytes, d.state, d.phase, d.message, d.entered, d.attempts, d.boot_id, d.seq, d.earlier, d.last_seq, d.result_seq, d.due_at_ms, d.not_before_ms,
   d.cancel_at_ms, d.updated_at_ms, d.started_at_ms, d.finished_at_ms, d.superseded IS NULL AS newest
   FROM event e JOIN delivery d ON d.event_no = e.no`;
 
@@ -112,6 +115,7 @@ export function fromRow(row: DeliveryRecord): Delivery {
     attempts: row.attempts,
     bootId: row.boot_id ?? undefined,
     seq: row.seq ?? undefined,
+    earlier: row.earlier === null ? undefined : (JSON.parse(row.earlier) as Record<string, number>),
     lastSeq: row.last_seq,
     resultSeq: row.result_seq ?? undefined,
     dueAtMs: row.due_at_ms,

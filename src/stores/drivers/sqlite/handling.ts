@@ -19,10 +19,7 @@ export class Handling {
     if (delivery === undefined || delivery.agentId !== status.agentId) return { verdict: "unknown", state: undefined, entry: undefined };
     const verdict = judgeStatus(delivery, status);
     if (verdict === "stale" || verdict === "forbidden") return { verdict, state: delivery.state, entry: undefined };
-    if (status.bootId !== undefined && status.seq !== undefined) {
-      delivery.bootId = status.bootId;
-      delivery.seq = status.seq;
-    }
+    if (status.bootId !== undefined && status.seq !== undefined) this.#deliveries.heard(delivery, status.bootId, status.seq);
     const step = {
       to: status.state,
       phase: status.phase,

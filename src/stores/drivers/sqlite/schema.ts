@@ -149,6 +149,7 @@ INSERT INTO counter (id) VALUES (1);
  *   apart in `delivery_open`, so that neither is looked for behind thousands of the other.
  * - What must not start yet (`not_before_ms`) has a lane of its own, and joins those that wait when its time has come.
  * - An event that is tried again gets one more delivery; those before it are `superseded`.
+ * - `delivery.earlier` has the last number of each agent process that spoke before the one in `boot_id`, as JSON; few ever have one.
  * - Large payloads come encoded and lie in pieces: piece `at` of payload `no` has the id `no * 4096 + at`. One that is not `complete` is not there.
  */
 const SECOND = `
@@ -158,6 +159,7 @@ ALTER TABLE delivery ADD COLUMN lane INTEGER;
 ALTER TABLE delivery ADD COLUMN not_before_ms INTEGER;
 ALTER TABLE delivery ADD COLUMN cancel_at_ms INTEGER;
 ALTER TABLE delivery ADD COLUMN superseded INTEGER;
+ALTER TABLE delivery ADD COLUMN earlier TEXT;
 UPDATE delivery SET lane = CASE WHEN state IN ('created', 'queued') THEN 1 ELSE 0 END WHERE finished_at_ms IS NULL;
 DROP INDEX delivery_open;
 DROP INDEX delivery_due;
