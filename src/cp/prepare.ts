@@ -108,7 +108,8 @@ export function prepareEvent(text: string, rule: IdRule = OWN_ID): Checked<Prepa
 
 function encode(payloadText: string, bytes: number): EncodedPayload {
   const text = Buffer.from(payloadText);
-  return { digest: Bun.SHA256.hash(text, "hex"), bytes, encoding: "zstd", encoded: Bun.zstdCompressSync(text, { level: ZSTD_LEVEL }) };
+  const encoded = Bun.zstdCompressSync(text, { level: ZSTD_LEVEL });
+  return { digest: Bun.SHA256.hash(text, "hex"), bytes, encoding: "zstd", encoded, encodedHash: Bun.hash(encoded).toString(16) };
 }
 
 /** A retry policy as it stands on the wire. */

@@ -149,6 +149,8 @@ export interface EncodedPayload {
   readonly bytes: number;
   readonly encoding: "zstd";
   readonly encoded: Uint8Array;
+  /** Tells two encodings of one text apart; made of `encoded` where it is absent, which takes a while for a large one. */
+  readonly encodedHash?: string;
 }
 
 export interface DeliveryKey {

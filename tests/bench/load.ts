@@ -4,6 +4,7 @@
  */
 import * as v from "valibot";
 import { HttpPool } from "./http-pool.ts";
+import { flood, probe } from "./large-load.ts";
 import { cpuUs } from "./proc.ts";
 import { Swarm, type Wire } from "./swarm.ts";
 
@@ -17,6 +18,10 @@ const TaskSchema = v.variant("mode", [
   v.object({ mode: v.literal("intake"), ...Target, events: v.number(), warmUp: v.number(), connections: v.number() }),
   /** POSTs at given moments, whatever the answers do; latencies count from those moments. */
   v.object({ mode: v.literal("open"), ...Target, perSecond: v.number(), seconds: v.number(), warmUp: v.number() }),
+  /** Hands in large events one after the other. */
+  v.object({ mode: v.literal("flood"), url: v.string(), events: v.number(), bytes: v.number() }),
+  /** POSTs small events at a steady pace for agents that are not there: what becomes of them while something else goes on. */
+  v.object({ mode: v.literal("probe"), url: v.string(), perSecond: v.number(), seconds: v.number() }),
   /** Connects, heartbeats, and stays until it is ended. */
   v.object({ mode: v.literal("hold"), url: v.string(), agents: v.number(), heartbeatMs: v.number(), prefix: v.string() }),
 ]);
@@ -257,6 +262,10 @@ function carryOut(task: LoadTask): Promise<unknown> {
       return intake(task);
     case "open":
       return open(task);
+    case "flood":
+      return flood(task);
+    case "probe":
+      return probe(task);
     case "hold":
       return hold(task);
   }

@@ -9,13 +9,14 @@ import { parseArgs } from "node:util";
 import { cluster } from "./cluster.ts";
 import { connections } from "./connections.ts";
 import { type Figure, table } from "./figures.ts";
+import { large } from "./large.ts";
 import { latency } from "./latency.ts";
 import { program } from "./program.ts";
 import { apply, store } from "./rooms.ts";
 import { intake, throughput } from "./throughput.ts";
 import { Workbench } from "./workbench.ts";
 
-const PARTS = { throughput, intake, latency, connections, cluster, program, store, apply } as const;
+const PARTS = { throughput, intake, large, latency, connections, cluster, program, store, apply } as const;
 type PartName = keyof typeof PARTS;
 
 function isPartName(name: string): name is PartName {

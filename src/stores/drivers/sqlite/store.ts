@@ -135,7 +135,7 @@ function assemble(database: OpenedDatabase, { clock, timers }: SqliteStoreOption
   // One at a time for each digest: the second finds it there.
   const saving = new Map<string, Promise<void>>();
   const savePieces = async (payload: EncodedPayload): Promise<void> => {
-    const hash = Bun.hash(payload.encoded).toString(16);
+    const hash = payload.encodedHash ?? Bun.hash(payload.encoded).toString(16);
     for (let whole = false; !whole;) {
       whole = await group.run(() => payloads.save(payload, hash, clock.now()));
       failpoint("cp.intake.payload-piece");
