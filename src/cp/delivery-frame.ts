@@ -11,12 +11,19 @@ export interface FrameStyle {
  * The frame that hands a delivery over. A payload that lies apart is only named; for agents that cannot fetch it the caller reads its text
  * first. The TTL bounds the start, so what has begun carries none: an agent that lost its memory of it must not take it for expired.
  */
-export function deliveryFrame(style: FrameStyle, delivery: DeliveryRow, event: EventMeta, payload: PayloadSource, nowMs: number): string {
+export function deliveryFrame(
+  style: FrameStyle,
+  delivery: DeliveryRow,
+  event: EventMeta,
+  payload: PayloadSource,
+  nowMs: number,
+  nth: number,
+): string {
   const json = eventJson(event, "text" in payload ? payload.text : "{}");
   if (!style.acks) return `{"type":"event","event":${json}}`;
   const rest = delivery.state === "in_progress" ? "" : `,"expires_in_ms":${Math.max(0, Math.round(delivery.expiresAtMs - nowMs))}`;
   const apart = "text" in payload ? "" : `,"payload":${JSON.stringify(payload.apart)}`;
-  return `{"type":"event","event":${json},"revision":${delivery.revision}${rest}${apart}}`;
+  return `{"type":"event","event":${json},"revision":${delivery.revision}${rest}${apart},"nth":${nth}}`;
 }
 
 /** The frame that calls a delivery back. */

@@ -29,7 +29,7 @@ export class Sender {
       acknowledged: !session.acks,
       resent: lane.inFlight.get(eventId)?.resent ?? 0,
     });
-    if (!session.send(deliveryFrame(session, delivery, event, payload, clock.now()))) return false;
+    if (!session.sendEvent((nth) => deliveryFrame(session, delivery, event, payload, clock.now(), nth))) return false;
     failpoint("cp.dispatch.sent");
     this.#options.log.info("Event routed to agent", {
       event_id: eventId,

@@ -102,8 +102,13 @@ export class AgentSession {
   readonly #pulse: Pulse;
   #pending: Pending[] = [];
   #pendingChars = 0;
-  /** The number that the next status must have; undefined while one is missing and nothing is taken until the agent begins again. */
-  #nextNth: number | undefined = 0;
+  /** The number that the next status must have, and the round of counting that it belongs to. */
+  #nextNth = 0;
+  #round = 0;
+  /** The round in which the agent was asked to begin again. */
+  #askedIn = -1;
+  /** Event frames that were sent on this connection. */
+  #sentEvents = 0;
   #pumping = false;
   /** The highest sequence number stored and not acknowledged yet, by boot id. */
   readonly #unacknowledged = new Map<string, number>();
@@ -136,6 +141,13 @@ export class AgentSession {
   /** Sends a frame that is already JSON. False when it was not taken; the socket is then being closed. */
   send(frame: string, options?: SendOptions): boolean {
     return !this.closed && this.#peer.send(frame, options);
+  }
+
+  /** Sends an event frame, made with its number: its agent notices by it when one is missing, and takes none out of order. */
+  sendEvent(frame: (nth: number) => string): boolean {
+    const sent = this.send(frame(this.#sentEvents));
+    this.#sentEvents += 1;
+    return sent;
   }
 
   /** Its agent has not taken yet what it was sent. */
@@ -196,7 +208,7 @@ export class AgentSession {
 
   #take(update: StatusUpdate, chars: number): void {
     failpoint("cp.session.status-received");
-    if (typeof update.nth === "number" && this.acks && !this.#isNext(update.nth)) return;
+    if (typeof update.nth === "number" && this.acks && !this.#isNext(update.nth, update.round ?? 0)) return;
     if (!isWhole(update.seq) || !isWhole(update.revision)) {
       this.#log.warn("Frame is not of the protocol", { agent_id: this.agentId, error: "seq or revision is no number of ours" });
       return;
@@ -212,15 +224,20 @@ export class AgentSession {
 
   /**
    * Whether a status is the one that follows. Acknowledgements are cumulative, so nothing is taken after one that is missing: the agent is
-   * asked once to begin again. One that repeats an earlier number was taken before.
+   * asked once to begin again. One that repeats an earlier number was taken before, or is sent again.
    */
-  #isNext(nth: number): boolean {
-    if (nth === 0 || nth === this.#nextNth) {
-      this.#nextNth = nth + 1;
+  #isNext(nth: number, round: number): boolean {
+    if (round > this.#round && nth === 0) {
+      this.#round = round;
+      this.#nextNth = 1;
       return true;
     }
-    if (this.#nextNth !== undefined && nth > this.#nextNth) {
-      this.#nextNth = undefined;
+    if (round === this.#round && nth === this.#nextNth) {
+      this.#nextNth += 1;
+      return true;
+    }
+    if ((round > this.#round || (round === this.#round && nth > this.#nextNth)) && round > this.#askedIn) {
+      this.#askedIn = round;
       this.#log.warn("A status is missing; the agent is asked to send again", { agent_id: this.agentId, nth });
       this.send(STATUS_RESEND, URGENT);
     }

@@ -1,4 +1,5 @@
 import { createCore, type CoreOptions } from "../../src/cp/mod.ts";
+import { prepareEvent } from "../../src/cp/prepare.ts";
 import { manualPorts, silentLogger, toTransporterError } from "../../src/kit/mod.ts";
 import type { Peer, SendOptions } from "../../src/net/mod.ts";
 import { ANONYMOUS } from "../../src/security/mod.ts";
@@ -70,6 +71,11 @@ export async function startBareCore(options: Partial<CoreOptions> & { readonly a
     maxInFlight: 16,
     retention: { eventsMs: 1e12, auditMs: 1e12 },
     metrics: () => NO_METRICS,
+    // Without its thread, which real time would have to pass for.
+    parser: {
+      prepare: (body, rule) => prepareEvent(typeof body === "string" ? body : new TextDecoder().decode(Buffer.concat([body].flat())), rule),
+      stop: () => undefined,
+    },
     ports,
     log: silentLogger,
     ...options,
