@@ -7,7 +7,7 @@ import { count } from "../support/prove.ts";
 import { Dice } from "./dice.ts";
 import { type Mix } from "./events.ts";
 import { AGENTS, Installation, NAMESPACE } from "./installation.ts";
-import { type Accepted, Load } from "./load.ts";
+import { type Accepted, Load, storyOf } from "./load.ts";
 import { type Reckoning, reckon, summaryLine } from "./reckoning.ts";
 import type { Service } from "./service.ts";
 
@@ -56,7 +56,15 @@ function takeAway(installation: Installation): (accepted: Accepted) => Promise<v
   };
 }
 
-function judge(reckoning: Reckoning): void {
+/** Tells all about a few of the events with which something is wrong, then fails for it. */
+async function judge(reckoning: Reckoning, installation: Installation, load: Load): Promise<void> {
+  for (const fault of [...reckoning.wrong, ...Object.values(reckoning.verdict).flat()].slice(0, 4)) {
+    const id = [...load.accepted.keys()].find((known) => fault.includes(known));
+    const changes = installation.effects.changes.filter(
+      ({ object, event }) => event === id || (fault.startsWith(`${object} `) && id !== undefined),
+    );
+    console.error(fault, "\n", id === undefined ? "" : storyOf(await load.detail(id)), "\n", changes.slice(-12));
+  }
   expect(reckoning.wrong.slice(0, 5)).toEqual([]);
   const { lost, doubled, backwards, unasked } = reckoning.verdict;
   expect({ lost: lost.slice(0, 5), doubled: doubled.slice(0, 5), backwards: backwards.slice(0, 5), unasked: unasked.slice(0, 5) }).toEqual({
@@ -76,8 +84,7 @@ async function until(installation: Installation, load: Load, accepted: number): 
     load.check();
     for (const service of installation.services) service.check();
     if (load.accepted.size > before) deadlineMs = performance.now() + STANDSTILL_MS;
-    if (performance.now() > deadlineMs)
-      throw new Error(`nothing was accepted for ${STANDSTILL_MS} ms; ${await load.oldest()}\n${installation.trouble()}`);
+    if (performance.now() > deadlineMs) throw new Error(`nothing was accepted for ${STANDSTILL_MS} ms`);
     before = load.accepted.size;
     await Bun.sleep(3);
   }
@@ -161,6 +168,7 @@ proof(
     const of = (part: string): Failpoint[] => FAILPOINTS.filter((point) => point.startsWith(`${part}.`));
     const rounds = count(1, 5);
     try {
+      await until(installation, load, 40);
       for (let round = 0; round < rounds; round += 1) {
         await Promise.all([
           dieAtEach(installation.cp, dice.shuffled(of("cp")), dice, load),
@@ -170,6 +178,8 @@ proof(
       }
       await installation.hook.stop();
       await load.finish(END_TIMEOUT_MS);
+    } catch (error) {
+      throw new Error(`${String(error)}\n${await load.oldest()}\n${installation.trouble()}`, { cause: error });
     } finally {
       await load.stop();
     }
@@ -178,7 +188,7 @@ proof(
     const { kills } = installation;
     const seconds = (performance.now() - startedMs) / 1000;
     console.log(summaryLine({ what: "Every failpoint", seed: dice.seed, seconds, reckoning, kills, resubmitted: load.resubmitted }));
-    judge(reckoning);
+    await judge(reckoning, installation, load);
     // By the list itself, so that a point that nobody reaches fails here.
     for (const point of FAILPOINTS)
       expect({ point, kills: kills.filter(({ failpoint }) => failpoint === point).length }).toEqual({
@@ -221,6 +231,8 @@ proof(
       await until(installation, load, events);
       await installation.hook.stop();
       await load.finish(END_TIMEOUT_MS);
+    } catch (error) {
+      throw new Error(`${String(error)}\n${await load.oldest()}\n${installation.trouble()}`, { cause: error });
     } finally {
       await load.stop();
     }
@@ -230,7 +242,7 @@ proof(
     console.log(
       summaryLine({ what: "Random times", seed: dice.seed, seconds, reckoning, kills: installation.kills, resubmitted: load.resubmitted }),
     );
-    judge(reckoning);
+    await judge(reckoning, installation, load);
     expect(installation.kills.length).toBeGreaterThanOrEqual(kills);
     expect(reckoning.accepted).toBeGreaterThanOrEqual(events);
     // Most of them are to be seen by somebody who is not us.

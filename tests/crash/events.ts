@@ -79,7 +79,7 @@ export class EventMaker {
       case "hook":
         return this.#made(kind, id, [this.#link(`hook-${this.#worker}`, {}, HOOK_LABEL)], PATIENT);
       case "recalled":
-        return this.#made(kind, id, [{ object: id, n: 0, data: {}, labels: HOOK_LABEL }], PATIENT);
+        return this.#made(kind, id, [{ object: id, n: 0, data: {}, labels: HOOK_LABEL }], { ...PATIENT, priority: 100 });
       case "own":
       case "again":
       case "dropped":

@@ -76,7 +76,7 @@ export class Load {
     while (this.#open.size > 0 || this.#errands.size > 0) {
       this.check();
       if (performance.now() > untilMs) {
-        throw new Error(`not all that was accepted ended within ${timeoutMs} ms; ${await this.oldest()}`);
+        throw new Error(`not all that was accepted ended within ${timeoutMs} ms`);
       }
       await Bun.sleep(20);
     }
@@ -87,8 +87,8 @@ export class Load {
   /** How many are open, and all that is known of some. */
   async oldest(): Promise<string> {
     const open = [...this.#open.values()].toSorted((a, b) => a.acceptedAtMs - b.acceptedAtMs).map(({ made }) => made.id);
-    const details = await Promise.all(open.slice(0, 3).map(async (id) => (await this.detail(id)) ?? id));
-    return `${open.length} events are open (${open.slice(0, 30).join(" ")}), among them ${JSON.stringify(details, undefined, 1)}`;
+    const details = await Promise.all(open.slice(0, 5).map(async (id) => this.detail(id).then(storyOf, String)));
+    return `${open.length} events are open (${open.slice(0, 30).join(" ")}), among them\n${details.join("\n")}`;
   }
 
   async stop(): Promise<void> {
@@ -146,7 +146,7 @@ export class Load {
     }
     this.adopt(made);
     if (made.kind === "dropped") this.#errand(this.#cancel(made.id, this.#options.dice.between(0, 20)));
-    if (made.kind === "recalled") this.#errand(this.#cancel(made.id, this.#options.dice.between(50, 1500)));
+    if (made.kind === "recalled") this.#errand(this.#recall(made.id));
   }
 
   /** Undefined when nobody answered. */
@@ -171,6 +171,16 @@ export class Load {
       if (answer !== undefined && answer.status < 500) throw new Error(`cancelling ${id}: ${answer.status} ${answer.text}`);
       await Bun.sleep(30);
     }
+  }
+
+  /** Cancels once the agent has it. */
+  async #recall(id: string): Promise<void> {
+    while (!this.#closed) {
+      const detail = await this.detail(id);
+      if (detail !== undefined && detail.state !== "queued") break;
+      await Bun.sleep(50);
+    }
+    await this.#cancel(id, this.#options.dice.between(0, 200));
   }
 
   /** Asks for another revision, once: what was not answered may have been done, so the event itself is looked at. */
@@ -216,7 +226,7 @@ export class Load {
     }
     if (AGAIN.has(made.kind) && accepted.revisions === 1) {
       accepted.revisions = 2;
-      await this.#again(accepted);
+      this.#errand(this.#again(accepted));
       return;
     }
     this.#open.delete(made.id);
@@ -225,3 +235,13 @@ export class Load {
 }
 
 const AGAIN: ReadonlySet<Kind> = new Set<Kind>(["again"]);
+
+/** What became of an event, a line for each entry of its log. */
+export function storyOf(detail: EventDetail | undefined): string {
+  if (detail === undefined) return "(no answer)";
+  const lines = detail.log.map(
+    ({ timestamp, revision, state, phase, message, details }) =>
+      `  ${timestamp} r${revision} ${state} ${phase} ${message.slice(0, 120)} ${details === undefined ? "" : JSON.stringify(details).slice(0, 160)}`,
+  );
+  return [`${detail.id} r${detail.revision} ${detail.state}`, ...lines].join("\n");
+}

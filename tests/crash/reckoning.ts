@@ -47,7 +47,7 @@ export async function reckon(installation: Installation, load: Load): Promise<Re
     if (detail === undefined) throw new Error(`the control plane does not answer about ${made.id}`);
     states[detail.state] = (states[detail.state] ?? 0) + 1;
     deliveries += detail.revision;
-    const given = detail.result?.error_code === "EVENT_QUARANTINED";
+    const given = detail.log.some((entry) => entry.details?.["code"] === "EVENT_QUARANTINED");
     if (given) quarantined += 1;
     if (!ENDS[made.kind].includes(detail.state) && !given) wrong.push(`${made.id} ended ${detail.state}: ${detail.message}`);
     if (detail.revision !== revisions) wrong.push(`${made.id} has ${detail.revision} revisions instead of ${revisions}`);

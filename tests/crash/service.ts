@@ -86,8 +86,12 @@ export class Service implements AsyncDisposable {
 /** What is worth reading of a log: what is no line of the log (a crash's own words), what is not all well, and the end. */
 function trouble(log: string): string {
   const lines = log.split("\n").filter((line) => line !== "");
-  const telling = lines.filter((line) => !line.startsWith("{") || !line.includes('"level":"info"'));
-  return [...telling.slice(-30), "…", ...lines.slice(-5)].map((line) => line.slice(0, 600)).join("\n");
+  const telling = lines.filter(
+    (line) =>
+      !line.startsWith("{") ||
+      !/"level":"info"|"message":"(?:Event (?:failed|expired)|Attempt \d|Status came after|Cannot connect)/.test(line),
+  );
+  return [...telling.slice(-12), "…", ...lines.slice(-5)].map((line) => line.slice(0, 400)).join("\n");
 }
 
 /** The answer, or undefined when it took longer. */
