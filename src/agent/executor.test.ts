@@ -97,6 +97,7 @@ function trial(
     work: { ...WORK, ...more.work },
     content: [object("a"), object("b")],
     resumed: false,
+    recovered: false,
     report: (status) => void said.push(status),
     started: () => Promise.resolve(),
     cancel: cancel.signal,

@@ -54,9 +54,11 @@ export interface Execution {
   /** The process ended in the middle of it before. */
   readonly resumed: boolean;
   readonly report: (status: Status) => void;
+  /** An earlier process had it, and that one may have died of it before it could write that down. */
+  readonly recovered: boolean;
   /**
-   * Records that it is under way; resolves when that is durable. Awaited before what must not be done twice, and not awaited before what
-   * may: the ledger takes its time, and manifests are applied twice without harm.
+   * Records that it is under way, in the phase reported last; resolves when that is durable, or cannot be. Awaited before anything is
+   * changed, so that what ends the process then is known to have done so; and of what was recovered before anything at all.
    */
   readonly started: () => Promise<void>;
   /** It was called back: come to an end at the next safe point. */

@@ -25,6 +25,8 @@ export interface Item {
   /** By the monotonic clock; undefined without bound or once it was started. */
   readonly expiresAt: number | undefined;
   readonly resumed: boolean;
+  /** An earlier process accepted it. */
+  readonly recovered: boolean;
   readonly crashes: number;
   /** In which phase the process died the last time, where it is known. */
   readonly diedIn: Phase | undefined;

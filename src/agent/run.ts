@@ -56,6 +56,8 @@ export class Run {
   #phase: RunningPhase = "received";
   #at = "";
   #steps: ResourceSteps | undefined;
+  /** Settles when the ledger knows that, or how far, it is under way. */
+  #recorded: Promise<void> | undefined;
   /** Something in the cluster is being changed, so that it cannot just be dropped. */
   #changing = false;
   /** An attempt before the present one may have changed something. */
@@ -127,7 +129,8 @@ export class Run {
       progress: (text) => this.#progress(text),
       note: (text) => this.#tell(text),
     });
-    void this.#execution.started();
+    this.#recorded = this.#execution.started();
+    if (this.#execution.recovered) await this.#recorded;
     for (;;) {
       try {
         return await this.#attempt(this.#steps);
@@ -146,6 +149,8 @@ export class Run {
       return completedStatus(READ_ONLY_MESSAGE, resultOf(this.#closing()));
     }
     this.#enter("applying", PHASE_MESSAGES.applying);
+    await this.#recorded;
+    this.#abort.signal.throwIfAborted();
     await this.#change(() => steps.apply());
     failpoint("agent.run.applied");
     this.#enter("verifying", PHASE_MESSAGES.verifying);
@@ -233,6 +238,8 @@ export class Run {
     this.#nothingPending();
     this.#nextProgressMs = this.#options.ports.clock.monotonic() + FIRST_PROGRESS_MS;
     this.#execution.report({ state: "in_progress", phase, message, level: "info" });
+    // Whatever may have ended the process once is watched more closely.
+    if (this.#recorded !== undefined && this.#execution.recovered) this.#recorded = this.#execution.started();
   }
 
   /** Most objects are ready at once, and an end that can be told is better than one to be found again after a restart. */

@@ -105,7 +105,7 @@ export class Workload {
 
   /** What an earlier process accepted and did not finish. */
   recover(open: readonly OpenDelivery[]): void {
-    for (const one of open) this.#add(one, undefined);
+    for (const one of open) this.#add(one, undefined, true);
   }
 
   /**
@@ -146,7 +146,7 @@ export class Workload {
     await within(WORKLOAD_LIMITS.abandonMs);
   }
 
-  #add(open: OpenDelivery, source: ManifestSource | undefined): void {
+  #add(open: OpenDelivery, source: ManifestSource | undefined, recovered = false): void {
     const { clock } = this.#options.ports;
     const { key, work, expiresAtMs, started, crashes } = open;
     if (this.#items.has(key)) return;
@@ -157,6 +157,7 @@ export class Workload {
       work,
       expiresAt,
       resumed: started,
+      recovered,
       crashes,
       diedIn: open.diedIn,
       cancel: new AbortController(),
@@ -295,13 +296,11 @@ export class Workload {
       work: item.work,
       content,
       resumed: item.resumed,
+      recovered: item.recovered,
       report: (status) => {
         this.#logStatus(item, status);
         outbound.report(item.key, item.work, status);
-        if (status.phase === phase) return;
         phase = status.phase;
-        // Whatever ended the process once is watched more closely.
-        if (item.crashes > 0 && item.begun) void this.#recordStart(item, phase);
       },
       started: () => this.#recordStart(item, phase),
       cancel: item.cancel.signal,
