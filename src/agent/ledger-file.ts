@@ -103,7 +103,9 @@ export class FileLedger implements Ledger {
       }));
       this.sweepPayloads();
       const statuses = db
-        .query<{ body: string }, []>("SELECT body FROM statuses ORDER BY ord")
+        .query<{ body: string }, []>(
+          "SELECT body FROM statuses ORDER BY (SELECT min(ord) FROM statuses AS first WHERE first.boot_id = statuses.boot_id), seq",
+        )
         .all()
         .map((row) => JSON.parse(row.body) as StatusRecord);
       return { deliveries, statuses };
@@ -373,7 +375,11 @@ export class FileLedger implements Ledger {
       clock,
     });
     // An agent's memory matters more than a cache of what it reads once.
-    if (database === undefined) open.db.run("PRAGMA cache_size = -1024");
+    if (database === undefined) {
+      open.db.run("PRAGMA cache_size = -1024");
+      // Little and often: a checkpoint holds up everything else while it lasts, and a payload brings megabytes.
+      open.db.run("PRAGMA wal_autocheckpoint = 512");
+    }
     return { open, commits: new GroupCommit({ db: open.db, clock, timers, what: "ledger" }) };
   }
 
