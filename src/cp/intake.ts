@@ -1,7 +1,7 @@
 import { failpoint, type Logger, type Ports, refusalError, TransporterError } from "../kit/mod.ts";
 import { formatDurationMs, formatTimestamp, isTerminal, LIMITS, type State } from "../protocol/mod.ts";
 import type { Principal } from "../security/mod.ts";
-import type { CreateOutcome, EventMeta, NewEvent, PayloadSource, Store } from "../stores/mod.ts";
+import type { CreateOutcome, EncodedPayload, EventMeta, NewEvent, PayloadSource, Store } from "../stores/mod.ts";
 import type { Bell } from "./bell.ts";
 import type { Body, BodyParser } from "./body-parser.ts";
 import type { Dispatcher, Reservation } from "./dispatcher.ts";
@@ -95,7 +95,9 @@ export class Intake {
       const input = this.#newEvent(prepared, source, times, reservation === undefined ? "queued" : "assigned", message);
       let outcome: CreateOutcome;
       try {
-        outcome = await this.#create(input, prepared);
+        outcome = await (prepared.encoded === undefined
+          ? this.#options.store.createEvent(input)
+          : this.#createApart(input, prepared.encoded));
       } catch (error) {
         if (reservation !== undefined) dispatcher.release(reservation);
         throw error;
@@ -230,10 +232,10 @@ export class Intake {
     return { reservation: undefined, message: `Event waits: ${place.why}` };
   }
 
-  async #create(input: NewEvent, { encoded }: PreparedEvent): Promise<CreateOutcome> {
+  async #createApart(input: NewEvent, encoded: EncodedPayload): Promise<CreateOutcome> {
     const { store } = this.#options;
     const outcome = await store.createEvent(input);
-    if (outcome.kind !== "conflict" || encoded === undefined) return outcome;
+    if (outcome.kind !== "conflict") return outcome;
     // Either another event has the id, or the payload was swept away between its writing and this: then it is written once more.
     if ((await store.contentDigest(input.tenant, input.event.id)) !== undefined) return outcome;
     await store.savePayload(encoded);
@@ -264,21 +266,20 @@ export class Intake {
   }
 
   #newEvent(prepared: PreparedEvent, source: IntakeSource, times: Times, state: NewEvent["state"], message: string): NewEvent {
-    const { event } = prepared;
     const { principal } = source;
     const { receivedAtMs } = times;
-    const traceparent =
-      event.traceparent ?? (source.traceparent !== undefined && TRACEPARENT.test(source.traceparent) ? source.traceparent : undefined);
+    const event = completed(prepared.event, source, receivedAtMs);
     return {
       tenant: principal.tenant,
       principal: principal.name,
-      // An event without a time was made when it was received; kept, so that every delivery of it says the same.
-      event: { ...event, createdAt: event.createdAt ?? formatTimestamp(receivedAtMs), traceparent },
+      event,
       payloadText: prepared.payloadText,
       payloadDigest: prepared.payloadDigest,
       payloadBytes: prepared.payloadBytes,
       contentDigest: prepared.contentDigest,
-      ...times,
+      receivedAtMs,
+      notBeforeMs: times.notBeforeMs,
+      expiresAtMs: times.expiresAtMs,
       state,
       message,
       audit: {
@@ -288,7 +289,7 @@ export class Intake {
         action: "event_received_http",
         eventId: event.id,
         agentId: event.targetAgent,
-        ...(event.createdBy === "" ? {} : { user: event.createdBy }),
+        ...(event.createdBy === "" ? undefined : { user: event.createdBy }),
         remoteAddress: source.remoteAddress,
         requestId: source.requestId,
       },
@@ -308,6 +309,14 @@ export class Intake {
       `event ${event.id} is expired: ${from} plus ttl ${formatDurationMs(event.ttlMs)} was ${formatDurationMs(times.receivedAtMs - times.expiresAtMs)} ago by this control plane's clock (${formatTimestamp(times.receivedAtMs)})`,
     );
   }
+}
+
+/** With what only the door knows. Most events bring it along, and a copy of each costs more than it seems. */
+function completed(event: EventMeta, source: IntakeSource, receivedAtMs: number): EventMeta {
+  const traceparent = source.traceparent !== undefined && TRACEPARENT.test(source.traceparent) ? source.traceparent : undefined;
+  if (event.createdAt !== undefined && (event.traceparent ?? traceparent) === event.traceparent) return event;
+  // An event without a time was made when it was received; kept, so that every delivery of it says the same.
+  return { ...event, createdAt: event.createdAt ?? formatTimestamp(receivedAtMs), traceparent: event.traceparent ?? traceparent };
 }
 
 function payloadOf({ payloadText, encoded, payloadDigest, payloadBytes }: PreparedEvent): PayloadSource {

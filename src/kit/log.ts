@@ -1,5 +1,5 @@
 import { createConsola, LogLevels, type ConsolaReporter } from "consola";
-import { isSecretName, redact, REDACTED, redactText } from "./redact.ts";
+import { isSecretName, isSuspicious, redact, REDACTED, redactText } from "./redact.ts";
 
 export type LogFields = Readonly<Record<string, unknown>>;
 
@@ -83,17 +83,43 @@ function textWriter(options: LogOptions): Write {
 const KEPT_TEXTS = 2_000;
 const RESERVED: ReadonlySet<string> = new Set(["time", "level", "message"]);
 
-/** How a field begins: `,"name":`, and whether its value may be shown. A name that the line itself uses gets an underscore. */
-function fieldStart(name: string): { readonly text: string; readonly secret: boolean } {
-  return { text: `,${JSON.stringify(RESERVED.has(name) ? `${name}_` : name)}:`, secret: isSecretName(name) };
+interface FieldStart {
+  /** `,"name":`; a name that the line itself uses gets an underscore. */
+  readonly text: string;
+  readonly secret: boolean;
+  /** The name stands as it is and says nothing against its value. */
+  readonly plain: boolean;
+}
+
+function fieldStart(name: string): FieldStart {
+  const [reserved, secret] = [RESERVED.has(name), isSecretName(name)];
+  return { text: `,${JSON.stringify(reserved ? `${name}_` : name)}:`, secret, plain: !reserved && !secret };
 }
 
 /** One object a line for machines, put together by hand: a busy control plane writes three lines for each event. */
 function jsonWriter(options: LogOptions): Write {
-  const starts = new Map<string, ReturnType<typeof fieldStart>>();
+  const starts = new Map<string, FieldStart>();
   const messages = new Map<string, string>();
   let timeMs = Number.NaN;
   let time = "";
+  const startOf = (name: string): FieldStart => {
+    let start = starts.get(name);
+    if (start === undefined) {
+      start = fieldStart(name);
+      if (starts.size < KEPT_TEXTS) starts.set(name, start);
+    }
+    return start;
+  };
+  /** All fields in one go, which costs a third; undefined where one of them has to be looked at more closely. */
+  const together = (fields: LogFields): string | undefined => {
+    for (const name of Object.keys(fields)) {
+      const value = fields[name];
+      if (typeof value !== "string" && typeof value !== "number" && value !== undefined) return undefined;
+      if (!startOf(name).plain) return undefined;
+    }
+    const text = JSON.stringify(fields);
+    return isSuspicious(text) ? undefined : text;
+  };
   return (level, message, fields) => {
     const nowMs = options.now();
     if (nowMs !== timeMs) {
@@ -106,14 +132,15 @@ function jsonWriter(options: LogOptions): Write {
       if (messages.size < KEPT_TEXTS) messages.set(message, shown);
     }
     let line = `{"time":"${time}","level":"${LEVEL_NAMES[level]}","message":${shown}`;
+    const all = together(fields);
+    if (all !== undefined) {
+      options.write(all === "{}" ? `${line}}` : `${line},${all.slice(1)}`);
+      return;
+    }
     for (const name of Object.keys(fields)) {
       const value = fields[name];
       if (value === undefined) continue;
-      let start = starts.get(name);
-      if (start === undefined) {
-        start = fieldStart(name);
-        if (starts.size < KEPT_TEXTS) starts.set(name, start);
-      }
+      const start = startOf(name);
       if (start.secret && value !== "" && value !== null) line += `${start.text}"${REDACTED}"`;
       else {
         const text = typeof value === "string" ? JSON.stringify(redactText(value)) : JSON.stringify(redact(value));

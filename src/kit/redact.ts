@@ -11,6 +11,11 @@ const SUSPICIOUS = /-----BEGIN|bearer|basic|:\/\/|eyJ/i;
 
 export const REDACTED = "[redacted]";
 
+/** Whether a text may hold a secret by its shape; most hold nothing of the kind. */
+export function isSuspicious(text: string): boolean {
+  return SUSPICIOUS.test(text);
+}
+
 /** Takes secrets out of a text: bearer and basic credentials, passwords in URLs, private keys, JWTs. */
 export function redactText(text: string): string {
   if (text.length < 6 || !SUSPICIOUS.test(text)) return text;

@@ -184,6 +184,15 @@ function isRecord(value: unknown): value is Record<string, unknown> {
 /** A key that could reach a prototype, anywhere in the value; its JSON pointer, or undefined. */
 function unsafeKey(value: object, depth = 0): string | undefined {
   if (depth > 100) return "";
+  if (Array.isArray(value)) {
+    // An array that was decoded has no keys but its places, and most hold texts alone.
+    for (let at = 0; at < value.length; at += 1) {
+      const child: unknown = value[at];
+      const inner = typeof child === "object" && child !== null ? unsafeKey(child, depth + 1) : undefined;
+      if (inner !== undefined) return `/${at}${inner}`;
+    }
+    return undefined;
+  }
   for (const key of Object.keys(value)) {
     if (key === UNSAFE_KEY) return `/${key}`;
     const child = (value as Record<string, unknown>)[key];
