@@ -59,8 +59,7 @@ export class Chaos {
     for (const disk of ledgerDisks.values()) disk.full = false;
     for (const agent of agents) agent.cluster.away = false;
     // Once more later: a request to pause may still be on its way.
-    for (const id of this.#paused)
-      for (const ms of [0, 30_000]) world.after(ms, undefined, "resume", () => clients.agent("resume", id));
+    for (const id of this.#paused) for (const ms of [0, 30_000]) world.after(ms, undefined, "resume", () => clients.agent("resume", id));
   }
 
   /** A process is gone; it comes back after a while. */

@@ -98,7 +98,12 @@ export class Clients {
     );
   }
 
-  #insist(label: string, ask: (controlPlane: ControlPlaneProcess) => Promise<Answer>, then: (answer: Answer) => void, wanted = () => true): void {
+  #insist(
+    label: string,
+    ask: (controlPlane: ControlPlaneProcess) => Promise<Answer>,
+    then: (answer: Answer) => void,
+    wanted = () => true,
+  ): void {
     const { world, dice, history } = this.#options;
     this.open += 1;
     const attempt = (): void => {

@@ -40,6 +40,8 @@ export class ControlPlaneProcess {
   readonly wall: WallClock = { offsetMs: 0 };
   life: Life | undefined;
   core: Core | undefined;
+  /** Without anything around it, for looking at. */
+  store: Store | undefined;
   readonly #world: World;
   readonly #network: Network;
   readonly #settings: ControlPlaneSettings;
@@ -91,6 +93,7 @@ export class ControlPlaneProcess {
       timers: ports.timers,
       log,
     });
+    this.store = store;
     for (const around of this.#around) store = surround(store, around);
     const core = createCore({
       store,

@@ -1,4 +1,4 @@
-import { isTerminal, type State } from "../../src/protocol/mod.ts";
+import { isTerminal, type LogEntry, type State } from "../../src/protocol/mod.ts";
 import { type Effect, type History, keyOf } from "./history.ts";
 import type { Simulation } from "./simulation.ts";
 
@@ -9,16 +9,6 @@ interface Delivery {
   readonly agent_id: string;
   readonly state: State;
   readonly boot_id: string | null;
-}
-
-interface Entry {
-  readonly seq: number;
-  readonly delivery: number;
-  readonly state: State;
-  readonly phase: string;
-  readonly message: string;
-  readonly timestamp: string;
-  readonly details: string | null;
 }
 
 const FINALS =
@@ -46,11 +36,9 @@ export function judge(simulation: Simulation): void {
     "SELECT delivery.ord, event.id, delivery.revision, delivery.agent_id, delivery.state, delivery.boot_id FROM delivery JOIN event ON event.no = delivery.event_no ORDER BY delivery.ord",
   );
   const byKey = new Map(deliveries.map((delivery) => [keyOf(delivery.id, delivery.revision), delivery]));
-  const entries = controlPlane.disk.read<Entry>(
-    "SELECT seq, delivery, state, phase, message, timestamp, details FROM execution_log ORDER BY seq",
-  );
+  const entries = simulation.log();
   judgeAccepted(history, byKey);
-  judgeLog(history, deliveries, entries);
+  judgeLog(history, byKey, entries);
   judgeEnds(history, byKey, entries);
   judgeEffects(simulation, byKey);
   judgeOrder(history, byKey);
@@ -67,54 +55,51 @@ function judgeAccepted(history: History, byKey: ReadonlyMap<string, Delivery>): 
   for (const [key, { state }] of byKey) if (!isTerminal(state)) history.violate(`${key} is ${state} at the end`);
 }
 
-function isLate({ details }: Entry): boolean {
-  return details !== null && (JSON.parse(details) as { late?: boolean }).late === true;
+function isLate({ details }: LogEntry): boolean {
+  return details?.["late"] === true;
+}
+
+function keyOfEntry({ event_id: id, revision }: LogEntry): string {
+  return keyOf(id, revision);
 }
 
 /** One end in the log, nothing but late words after it, and no word twice. */
-function judgeLog(history: History, deliveries: readonly Delivery[], entries: readonly Entry[]): void {
-  const names = new Map(deliveries.map((one) => [one.ord, one]));
-  const ended = new Map<number, Entry>();
+function judgeLog(history: History, byKey: ReadonlyMap<string, Delivery>, entries: readonly LogEntry[]): void {
+  const ended = new Map<string, LogEntry>();
   const seen = new Set<string>();
   for (const entry of entries) {
-    const delivery = names.get(entry.delivery);
-    if (delivery === undefined) {
-      history.violate(`log entry ${entry.seq} belongs to nothing`);
-      continue;
-    }
-    const key = keyOf(delivery.id, delivery.revision);
+    const key = keyOfEntry(entry);
+    if (!byKey.has(key)) history.violate(`log entry ${entry.seq} belongs to nothing: ${key}`);
     const word = `${key} ${entry.state}/${entry.phase} ${entry.timestamp} ${entry.message}`;
     if (seen.has(word)) history.violate(`it stands in the log twice: ${word}`);
     seen.add(word);
-    const end = ended.get(entry.delivery);
+    const end = ended.get(key);
     if (end === undefined) {
-      if (isTerminal(entry.state)) ended.set(entry.delivery, entry);
+      if (isTerminal(entry.state)) ended.set(key, entry);
     } else if (!isLate(entry)) history.violate(`after its end ${end.state} the log of ${key} goes on: ${entry.state} ${entry.message}`);
   }
-  for (const delivery of deliveries) {
-    const end = ended.get(delivery.ord);
-    if (end?.state !== delivery.state && isTerminal(delivery.state))
-      history.violate(`${keyOf(delivery.id, delivery.revision)} is ${delivery.state}, its log says ${end?.state ?? "nothing"}`);
+  for (const [key, { state }] of byKey) {
+    const end = ended.get(key);
+    if (end?.state !== state && isTerminal(state)) history.violate(`${key} is ${state}, its log says ${end?.state ?? "nothing"}`);
   }
 }
 
 /** No status is lost: the end at the agent is the end at the control plane, or stands in the log as late. */
-function judgeEnds(history: History, byKey: ReadonlyMap<string, Delivery>, entries: readonly Entry[]): void {
+function judgeEnds(history: History, byKey: ReadonlyMap<string, Delivery>, entries: readonly LogEntry[]): void {
   const words = new Set<string>();
   const late = new Set<string>();
   for (const entry of entries) {
-    words.add(`${entry.delivery}/${entry.state}/${entry.timestamp}`);
-    if (isLate(entry) && isTerminal(entry.state)) late.add(`${entry.delivery}/${entry.state}`);
+    words.add(`${keyOfEntry(entry)}/${entry.state}/${entry.timestamp}`);
+    if (isLate(entry) && isTerminal(entry.state)) late.add(`${keyOfEntry(entry)}/${entry.state}`);
   }
   for (const [key, { state, code }] of history.finishedAtAgent) {
     const delivery = byKey.get(key);
     if (delivery === undefined) history.violate(`${key} ended at its agent and is not there`);
-    else if (delivery.state !== state && !late.has(`${delivery.ord}/${state}`))
+    else if (delivery.state !== state && !late.has(`${key}/${state}`))
       history.violate(`${key} ended ${state} (${code}) at its agent and is ${delivery.state}`);
   }
   for (const { key, state, timestamp } of history.keptStatuses.values()) {
-    const delivery = byKey.get(key);
-    if (delivery !== undefined && !words.has(`${delivery.ord}/${state}/${timestamp}`))
+    if (byKey.has(key) && !words.has(`${key}/${state}/${timestamp}`))
       history.violate(`the status ${state} of ${key} from ${timestamp} was on the agent's disk and is lost`);
   }
 }
@@ -173,7 +158,8 @@ function judgeCancels({ history, shape }: Simulation, byKey: ReadonlyMap<string,
 /** What is counted by hand agrees with what is there. */
 function judgeCounts({ controlPlane, history }: Simulation, deliveries: readonly Delivery[]): void {
   const [counter] = controlPlane.disk.read<Record<string, number>>("SELECT * FROM counter");
-  if (counter?.["total"] !== deliveries.length) history.violate(`${counter?.["total"]} deliveries are counted and ${deliveries.length} are there`);
+  if (counter?.["total"] !== deliveries.length)
+    history.violate(`${counter?.["total"]} deliveries are counted and ${deliveries.length} are there`);
   for (const state of ["completed", "failed", "expired", "cancelled"] as const) {
     const there = deliveries.filter((delivery) => delivery.state === state).length;
     if (counter?.[state] !== there) history.violate(`${counter?.[state]} deliveries are counted as ${state} and ${there} are`);

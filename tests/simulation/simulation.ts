@@ -1,14 +1,16 @@
 import "./small-limits.ts";
 import { Database } from "bun:sqlite";
 import { FileLedger } from "../../src/agent/ledger-file.ts";
-import { type Failpoint, listenToFailpoints, manualPorts, silentLogger } from "../../src/kit/mod.ts";
+import { type Failpoint, listenToFailpoints, manualPorts, type Ports, silentLogger } from "../../src/kit/mod.ts";
+import type { LogEntry } from "../../src/protocol/mod.ts";
+import { resetGiven } from "../../src/sqlite/mod.ts";
 import { openSqliteStore } from "../../src/stores/drivers/sqlite/store.ts";
 import { AgentProcess } from "./agent-process.ts";
 import { Chaos } from "./chaos.ts";
 import { Clients } from "./clients.ts";
 import { Cluster } from "./cluster.ts";
 import { ControlPlaneProcess } from "./control-plane.ts";
-import { Disk } from "./disk.ts";
+import { DiskPool } from "./disk.ts";
 import { History } from "./history.ts";
 import { judge, judgeFinals } from "./invariants.ts";
 import { Network } from "./network.ts";
@@ -26,19 +28,23 @@ const AFTER_MS = 45_000;
 /** Of one run. More is a loop that never ends. */
 const MOST_STEPS = 400_000;
 
-let templates: { readonly store: Uint8Array; readonly ledger: Uint8Array } | undefined;
-
-/** Databases as they are after their first start: made once, copied for each run. */
-function emptyDisks(): { readonly store: Uint8Array; readonly ledger: Uint8Array } {
-  if (templates !== undefined) return templates;
-  const { clock, timers } = manualPorts().ports;
-  const store = new Database(":memory:");
-  openSqliteStore({ path: ":memory:", database: store, clock, timers, log: silentLogger });
-  const ledger = new Database(":memory:");
-  new FileLedger({ stateDir: "", database: ledger, agentId: "template", clock, timers, log: silentLogger });
-  templates = { store: store.serialize(), ledger: ledger.serialize() };
-  return templates;
+/** A database as it is after its first start. */
+function made(open: (database: Database, ports: Ports) => void): () => Database {
+  return () => {
+    const database = new Database(":memory:");
+    open(database, manualPorts().ports);
+    return database;
+  };
 }
+
+const STORES = new DiskPool(
+  made((database, { clock, timers }) => openSqliteStore({ path: ":memory:", database, clock, timers, log: silentLogger })),
+  resetGiven,
+);
+const LEDGERS = new DiskPool(
+  made((database, { clock, timers }) => new FileLedger({ stateDir: "", database, agentId: "any", clock, timers, log: silentLogger })),
+  resetGiven,
+);
 
 export interface SimulationOptions {
   readonly trace?: boolean;
@@ -84,11 +90,10 @@ export class Simulation {
     this.shape = drawShape(world.dice.fork());
     this.network = new Network(world);
     this.network.filter = plant?.frames;
-    const disks = emptyDisks();
     this.controlPlane = new ControlPlaneProcess({
       world,
       network: this.network,
-      disk: new Disk(disks.store),
+      disk: STORES.take(),
       settings: {
         maxInFlight: this.shape.maxInFlight,
         eventRetryMax: this.shape.eventRetryMax,
@@ -112,7 +117,7 @@ export class Simulation {
           id,
           world,
           network: this.network,
-          disk: new Disk(disks.ledger),
+          disk: LEDGERS.take(),
           cluster,
           maxConcurrent: this.shape.maxConcurrent,
           heartbeatIntervalMs: 10_000,
@@ -150,8 +155,8 @@ export class Simulation {
       history.violate(`the run broke off: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
     } finally {
       listenToFailpoints(undefined);
-      this.controlPlane.disk.close();
-      for (const agent of this.agents) agent.disk.close();
+      STORES.giveBack();
+      LEDGERS.giveBack();
     }
     const { counts: network } = this.network;
     return {
@@ -189,6 +194,17 @@ export class Simulation {
     }
     const open = controlPlane.disk.read<{ n: number }>("SELECT count(*) AS n FROM delivery WHERE finished_at_ms IS NULL");
     return open[0]?.n === 0;
+  }
+
+  /** The whole log of all events, as the store tells it. */
+  log(): LogEntry[] {
+    const { store, life } = this.controlPlane;
+    if (store === undefined || life === undefined) throw new Error("the control plane is not there at the end");
+    let entries: LogEntry[] | undefined;
+    this.world.as(life, () => void store.logAfter({ tenant: "default", afterSeq: 0, limit: 100_000 }).then((all) => (entries = all)));
+    this.world.runUntil(this.world.nowMs + 1_000, () => entries !== undefined);
+    if (entries === undefined) throw new Error("the log cannot be read");
+    return entries;
   }
 
   /** A process dies: at a point, or between two of its steps. */

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { Database } from "bun:sqlite";
 import { failpoint, listenToFailpoints } from "../../src/kit/mod.ts";
-import { Disk } from "./disk.ts";
+import { Disk, DiskPool } from "./disk.ts";
 import { CALM, Network } from "./network.ts";
 import { Dice } from "./random.ts";
 import { Life, World } from "./world.ts";
@@ -118,7 +118,7 @@ describe("a disk", () => {
   function disk(): Disk {
     const database = new Database(":memory:");
     database.run("CREATE TABLE word (text TEXT)");
-    return new Disk(database.serialize());
+    return new Disk(database);
   }
 
   test("keeps what was committed and drops what was not", () => {
@@ -131,24 +131,31 @@ describe("a disk", () => {
     expect(one.read<{ text: string }>("SELECT text FROM word")).toEqual([{ text: "kept" }]);
     const second = one.open();
     expect(second.query("SELECT text FROM word").all()).toEqual([{ text: "kept" }]);
-    one.close();
   });
 
-  test("hears nothing of what a dead process still writes", () => {
-    const one = disk();
-    const dead = one.open();
-    one.crash();
-    dead.run("INSERT INTO word VALUES ('from the grave')");
-    one.open();
-    expect(one.read("SELECT text FROM word")).toEqual([]);
-    one.close();
+  test("is empty again when the pool hands it out once more", () => {
+    const pool = new DiskPool(
+      () => {
+        const database = new Database(":memory:");
+        database.run("CREATE TABLE word (text TEXT)");
+        return database;
+      },
+      (database) => void database.run("DELETE FROM word"),
+    );
+    const one = pool.take();
+    const database = one.open();
+    database.run("INSERT INTO word VALUES ('old')");
+    database.run("BEGIN");
+    pool.giveBack();
+    const again = pool.take();
+    expect(again.open()).toBe(database);
+    expect(again.read("SELECT text FROM word")).toEqual([]);
   });
 
   test("is opened by one at a time", () => {
     const one = disk();
     one.open();
     expect(() => one.open()).toThrow("in use");
-    one.close();
   });
 });
 

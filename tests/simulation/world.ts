@@ -131,7 +131,10 @@ export class World {
   failpoint(name: Failpoint): void {
     const life = this.#current;
     if (life === undefined || life.dead) return;
-    if (this.onFailpoint(life, name)) this.kill(life, name);
+    if (!this.onFailpoint(life, name)) return;
+    this.kill(life, name);
+    // Nothing of the transaction may be tried once more: the committer takes a throw there for the end of its process.
+    if (name === "cp.store.before-commit" || name === "cp.store.after-commit") throw new Error("the process died");
   }
 
   /** Clock, timers, randomness and ids of one run of a process. */
