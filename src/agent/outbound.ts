@@ -20,6 +20,7 @@ export const OUTBOUND_LIMITS = {
   patienceMs: 30_000,
   /** What need not be durable at once is written together; most of it is acknowledged before, and never written. */
   saveAfterMs: 100,
+  saveAgainMs: 1_000,
 } as const;
 
 export interface OutboundOptions {
@@ -238,20 +239,30 @@ export class Outbound {
     this.#saving?.cancel();
     this.#saving = undefined;
     const { ledger } = this.#options;
-    const writes: Promise<void>[] = [];
     for (const held of this.#unsaved.splice(0)) {
       if (held.gone) continue;
       held.saved = true;
-      writes.push(ledger.addStatus(held.record));
+      this.#watch(ledger.addStatus(held.record), () => {
+        held.saved = false;
+        if (!held.gone) this.#unsaved.push(held);
+      });
     }
-    for (const [bootId, seq] of this.#unforgotten) writes.push(ledger.acknowledged(bootId, seq));
+    for (const [bootId, seq] of this.#unforgotten)
+      this.#watch(ledger.acknowledged(bootId, seq), () => this.#unforgotten.set(bootId, Math.max(seq, this.#unforgotten.get(bootId) ?? 0)));
     this.#unforgotten.clear();
-    for (const write of writes) {
-      write.then(
-        () => this.#ledgerWorks(),
-        (error: unknown) => this.#ledgerFails(error),
-      );
-    }
+  }
+
+  /** What the ledger could not take is tried again a little later. */
+  #watch(write: Promise<void>, again: () => void): void {
+    write.then(
+      () => this.#ledgerWorks(),
+      (error: unknown) => {
+        this.#ledgerFails(error);
+        if (this.#stopped.signal.aborted) return;
+        again();
+        this.#saving ??= this.#options.ports.timers.after(OUTBOUND_LIMITS.saveAgainMs, () => this.#save(), { background: true });
+      },
+    );
   }
 
   #hold(entry: Omit<Held, "bytes" | "sent" | "sentAt" | "gone">): Held {
