@@ -2,6 +2,8 @@ import { describe, expect } from "bun:test";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { createKubeClient, type KubeClient, loadKubeAccess } from "../../src/k8s/mod.ts";
+import { silentLogger, systemPorts } from "../../src/kit/mod.ts";
 import { configMap, eventFrame, startTestAgent } from "../support/agent.ts";
 import { eventually } from "../support/eventually.ts";
 import { type Cluster, freshNamespace, kubeTest, sharedKube, startKube, uniqueName } from "../support/kube.ts";
@@ -170,6 +172,9 @@ spec:
         expect(resources(last)).toHaveLength(total);
         expect(cp.statuses("kill").some((status) => status["message"] === "Execution resumed after a restart of the agent")).toBe(true);
         expect(await countConfigMaps(kube, space.name)).toBe(total);
+        // What the process before it made is found there, and not told as if nobody had made it.
+        const found = resources(last).filter((one) => one["status"] === "unchanged");
+        expect(found.filter((one) => !String(one["message"]).includes("before the agent's restart"))).toEqual([]);
       } finally {
         await rm(home, { recursive: true, force: true });
       }
@@ -194,6 +199,91 @@ spec:
       expect(running.agent.state().registrations).toBe(1);
     },
     120_000,
+  );
+
+  kubeTest(
+    "without a disk, an event that is handed over again after a restart is found done: nothing is written again",
+    async () => {
+      const kube = await sharedKube();
+      await using space = await freshNamespace(kube);
+      await using cp = await scriptedCp({ protocol: 2 });
+      const manifests = [
+        ...Array.from({ length: 12 }, (_, at) => configMap(`c${at}`, space.name)),
+        `apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: ${space.name}}
+spec: {selector: {app: web}, ports: [{port: 80}]}
+`,
+        `apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, namespace: ${space.name}}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec: {containers: [{name: web, image: "web:1"}]}
+`,
+      ];
+      {
+        await using _first = await startTestAgent({ cpUrl: cp.url, cluster: access(kube) });
+        (await cp.connection()).send(eventFrame("again", manifests));
+        expect(await cp.ended("again", 60_000)).toMatchObject({ state: "completed" });
+      }
+      const read = async (path: string): Promise<Json> => (await (await kube.request("GET", path)).json()) as Json;
+      const stamps = async (): Promise<string[]> => {
+        const kinds = await Promise.all(["configmaps", "services"].map((kind) => read(`/api/v1/namespaces/${space.name}/${kind}`)));
+        const items = kinds.flatMap((list) => list["items"] as { metadata: { name: string; resourceVersion: string } }[]);
+        return items.map(({ metadata }) => `${metadata.name} ${metadata.resourceVersion}`).toSorted();
+      };
+      const web = async (): Promise<{ creationTimestamp: string; generation: number; managedFields: Json[] }> =>
+        (await read(`/apis/apps/v1/namespaces/${space.name}/deployments/web`))["metadata"] as never;
+      const owned = async (): Promise<unknown> => {
+        const { generation, managedFields } = await web();
+        return [generation, managedFields.filter((entry) => entry["manager"] === "transporter")];
+      };
+      const before = [await stamps(), await owned()];
+      // The API server stamps to the second: only what is older can be proven to be ours and as we want it.
+      await eventually(async () => {
+        const { headers } = await kube.request("GET", "/api");
+        return Date.parse(headers.get("date") ?? "") - Date.parse((await web()).creationTimestamp) >= 3_000;
+      });
+      const inner = createKubeClient(await loadKubeAccess({ kubeconfig: kube.kubeconfigPath, ports: systemPorts }), {
+        ports: systemPorts,
+        log: silentLogger,
+      });
+      const writes: string[] = [];
+      const client: KubeClient = {
+        access: inner.access,
+        ports: inner.ports,
+        log: inner.log,
+        maxInFlight: inner.maxInFlight,
+        discovery: inner.discovery,
+        open: (request, abort) => inner.open(request, abort),
+        send(request) {
+          const asks = request.method === "GET" || request.path.includes("dryRun=All") || request.path.includes("selfsubjectaccessreviews");
+          if (!asks) writes.push(`${request.method} ${request.path}`);
+          return inner.send(request);
+        },
+      };
+      await using _second = await startTestAgent({ cpUrl: cp.url, cluster: { client: () => client } });
+      const known = cp.statuses("again").length;
+      (await cp.connection(1)).send(eventFrame("again", manifests));
+      const last = await eventually(
+        () =>
+          cp
+            .statuses("again")
+            .slice(known)
+            .find((status) => status["state"] === "completed"),
+        {
+          timeoutMs: 60_000,
+        },
+      );
+      expect(new Set(resources(last).map((one) => one["status"]))).toEqual(new Set(["unchanged"]));
+      expect(writes).toEqual([]);
+      expect([await stamps(), await owned()]).toEqual(before);
+    },
+    90_000,
   );
 
   kubeTest("an access that cannot be configured stops the start", async () => {

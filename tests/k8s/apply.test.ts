@@ -37,6 +37,56 @@ function uniqueGroup(): string {
   return `${uniqueName("g")}.example.org`;
 }
 
+describe("stopped between two objects", () => {
+  kubeTest("what is being applied is finished and told, nothing further is begun, and nothing is waited for", async () => {
+    await using namespace = await freshNamespace();
+    const client = await clientOf(namespace.kube, namespace.kube.kubeconfigPath, { maxInFlight: 8 });
+    const objects = parsed(
+      ...Array.from({ length: 120 }, (_, index) => configMap(`map-${index}`, { a: "1" })),
+      deployment("web", "none", {}, 0),
+    );
+    const halt = new AbortController();
+    let seen = 0;
+    const { outcomes } = await walk(client, objects, {
+      defaultNamespace: namespace.name,
+      halt: halt.signal,
+      onProgress: (done, total) => {
+        // Validation counts too, so it is told apart by the resources that are told.
+        if (done === 20 && total === 121 && seen >= 20) halt.abort(new Error("called back"));
+      },
+      onResource: () => {
+        seen += 1;
+      },
+    });
+    const created = outcomes.filter(({ status }) => status === "created").map(({ ref }) => ref.name);
+    const pending = outcomes.filter(({ status }) => status === "pending");
+    // The twenty, and what was in flight beside the last of them.
+    expect(created.length).toBeGreaterThanOrEqual(20);
+    expect(created.length).toBeLessThanOrEqual(28);
+    expect(pending).toHaveLength(121 - created.length);
+    expect(new Set(pending.map(({ message }) => message))).toEqual(new Set(["not tried, because the event was cancelled"]));
+    const there = (await namespace.kubectl(["get", "configmaps", "--output=name"])).split("\n").filter((line) => line.includes("map-"));
+    expect(there.map((line) => line.replace("configmap/", "")).toSorted()).toEqual(created.toSorted());
+  });
+
+  kubeTest("also while a namespace that comes along is waited for", async () => {
+    const kube = await sharedKube();
+    const client = await clientOf(kube);
+    const name = uniqueName("halted");
+    const halt = new AbortController();
+    const { outcomes } = await walk(
+      client,
+      parsed({ apiVersion: "v1", kind: "Namespace", metadata: { name } }, configMap("inside", {}, name)),
+      {
+        halt: halt.signal,
+        onResource: () => halt.abort(new Error("called back")),
+      },
+    );
+    expect(outcomes.map(({ status }) => status)).toEqual(["created", "pending"]);
+    await (await kube.request("DELETE", `/api/v1/namespaces/${name}`)).text();
+  });
+});
+
 describe("applied", () => {
   kubeTest("created, updated and unchanged are told as they are", async () => {
     await using namespace = await freshNamespace();

@@ -32,6 +32,9 @@ function fakeServer(answer: (request: Request, count: number) => Response | Prom
   };
 }
 
+/** On a busy machine an API server takes a while to come back. */
+const PATIENT = { retryBudgetMs: 60_000 } as const;
+
 function status(code: number, message: string, headers: Readonly<Record<string, string>> = {}): Response {
   return Response.json({ kind: "Status", status: "Failure", message, code }, { status: code, headers });
 }
@@ -70,6 +73,52 @@ describe("an API server that is not at its best", () => {
     const error = await refusal(gone.send({ method: "GET", path: "/x" }));
     expect(error.code).toBe("KUBE_UNAVAILABLE");
     expect(error.message).toContain("connection refused");
+  });
+
+  test("one that asks for more patience than there is, is given up at once, and whoever asked is told how long it asked for", async () => {
+    const server = fakeServer(() => status(429, "too many requests", { "retry-after": "20" }));
+    try {
+      const client = createKubeClient(server.access, { ports: systemPorts, log: silentLogger });
+      const error = await refusal(client.send({ method: "PATCH", path: "/x", body: "{}" }));
+      expect(error).toMatchObject({ code: "KUBE_UNAVAILABLE", details: { retry_after_ms: 20_000 } });
+      expect(error.details["maybe_done"]).toBeUndefined();
+      expect(server.count()).toBe(1);
+    } finally {
+      server.stop();
+    }
+  });
+
+  test("a webhook that is down is not waited for here: whoever asked tries again, or does not", async () => {
+    const words = 'Internal error occurred: failed calling webhook "x": dial tcp 127.0.0.1:1: connect: connection refused';
+    const server = fakeServer(() => status(500, words));
+    try {
+      const client = createKubeClient(server.access, { ports: systemPorts, log: silentLogger });
+      expect((await client.send({ method: "PATCH", path: "/x", body: "{}", repeatable: true })).status).toBe(500);
+      expect(server.count()).toBe(1);
+    } finally {
+      server.stop();
+    }
+  });
+
+  test("the answer to a request that was sent before says so, and an error says whether the request may have arrived", async () => {
+    const server = fakeServer((_, count) => (count === 1 ? status(504, "timed out") : Response.json({})));
+    const client = createKubeClient(server.access, { ports: systemPorts, log: silentLogger, retryBudgetMs: 5_000 });
+    const patch = { method: "PATCH", path: "/x", body: "{}", repeatable: true } as const;
+    try {
+      expect(await client.send(patch)).toMatchObject({ status: 200, sentBefore: true });
+      expect((await client.send(patch)).sentBefore).toBeUndefined();
+    } finally {
+      server.stop();
+    }
+    const impatient = createKubeClient(server.access, { ports: systemPorts, log: silentLogger, retryBudgetMs: 100 });
+    expect((await refusal(impatient.send(patch))).details["maybe_done"]).toBeUndefined();
+    const silent = fakeServer(() => new Promise<Response>(() => undefined));
+    try {
+      const waiting = createKubeClient(silent.access, { ports: systemPorts, log: silentLogger, requestTimeoutMs: 100, retryBudgetMs: 100 });
+      expect((await refusal(waiting.send(patch))).details["maybe_done"]).toBe(true);
+    } finally {
+      silent.stop();
+    }
   });
 
   test("one that never answers is given up in time", async () => {
@@ -145,7 +194,7 @@ describe("an API server that is not at its best", () => {
       await using kube = await startKube({ controllers: true });
       await using namespace = await freshNamespace(kube);
       const kubeconfig = await namespace.kubeconfigWith([{ apiGroups: [""], resources: ["configmaps"], verbs: ["create", "patch"] }]);
-      const client = await clientOf(kube, kubeconfig);
+      const client = await clientOf(kube, kubeconfig, PATIENT);
       const path = `/api/v1/namespaces/${namespace.name}/configmaps/settings?fieldManager=test&force=true`;
       const body = JSON.stringify(configMap("settings", { a: "1" }));
       const statuses = new Map<number, number>();
@@ -182,7 +231,7 @@ describe("an API server that is not at its best", () => {
     async () => {
       await using kube = await startKube({ controllers: true, scheduler: true, nodes: 1 });
       await using namespace = await freshNamespace(kube);
-      const client = await clientOf(kube);
+      const client = await clientOf(kube, kube.kubeconfigPath, PATIENT);
       const objects = parsed(
         ...Array.from({ length: 400 }, (_, index) => configMap(`map-${index}`, { a: "1" })),
         deployment("web", "none", { "transporter.dev/never-ready": "true" }),
