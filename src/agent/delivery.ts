@@ -62,7 +62,8 @@ export type Decoded =
   | { readonly kind: "piece"; readonly digest: string; readonly offset: number; readonly data: string | null }
   | { readonly kind: "resync" }
   | { readonly kind: "unknown"; readonly type: string }
-  | { readonly kind: "garbled"; readonly why: string };
+  /** `nth` where it is an event all the same: it was counted. */
+  | { readonly kind: "garbled"; readonly why: string; readonly nth?: number | undefined };
 
 function digest(...parts: readonly string[]): string {
   const hash = createHash("sha256");
@@ -214,7 +215,8 @@ export function decodeFrame(text: string): Decoded {
         break;
     }
     const problem = idProblem(frame.event.id);
-    if (frame.event.id === "" || problem !== undefined) return { kind: "garbled", why: `the event's id ${problem ?? "is empty"}` };
+    if (frame.event.id === "" || problem !== undefined)
+      return { kind: "garbled", why: `the event's id ${problem ?? "is empty"}`, nth: frame.nth ?? undefined };
     return { kind: "event", delivery: deliveryOf(frame, JSON.stringify(frame.event)), nth: frame.nth ?? undefined };
   }
   const type = field(input, "type");
@@ -228,8 +230,7 @@ export function decodeFrame(text: string): Decoded {
     ? `this agent does not know events of type ${JSON.stringify(code.slice(0, 80))}`
     : `the event is not as the protocol wants it: ${checked.message}`;
   const delivery = faultyDelivery(input, unknownType ? "CAPABILITY_MISSING" : "INVALID_EVENT", message);
-  const nth = field(input, "nth");
-  return delivery === undefined
-    ? { kind: "garbled", why: checked.message }
-    : { kind: "event", delivery, nth: typeof nth === "number" ? nth : undefined };
+  const counted = field(input, "nth");
+  const nth = typeof counted === "number" ? counted : undefined;
+  return delivery === undefined ? { kind: "garbled", why: checked.message, nth } : { kind: "event", delivery, nth };
 }

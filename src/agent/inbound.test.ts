@@ -95,7 +95,7 @@ function rig(): Rig {
     cancel: (eventId, revision) => void events.push(`cancel ${eventId} ${revision}`),
     statusesLost: () => void events.push("lost"),
     tellOpen: () => void events.push("open"),
-    beginAnew: () => undefined,
+    beginAnew: () => void events.push("begin anew"),
     creditKnown: () => true,
     repeat: (_key, work) => void events.push(`repeat ${work.eventId}`),
     statusesStored: (bootId, seq) => void events.push(`stored ${bootId}:${seq}`),
@@ -214,8 +214,11 @@ describe("what arrives", () => {
     one.room = 1;
     one.inbound.receive(frame("a"));
     one.inbound.receive(frame("b"));
+    one.inbound.receive(frame("c"));
     await one.time.settle();
-    expect(one.events.splice(0)).toEqual(["ack a", "accept a"]);
+    // The connection begins anew, so that nothing overtakes what was left out.
+    expect(one.events.splice(0)).toEqual(["begin anew", "ack a", "accept a"]);
+    one.inbound.attach();
     // What is held already needs no room.
     one.inbound.receive(frame("a"));
     await one.time.settle();
@@ -226,20 +229,63 @@ describe("what arrives", () => {
     expect(one.events).toEqual(["ack b", "accept b"]);
   });
 
-  test("behind a large one is not kept without bound", async () => {
+  test("behind a large one is not kept without bound; what was kept is taken, and the rest comes on a new connection", async () => {
     const { inbound, events, time, slow } = rig();
     slow.set('"big"', Promise.withResolvers());
     inbound.receive(frame("big"));
     const filler = "x".repeat(INBOUND_LIMITS.backlogChars - 2_000);
     inbound.receive(frame("first").replace('["x"]', `["${filler}"]`));
-    inbound.receive(frame("second").replace('["x"]', '["yyyy"]').replace("yyyy", "y".repeat(4_000)));
+    inbound.receive(frame("second").replace('["x"]', `["${"y".repeat(4_000)}"]`));
     inbound.receive(frame("third"));
+    expect(events).toEqual([]);
     slow.get('"big"')?.resolve();
     await time.settle();
-    expect(events.filter((event) => event.startsWith("accept"))).toEqual(["accept big", "accept first", "accept third"]);
-    inbound.receive(frame("second"));
+    expect(events.filter((event) => !event.startsWith("ack"))).toEqual(["accept big", "begin anew", "accept first"]);
+    events.length = 0;
+    inbound.attach();
+    for (const id of ["second", "third"]) inbound.receive(frame(id));
     await time.settle();
-    expect(events.at(-1)).toBe("accept second");
+    expect(events).toEqual(["ack second", "accept second", "ack third", "accept third"]);
+  });
+
+  test("is not taken when one before it is missing, nor is anything after it, until a new connection brings all of it", async () => {
+    const { inbound, events, time } = rig();
+    const counted = (id: string, nth: number): string => frame(id).replace(/}$/, `,"nth":${nth}}`);
+    inbound.attach();
+    inbound.receive(counted("a", 0));
+    inbound.receive(counted("a", 0));
+    inbound.receive(counted("c", 2));
+    // What comes late, or after it, must not overtake what is missing.
+    inbound.receive(counted("b", 1));
+    inbound.receive(counted("d", 3));
+    await time.settle();
+    expect(events.splice(0)).toEqual(["begin anew", "ack a", "accept a"]);
+    inbound.attach();
+    for (const [nth, id] of ["a", "b", "c", "d"].entries()) inbound.receive(counted(id, nth));
+    await time.settle();
+    expect(events).toEqual(["ack a", "ack b", "accept b", "ack c", "accept c", "ack d", "accept d"]);
+  });
+
+  test("after one that makes no sense is taken: that one was counted too", async () => {
+    const { inbound, events, time } = rig();
+    inbound.attach();
+    inbound.receive('{"type":"event","event":{"id":"","type":"k8s_resource","target_agent":"a","payload":{}},"revision":1,"nth":0}');
+    inbound.receive('{"type":"event","event":{},"revision":1,"nth":1}');
+    inbound.receive(frame("b").replace(/}$/, ',"nth":2}'));
+    await time.settle();
+    expect(events).toEqual(["ack b", "accept b"]);
+  });
+
+  test("of a connection that is gone by the time it is decoded is not taken: it comes again", async () => {
+    const { inbound, events, time, slow } = rig();
+    slow.set('"big"', Promise.withResolvers());
+    inbound.attach();
+    inbound.receive(frame("big"));
+    inbound.attach();
+    inbound.receive(frame("small"));
+    slow.get('"big"')?.resolve();
+    await time.settle();
+    expect(events).toEqual(["ack small", "accept small"]);
   });
 
   test("of an earlier process and not whole is fetched on", async () => {

@@ -70,6 +70,10 @@ export class Inbound {
   #link = 0;
   /** Event frames that were taken on this connection. */
   #events = 0;
+  /** An event was missed: none of this connection is taken any more. */
+  #broken = false;
+  /** Too much waits to be decoded: what comes now is left out. */
+  #overflowing = false;
   /** Deliveries on their way through the ledger, one after the other. */
   readonly #arrived: Arrival[] = [];
   readonly #arrivedKeys = new Set<string>();
@@ -88,9 +92,10 @@ export class Inbound {
       else this.#handle(decoded, this.#link);
       return;
     }
-    if (this.#backlogChars > 0 && this.#backlogChars + text.length > INBOUND_LIMITS.backlogChars) {
-      log.warn("Too much waits to be decoded; a frame is left alone, and will be sent again", { chars: text.length });
-      this.#options.beginAnew();
+    if (this.#overflowing) return;
+    if (this.#backlogChars + text.length > INBOUND_LIMITS.backlogChars) {
+      log.warn("Too much waits to be decoded; no more is taken of this connection, and it begins anew", { chars: this.#backlogChars });
+      this.#overflowing = true;
       return;
     }
     this.#follow(
@@ -111,6 +116,8 @@ export class Inbound {
   attach(): void {
     this.#link += 1;
     this.#events = 0;
+    this.#broken = false;
+    this.#overflowing = false;
   }
 
   /** Whether this delivery is on its way through the ledger. */
@@ -127,7 +134,10 @@ export class Inbound {
     this.#backlogChars += chars;
     const mine = this.#handleLater(decoded, this.#link).finally(() => {
       this.#backlogChars -= chars;
-      if (this.#decoding === mine) this.#decoding = undefined;
+      if (this.#decoding !== mine) return;
+      this.#decoding = undefined;
+      // Not sooner, or what waits would have to come again, and again be too much.
+      if (this.#overflowing) this.#breakOff();
     });
     this.#decoding = mine;
   }
@@ -166,21 +176,29 @@ export class Inbound {
         return;
       case "garbled":
         log.warn("A frame that is not understood is ignored", { error: decoded.why });
+        // Counted all the same: were it missed, the same frame would end one connection after the other.
+        if (decoded.nth !== undefined) this.#isNext(decoded.nth, link);
     }
   }
 
   /** Whether an event is the one that follows, or one that was taken before. */
   #isNext(nth: number | undefined, link: number): boolean {
     // It comes again on the connection that stands now.
-    if (link !== this.#link) return false;
+    if (link !== this.#link || this.#broken) return false;
     if (nth === undefined || nth < this.#events) return true;
     if (nth === this.#events) {
       this.#events += 1;
       return true;
     }
     this.#options.log.warn("An event of the Control Plane is missing; the connection begins anew", { nth, expected: this.#events });
-    this.#options.beginAnew();
+    this.#breakOff();
     return false;
+  }
+
+  /** Until the next connection stands, frames of this one may still come. */
+  #breakOff(): void {
+    this.#broken = true;
+    this.#options.beginAnew();
   }
 
   #arrive(delivery: Delivery): void {
@@ -190,7 +208,7 @@ export class Inbound {
     failpoint("agent.inbound.received");
     if (!holds(key) && !credit.take(key, delivery.manifestsJson.length, { creditKnown: creditKnown() })) {
       log.warn("An event came beyond the credit and is left alone; it will be handed over again", { event_id: work.eventId });
-      this.#options.beginAnew();
+      this.#breakOff();
       return;
     }
     this.#arrivedKeys.add(key);

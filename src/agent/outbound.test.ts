@@ -69,6 +69,7 @@ interface Rig {
   readonly sent: string[];
   /** `nth` of each frame sent. */
   readonly nths: (number | undefined)[];
+  readonly rounds: number[];
   link: boolean;
   buffered: number;
   ledgerFailures: number;
@@ -79,11 +80,13 @@ function rig(): Rig {
   const ledger = new WatchedLedger();
   const sent: string[] = [];
   const nths: (number | undefined)[] = [];
+  const rounds: number[] = [];
   const one: Rig = {
     time,
     ledger,
     sent,
     nths,
+    rounds,
     link: true,
     buffered: 0,
     ledgerFailures: 0,
@@ -95,8 +98,9 @@ function rig(): Rig {
       log: silentLogger,
       send(text) {
         if (!one.link) return false;
-        const frame = JSON.parse(text) as { boot_id?: string; seq?: number; nth?: number; message: string };
+        const frame = JSON.parse(text) as { boot_id?: string; seq?: number; nth?: number; round?: number; message: string };
         nths.push(frame.nth);
+        rounds.push(frame.round ?? 0);
         sent.push(frame.boot_id === undefined ? frame.message : `${frame.boot_id}:${frame.seq}`);
         return true;
       },
@@ -295,6 +299,10 @@ describe("statuses that get lost on the way", () => {
     one.outbound.resend();
     expect(one.sent.slice(3)).toEqual(["now:2", "now:3"]);
     expect(one.nths.slice(3)).toEqual([0, 1]);
+    one.outbound.resend();
+    one.outbound.attach(MODERN);
+    // So that what comes late from before is not taken for what is sent now.
+    expect(one.rounds).toEqual([0, 0, 0, 1, 1, 2, 2, 0, 0]);
     expect(one.outbound.unacknowledged).toBe(2);
   });
 
