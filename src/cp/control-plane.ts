@@ -1,6 +1,7 @@
 import { type Logger, messageOf, type Ports, Shutdown, TransporterError } from "../kit/mod.ts";
 import type { VersionView } from "../protocol/mod.ts";
 import type { Store } from "../stores/mod.ts";
+import type { AdmissionLimits } from "./admission.ts";
 import { createCore } from "./core.ts";
 import type { IntakeLimits } from "./intake.ts";
 import { BodyBudget } from "./http/body.ts";
@@ -29,6 +30,8 @@ export interface ControlPlaneOptions {
   readonly retention: { readonly eventsMs: number; readonly auditMs: number };
   /** Bounds at the door, where they are not to be the usual ones. */
   readonly intake?: Partial<IntakeLimits>;
+  /** How fast agents are let in, where that is not to be the usual. */
+  readonly admission?: Partial<AdmissionLimits>;
   readonly ports: Ports;
   readonly log: Logger;
 }
