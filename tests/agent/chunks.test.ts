@@ -5,7 +5,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { LIMITS, type PayloadRef } from "../../src/protocol/mod.ts";
 import { apartFrame, configMap, eventFrame, fastPorts, MapCluster, noise, startTestAgent } from "../support/agent.ts";
+import { startCp } from "../support/cp.ts";
 import { eventually } from "../support/eventually.ts";
+import { flakyProxy } from "../support/flaky-proxy.ts";
 import { type ScriptedCp, scriptedCp } from "../support/scripted-cp.ts";
 
 interface StateDir extends AsyncDisposable {
@@ -206,5 +208,49 @@ describe("a large payload over a link that fails", () => {
     expect(await cp.ended("e")).toMatchObject({ state: "completed" });
     expect(offsets(cp).filter((offset) => offset < 3 * LIMITS.payloadPieceBytes)).toHaveLength(3);
     expect(cp.frames("event_ack")).toHaveLength(1);
+  });
+});
+
+describe("a large payload between both real sides", () => {
+  const bigEvent = (id: string, name: string, bytes: number): Record<string, unknown> => ({
+    id,
+    type: "k8s_resource",
+    target_agent: "agent-cluster-agent-1",
+    payload: { manifests: [configMap(name, "default", noise(bytes, id.length))] },
+  });
+
+  test("arrives over a link that is cut after every other piece, once, and small ones with it", async () => {
+    await using state = await stateDir();
+    await using cp = await startCp();
+    await using proxy = await flakyProxy({ targetPort: Number(new URL(cp.url).port) });
+    proxy.cutAfterBytes = () => ({ down: 400_000 });
+    const cluster = new MapCluster();
+    await using running = await startTestAgent({
+      cpUrl: `ws://127.0.0.1:${proxy.port}/ws`,
+      cluster: { resources: cluster.resources },
+      stateDir: state.path,
+      ports: fastPorts(20),
+    });
+    expect((await cp.post("/v1/events", bigEvent("big", "big", 2_000_000))).status).toBe(202);
+    expect((await cp.post("/v1/events", bigEvent("small", "small", 100))).status).toBe(202);
+    for (const id of ["big", "small"]) {
+      await eventually(async () => (await cp.json<{ state: string }>(`/v1/events/${id}`)).state === "completed", { timeoutMs: 20_000 });
+    }
+    expect(running.agent.state().registrations).toBeGreaterThan(3);
+    expect(Object.fromEntries(cluster.objects)).toEqual({ big: 1, small: 1 });
+  });
+
+  test("is fetched once for several events, and none of it is left at the agent", async () => {
+    await using state = await stateDir();
+    await using cp = await startCp();
+    const cluster = new MapCluster();
+    await using _running = await startTestAgent({ cpUrl: cp.wsUrl, cluster: { resources: cluster.resources }, stateDir: state.path });
+    const ids = Array.from({ length: 12 }, (_, at) => `e${at}`);
+    for (const id of ids) expect((await cp.post("/v1/events", { ...bigEvent("same", "same", 600_000), id })).status).toBe(202);
+    for (const id of ids) {
+      await eventually(async () => (await cp.json<{ state: string }>(`/v1/events/${id}`)).state === "completed", { timeoutMs: 20_000 });
+    }
+    expect(cluster.objects.get("same")).toBe(ids.length);
+    await eventually(() => state.count("pieces") === 0);
   });
 });
