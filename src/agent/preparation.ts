@@ -25,8 +25,7 @@ export interface PreparationOptions {
 
 /** Reads what an event asks for, from its own text or from the ledger. Never rejects: what cannot be read touches nothing and fails with the reason. */
 export async function prepare(key: string, work: Work, source: ManifestSource | undefined, options: PreparationOptions): Promise<Prepared> {
-  if (work.fault !== undefined || (work.type !== "k8s_resource" && work.type !== "script"))
-    return NOTHING;
+  if (work.fault !== undefined || (work.type !== "k8s_resource" && work.type !== "script")) return NOTHING;
   let chars = 0;
   try {
     const found = source ?? (await options.ledger.manifests(key));
