@@ -111,26 +111,22 @@ export class CreditLine {
   }
 
   #probeLater(): void {
-    const { ledger, ports, log } = this.#options;
-    this.#probing = ports.timers.after(
-      CREDIT_LIMITS.probeMs,
-      () => {
-        ledger.probe().then(
-          () => {
-            if (this.#stopped) return;
-            this.#failing = false;
-            log.info("The ledger can be written; events are asked for again");
-            this.#announce();
-          },
-          (error: unknown) => {
-            if (this.#stopped) return;
-            log.debug("The ledger still cannot be written", { error: messageOf(error) });
-            this.#probeLater();
-          },
-        );
-      },
-      { background: true },
-    );
+    this.#probing = this.#options.ports.timers.after(CREDIT_LIMITS.probeMs, () => void this.#probe(), { background: true });
+  }
+
+  async #probe(): Promise<void> {
+    const { ledger, log } = this.#options;
+    try {
+      await ledger.probe();
+    } catch (error) {
+      log.debug("The ledger still cannot be written", { error: messageOf(error) });
+      if (!this.#stopped) this.#probeLater();
+      return;
+    }
+    if (this.#stopped) return;
+    this.#failing = false;
+    log.info("The ledger can be written; events are asked for again");
+    this.#announce();
   }
 
   /** Nothing more is said at once; more, when it has settled. */

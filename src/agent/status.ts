@@ -107,7 +107,13 @@ export function statusFrame(record: StatusRecord, agentId: string, agreement: Ag
     timestamp: record.timestamp,
     type: "status_update",
     ...(modern
-      ? { ...(record.revision === undefined ? {} : { revision: record.revision }), boot_id: record.bootId, seq: record.seq, nth, ...(round === 0 ? {} : { round }) }
+      ? {
+          ...(record.revision === undefined ? {} : { revision: record.revision }),
+          boot_id: record.bootId,
+          seq: record.seq,
+          nth,
+          ...(round === 0 ? {} : { round }),
+        }
       : {}),
   });
 }

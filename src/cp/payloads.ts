@@ -11,8 +11,9 @@ export const PAYLOAD_LIMITS = {
   atOnce: 2,
   /** Requests of one agent that may wait; ours never has more than two out, so what comes beyond is not ours and gets no answer. */
   waiting: 16,
-  /** Up to this many encoded bytes are decoded here and now: a thread would cost more than it saves. */
+  /** Up to this many encoded bytes, and bytes of text, are decoded here and now: a thread would cost more than it saves. */
   inlineBytes: 64 * 1024,
+  inlineTextBytes: 512 * 1024,
 } as const;
 
 export interface PayloadsOptions {
@@ -113,7 +114,7 @@ export class Payloads {
     const bound = { maxOutputLength: ref.bytes + 1 };
     try {
       const text =
-        encoded.byteLength <= PAYLOAD_LIMITS.inlineBytes && ref.bytes <= LIMITS.payloadApartBytes
+        encoded.byteLength <= PAYLOAD_LIMITS.inlineBytes && ref.bytes <= PAYLOAD_LIMITS.inlineTextBytes
           ? zstdDecompressSync(encoded, bound)
           : await decompressLater(encoded, bound);
       if (text.byteLength !== ref.bytes) throw new Error(`it has ${text.byteLength} bytes instead of ${ref.bytes}`);

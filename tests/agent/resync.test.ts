@@ -146,7 +146,10 @@ describe("turned away at the door", () => {
     cp.refusing = 503;
     await using running = await startTestAgent({ cpUrl: cp.url, cluster: { resources: new MapCluster().resources }, ports: fastPorts(20) });
     await eventually(() => cp.refused >= 3);
-    const waits = running.said("Cannot connect to Control Plane").map((line) => Number(line.fields["retry_in_ms"]));
+    const lines = running.said("Cannot connect to Control Plane");
+    const waits = lines.map((line) => Number(line.fields["retry_in_ms"]));
+    // By these words alone the agent knows that it was turned away and the Control Plane is well.
+    expect(lines[0]?.fields["error"]).toContain("503");
     expect(Math.max(...waits)).toBeLessThanOrEqual(5_000);
     cp.refusing = undefined;
     await cp.connection();
