@@ -39,8 +39,8 @@ const DAILY_LIFE: Mix = {
   again: 3,
   late: 3,
   nobody: 1,
-  unreadable: 4,
-  read: 4,
+  unreadable: 30,
+  read: 20,
 };
 
 /** A service may need this long until it comes to a point again. */
@@ -206,7 +206,7 @@ proof(
     const dice = new Dice();
     const kills = Number(process.env["TRANSPORTER_CRASH_KILLS"] ?? count(10, 300));
     const events = Number(process.env["TRANSPORTER_CRASH_EVENTS"] ?? count(800, 50_000));
-    await using installation = await Installation.start({ maxInFlight: 64, maxConcurrent: 16 });
+    await using installation = await Installation.start({ maxInFlight: 128, maxConcurrent: 32 });
     const load = new Load({
       url: installation.url,
       dice,
@@ -224,7 +224,7 @@ proof(
         const next = load.accepted.size + dice.between(1, Math.round(mean * 2));
         await until(installation, load, next);
         await Bun.sleep(dice.between(0, 40));
-        const victims = VICTIMS[dice.pick({ cp: 5, writer: 5, reader: 1, both: 2 })].map((name) => installation[name]);
+        const victims = VICTIMS[dice.pick({ cp: 4, writer: 5, reader: 1, both: 3 })].map((name) => installation[name]);
         await Promise.all(victims.map(async (service) => service.kill()));
         await Promise.all(victims.map(async (service) => service.start()));
       }
