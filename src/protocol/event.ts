@@ -264,6 +264,10 @@ function isDurationOrNone(value: unknown): boolean {
   return isTextOrNone(value) || Number.isInteger(value);
 }
 
+function isSomeText(value: unknown): boolean {
+  return typeof value === "string" && value !== "";
+}
+
 /** The schema drops these from records, so what has them is not plain. */
 const DROPPED_KEYS: ReadonlySet<string> = new Set([UNSAFE_KEY, "prototype", "constructor"]);
 
@@ -283,9 +287,9 @@ function isPlainEvent(input: Record<string, unknown>): boolean {
     for (const key of Object.keys(labels)) if (typeof labels[key] !== "string" || DROPPED_KEYS.has(key)) return false;
   }
   return (
-    typeof input["id"] === "string" &&
+    isSomeText(input["id"]) &&
     input["type"] === "k8s_resource" &&
-    typeof input["target_agent"] === "string" &&
+    isSomeText(input["target_agent"]) &&
     isTextOrNone(input["created_at"]) &&
     isTextOrNone(input["created_by"]) &&
     isTextOrNone(input["traceparent"]) &&
@@ -299,7 +303,10 @@ function isPlainEvent(input: Record<string, unknown>): boolean {
 }
 
 function checkWire(input: Record<string, unknown>): Checked<WireEvent> {
-  if (isPlainEvent(input)) return { ok: true, value: input as WireEvent };
+  const unsafe = unsafeKey(input);
+  if (unsafe !== undefined) return refuse("INVALID_EVENT", `the key ${unsafe} is not allowed`, unsafe);
+  const missing = missingField(input);
+  if (missing !== undefined) return missing;
   // 0.1 decodes an absent or null payload as an empty one, which then has no manifests.
   const parsed = v.safeParse(EventSchema, (input["payload"] ?? undefined) === undefined ? { ...input, payload: {} } : input, {
     abortEarly: true,
@@ -314,11 +321,8 @@ export function checkEvent(input: unknown): Checked<Event> {
       "INVALID_EVENT",
       `an event is a JSON object, not ${Array.isArray(input) ? "an array" : input === null ? "null" : `a ${typeof input}`}`,
     );
-  const unsafe = unsafeKey(input);
-  if (unsafe !== undefined) return refuse("INVALID_EVENT", `the key ${unsafe} is not allowed`, unsafe);
-  const missing = missingField(input);
-  if (missing !== undefined) return missing;
-  const checked = checkWire(input);
+  const plain = isPlainEvent(input);
+  const checked: Checked<WireEvent> = plain ? { ok: true, value: input as WireEvent } : checkWire(input);
   if (!checked.ok) return checked;
   const wire = checked.value;
   for (const field of ["id", "target_agent"] as const) {
@@ -360,7 +364,7 @@ export function checkEvent(input: unknown): Checked<Event> {
     return refuse("INVALID_TIMESTAMP", `created_at ${JSON.stringify(createdAt.slice(0, 60))} is not an RFC 3339 timestamp`, "/created_at");
   const ttlNs = ttl?.value ?? LIMITS.ttlDefaultMs * NS_PER_MS;
   const extra: Record<string, unknown> = {};
-  for (const key of Object.keys(wire)) if (!KNOWN_FIELDS.has(key)) extra[key] = wire[key];
+  if (!plain) for (const key of Object.keys(wire)) if (!KNOWN_FIELDS.has(key)) extra[key] = wire[key];
   return {
     ok: true,
     value: {

@@ -47,6 +47,11 @@ export async function probe(task: { readonly url: string; readonly perSecond: nu
   await pool.warm(16);
   const latenciesMs: number[] = [];
   let sentLateMaxMs = 0;
+  const answered = async (sentMs: number, answer: Promise<number>): Promise<void> => {
+    const status = await answer;
+    if (status !== 202) throw new Error(`a small event was answered with ${status}`);
+    latenciesMs.push(performance.now() - sentMs);
+  };
   const all: Promise<void>[] = [];
   const originMs = performance.now() + 50;
   for (let at = 0; at < task.perSecond * task.seconds; at += 1) {
@@ -56,12 +61,7 @@ export async function probe(task: { readonly url: string; readonly perSecond: nu
     const body = `{"id":"small-${RUN}-${at}","type":"k8s_resource","target_agent":"absent-${at % 50}","payload":{"manifests":["apiVersion: v1\\nkind: Namespace\\nmetadata:\\n  name: n${at}\\n"]},"ttl":3600000000000}`;
     const sentMs = performance.now();
     sentLateMaxMs = Math.max(sentLateMaxMs, sentMs - dueMs);
-    all.push(
-      pool.post(body).then((status) => {
-        if (status !== 202) throw new Error(`a small event was answered with ${status}`);
-        latenciesMs.push(performance.now() - sentMs);
-      }),
-    );
+    all.push(answered(sentMs, pool.post(body)));
   }
   await Promise.all(all);
   pool.close();

@@ -119,7 +119,7 @@ test("a payload that was swept away before its event came is written once more",
   const event = anEvent({ target_agent: "absent", payload: { manifests: manyManifests(10) } });
   expect((await cp.post("/events", event)).status).toBe(202);
   expect(saved).toHaveLength(2);
-  expect((await detail(cp, event.id, "?payload=true")).payload).toEqual(event["payload"]);
+  expect((await detail(cp, event.id, "?payload=true")).payload).toEqual(event["payload"] as EventDetail["payload"]);
 });
 
 test("large bodies are bounded together, and a large one that is refused leaves nothing behind", async () => {
@@ -135,7 +135,7 @@ test("large bodies are bounded together, and a large one that is refused leaves 
   );
   expect(bodies[0]?.length).toBeGreaterThan(700_000);
   const statuses = await Promise.all(bodies.map(async (body) => (await cp.post("/events", body)).status));
-  expect(new Set(statuses.filter((status) => status !== 202 && status !== 429))).toEqual(new Set());
+  expect(statuses.filter((status) => status !== 202 && status !== 429)).toEqual([]);
   expect(statuses.filter((status) => status === 202).length).toBeGreaterThanOrEqual(8);
   // What was turned away is taken when it comes again.
   for (const body of bodies) await eventually(async () => (await cp.post("/events", body)).status === 202);

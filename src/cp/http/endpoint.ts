@@ -65,6 +65,36 @@ async function withoutBody(response: Response): Promise<Response> {
 
 type BunHandler = (request: BunRequest, server: Server<SocketData>) => Promise<Response | undefined>;
 
+/** A class, so that a request makes one object and no functions. */
+class OneCall implements Call {
+  readonly request: BunRequest;
+  readonly server: Server<SocketData>;
+  readonly requestId: string;
+  readonly principal = ANONYMOUS;
+  /** What `reply` made: it has every header already. */
+  complete: Response | undefined;
+
+  constructor(request: BunRequest, server: Server<SocketData>, requestId: string) {
+    this.request = request;
+    this.server = server;
+    this.requestId = requestId;
+  }
+
+  get remoteAddress(): string {
+    return this.server.requestIP(this.request)?.address ?? "";
+  }
+
+  param(name: string): string {
+    return (this.request.params as Record<string, string | undefined>)[name] ?? "";
+  }
+
+  reply(status: number, json: string, more?: Readonly<Record<string, string>>): Response {
+    const headers = { "content-type": JSON_TYPE, "x-request-id": this.requestId, "x-content-type-options": "nosniff" };
+    this.complete = new Response(json, { status, headers: more === undefined ? headers : { ...headers, ...more } });
+    return this.complete;
+  }
+}
+
 /** Turns endpoints into Bun's routes: request id, guard, method, errors as problem+json, metrics. One function per path. */
 export function toRoutes(endpoints: readonly Endpoint[], context: EndpointContext): Record<string, BunHandler> {
   const byPath = new Map<string, Endpoint[]>();
@@ -87,45 +117,45 @@ function serve(path: string, endpoints: readonly Endpoint[], context: EndpointCo
   }
   const allow = [...handlers.keys()].toSorted().join(", ");
   const { clock, ids } = context.ports;
+  /** The Host header that passed last: nearly every request has the same, and none of what only a browser sends. */
+  let usualHost: string | undefined;
+  const guard = (headers: Headers): void => {
+    const host = headers.get("host");
+    const usual = headers.get("origin") === null && headers.get("sec-fetch-site") === null;
+    if (usual && host !== null && host === usualHost) return;
+    guardBrowser(headers, context.guard);
+    if (usual && host !== null) usualHost = host;
+  };
   return async (request, server) => {
     const startedMs = clock.monotonic();
-    const given = request.headers.get("x-request-id");
+    const { headers, method } = request;
+    const given = headers.get("x-request-id");
     const requestId = given !== null && REQUEST_ID.test(given) ? given : ids.uuid();
     let response: Response | undefined;
-    let complete: Response | undefined;
+    let call: OneCall | undefined;
     try {
-      guardBrowser(request.headers, context.guard);
-      const handler = handlers.get(request.method);
+      guard(headers);
+      const handler = handlers.get(method);
       if (handler !== undefined) {
-        response = await handler({
-          request,
-          server,
-          requestId,
-          principal: ANONYMOUS,
-          remoteAddress: server.requestIP(request)?.address ?? "",
-          param: (name) => (request.params as Record<string, string | undefined>)[name] ?? "",
-          reply: (status, json, more) =>
-            (complete = new Response(json, {
-              status,
-              headers: { "content-type": JSON_TYPE, "x-request-id": requestId, "x-content-type-options": "nosniff", ...more },
-            })),
-        });
+        call = new OneCall(request, server, requestId);
+        const answer = handler(call);
+        response = answer instanceof Promise ? await answer : answer;
         if (response === undefined) return undefined;
-        if (request.method === "HEAD") response = await withoutBody(response);
+        if (method === "HEAD") response = await withoutBody(response);
       } else if (endpoints.length === 0) {
         throw new TransporterError("NOT_FOUND", `nothing is served at ${new URL(request.url).pathname.slice(0, 200)}`);
       } else {
-        const error = new TransporterError("METHOD_NOT_ALLOWED", `${path} does not take ${request.method.slice(0, 20)}; it takes ${allow}`);
+        const error = new TransporterError("METHOD_NOT_ALLOWED", `${path} does not take ${method.slice(0, 20)}; it takes ${allow}`);
         response = problemResponse(error, requestId, context.log, { allow });
       }
     } catch (error) {
       response = problemResponse(error, requestId, context.log);
     }
-    if (response !== complete) {
+    if (response !== call?.complete) {
       response.headers.set("x-request-id", requestId);
       response.headers.set("x-content-type-options", "nosniff");
     }
-    context.metrics.http(path, request.method, response.status, (clock.monotonic() - startedMs) / 1000);
+    context.metrics.http(path, method, response.status, (clock.monotonic() - startedMs) / 1000);
     return response;
   };
 }

@@ -67,12 +67,14 @@ function detailOf(stored: StoredEvent): EventDetail {
   };
 }
 
-function sourceOf(call: Call): IntakeSource {
+function sourceOf(call: Call): { -readonly [K in keyof IntakeSource]: IntakeSource[K] } {
   return {
     principal: call.principal,
     remoteAddress: call.remoteAddress,
     requestId: call.requestId,
     traceparent: call.request.headers.get("traceparent") ?? undefined,
+    idempotencyKey: undefined,
+    makesIds: false,
   };
 }
 
@@ -92,9 +94,11 @@ function streamResponse(body: ReadableStream<Uint8Array>): Response {
 export function eventEndpoints(context: HttpContext): Endpoint[] {
   const { store, intake, ports } = context;
 
-  async function submit(call: Call, makesIds: boolean): Promise<IntakeResult> {
+  function submit(call: Call, makesIds: boolean): Promise<IntakeResult> {
     if (context.isStopping()) throw new TransporterError("SHUTTING_DOWN", "the control plane is stopping and takes no new events");
-    const source = { ...sourceOf(call), idempotencyKey: call.request.headers.get("idempotency-key") ?? undefined, makesIds };
+    const source = sourceOf(call);
+    source.idempotencyKey = call.request.headers.get("idempotency-key") ?? undefined;
+    source.makesIds = makesIds;
     return withBody(call.request, context.maxEventBytes, context.bodyBudget, (body) => intake.submit(body, source));
   }
 
