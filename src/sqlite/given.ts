@@ -18,7 +18,7 @@ export function openGiven(db: Database, options: OpenOptions): OpenedDatabase {
   const version = migrate({ db, migrations: options.migrations, what: options.what, path, log: options.log });
   let given = known.get(db);
   if (given === undefined) {
-    db.run("PRAGMA foreign_keys = ON");
+    db.run(`PRAGMA foreign_keys = ${options.foreignKeys === false ? "OFF" : "ON"}`);
     given = { statements: new Map(), initial: new Map(tablesOf(db).map((table) => [table, rowsOf(db, table)])) };
     known.set(db, given);
   }

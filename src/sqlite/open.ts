@@ -19,6 +19,8 @@ export interface OpenOptions {
   /** Marks the file as one of this purpose, so that no other program's database is ever migrated. A 32-bit integer, not 0. */
   readonly applicationId: number;
   readonly migrations: readonly Migration[];
+  /** Whether SQLite holds rows to their REFERENCES; true when absent. */
+  readonly foreignKeys?: boolean;
   readonly log: Logger;
   readonly clock: Clock;
   /** Check the whole file even if it is large and was closed cleanly. */
@@ -62,7 +64,7 @@ export function openDatabase(options: OpenOptions): OpenedDatabase {
     // Before anything is written: a damaged file stays as it was found.
     const bytes = statSync(path).size;
     if (bytes > 0 && (unclean || options.check === true || bytes <= ALWAYS_CHECK_BYTES)) checkFile(db, path, options);
-    configure(db);
+    configure(db, options);
     if (fresh) db.run(`PRAGMA application_id = ${options.applicationId}`);
     const version = migrate({ db, migrations: options.migrations, what: options.what, path, log: options.log });
     return opened(db, path, version, lock);
@@ -75,9 +77,13 @@ export function openDatabase(options: OpenOptions): OpenedDatabase {
 
 function openMemory(options: OpenOptions): OpenedDatabase {
   const db = new Database(":memory:");
-  db.run("PRAGMA foreign_keys = ON");
+  holdReferences(db, options);
   const version = migrate({ db, migrations: options.migrations, what: options.what, path: ":memory:", log: options.log });
   return opened(db, ":memory:", version, undefined);
+}
+
+function holdReferences(db: Database, options: Pick<OpenOptions, "foreignKeys">): void {
+  db.run(`PRAGMA foreign_keys = ${options.foreignKeys === false ? "OFF" : "ON"}`);
 }
 
 function opened(db: Database, path: string, version: number, lock: OwnerLock | undefined): OpenedDatabase {
@@ -106,7 +112,7 @@ function opened(db: Database, path: string, version: number, lock: OwnerLock | u
   };
 }
 
-function configure(db: Database): void {
+function configure(db: Database, options: OpenOptions): void {
   const mode = db.query<{ journal_mode: string }, []>("PRAGMA journal_mode = WAL").get()?.journal_mode;
   if (mode !== "wal") {
     throw new TransporterError(
@@ -118,7 +124,7 @@ function configure(db: Database): void {
     );
   }
   db.run("PRAGMA synchronous = FULL");
-  db.run("PRAGMA foreign_keys = ON");
+  holdReferences(db, options);
   db.run("PRAGMA cache_size = -16384");
   db.run("PRAGMA temp_store = MEMORY");
   // Four times the default: pages that many commits touch go into the file once for all of them.

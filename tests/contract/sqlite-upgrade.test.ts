@@ -263,7 +263,7 @@ describe("a store of schema 1", () => {
     expect(await store.logAfter({ tenant: TENANT, afterSeq: 0, limit: 100 })).toEqual([]);
     await store.close();
     const db = new Database(place.path, { readonly: true });
-    for (const table of ["event", "delivery", "execution_log", "payload"])
+    for (const table of ["event", "delivery", "entry", "payload"])
       expect(`${table} ${JSON.stringify(db.query(`SELECT count(*) AS n FROM ${table}`).get())}`).toBe(`${table} {"n":0}`);
     expect(db.query("PRAGMA integrity_check").get()).toEqual({ integrity_check: "ok" });
     db.close();

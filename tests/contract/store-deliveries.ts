@@ -185,6 +185,18 @@ export function deliveryContract(subject: Subject): void {
       expect((await store.getEvent(TENANT, "seq", ALL))?.log.length).toBe(4);
     });
 
+    test("a repeated status of an agent process before the present one is stale as well, after a restart too", async () => {
+      const input = newEvent({ id: "boots", state: "assigned" });
+      await subject.store.createEvent(input);
+      const say = async (bootId: string, seq: number): Promise<string> =>
+        (await subject.store.applyStatus(statusOf(input, "in_progress", { bootId, seq }))).verdict;
+      expect([await say("a", 1), await say("a", 3), await say("b", 1), await say("c", 5)]).toEqual(["apply", "apply", "apply", "apply"]);
+      await subject.reopenIfDurable();
+      expect([await say("a", 3), await say("b", 1), await say("c", 5), await say("a", 2)]).toEqual(["stale", "stale", "stale", "stale"]);
+      expect(await say("c", 6)).toBe("apply");
+      expect((await subject.store.getEvent(TENANT, "boots", ALL))?.log.length).toBe(6);
+    });
+
     test("a late status is logged as a warning and changes nothing, and is logged once", async () => {
       const { store } = subject;
       const input = newEvent({ id: "late", state: "assigned" });

@@ -107,11 +107,15 @@ export function waitingContract(subject: Subject): void {
       const urgent = await timed(() => open({ maxItems: 16, skip: new Set(["many-19", "many-39"]) }));
       const resumed = await timed(() => open({ states: ["assigned", "in_progress"], order: "accepted" }));
       const between = await timed(() => before({ beforeOrd: 50_000, maxItems: 8 }));
+      const read = await timed(async () =>
+        ((await store.getEvent(TENANT, "many-77777", { payload: true, log: true }))?.log ?? []).map((entry) => entry.event_id),
+      );
+      expect(read.ids).toEqual(["many-77777"]);
       expect(longest.ids).toEqual(["many-0"]);
       expect(urgent.ids).toEqual(Array.from({ length: 16 }, (_, at) => `many-${19 + 20 * (at + 2)}`));
       expect(resumed.ids).toEqual(["handed"]);
       expect(between.ids).toEqual(Array.from({ length: 8 }, (_, at) => `many-${at}`));
-      for (const { ms } of [longest, urgent, resumed, between]) expect(ms).toBeLessThan(25);
+      for (const { ms } of [longest, urgent, resumed, between, read]) expect(ms).toBeLessThan(25);
     }, 120_000);
   });
 

@@ -1,7 +1,7 @@
-import type { Statement } from "bun:sqlite";
 import { type AuditEntry, formatTimestamp } from "../../../protocol/mod.ts";
 import type { OpenedDatabase } from "../../../sqlite/mod.ts";
 import type { NewAudit } from "../../port.ts";
+import { RowBatch } from "./row-batch.ts";
 import type { Tally } from "./tally.ts";
 
 export interface AuditRow {
@@ -34,18 +34,27 @@ type Values = [
 /** Who did what, when, from where. Entries are only added here; `retention` removes what is old. */
 export class Audit {
   readonly #tally: Tally;
-  readonly #insert: Statement<unknown, Values>;
+  readonly #rows: RowBatch<Values>;
 
   constructor(database: OpenedDatabase, tally: Tally) {
     this.#tally = tally;
-    this.#insert = database.prepare(
-      `INSERT INTO audit (seq, tenant, principal, at_ms, action, event_id, agent_id, user, remote_address, request_id, details)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-    );
+    this.#rows = new RowBatch(database, "audit", [
+      "seq",
+      "tenant",
+      "principal",
+      "at_ms",
+      "action",
+      "event_id",
+      "agent_id",
+      "user",
+      "remote_address",
+      "request_id",
+      "details",
+    ]);
   }
 
   append(entry: NewAudit): void {
-    this.#insert.run(
+    this.#rows.add(
       this.#tally.next("audit"),
       entry.tenant,
       entry.principal,
@@ -58,6 +67,15 @@ export class Audit {
       entry.requestId ?? null,
       entry.details === undefined ? null : JSON.stringify(entry.details),
     );
+  }
+
+  /** Writes what the transaction added so far; before anybody reads the table, and before the commit. */
+  flush(): void {
+    this.#rows.flush();
+  }
+
+  undo(): void {
+    this.#rows.clear();
   }
 }
 

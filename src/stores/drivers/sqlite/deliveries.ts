@@ -1,13 +1,5 @@
 import type { Statement } from "bun:sqlite";
-import {
-  type EventResult,
-  formatTimestamp,
-  isTerminal,
-  type LogEntry,
-  type LogLevel,
-  type Phase,
-  type State,
-} from "../../../protocol/mod.ts";
+import { isTerminal, type LogEntry } from "../../../protocol/mod.ts";
 import type { OpenedDatabase } from "../../../sqlite/mod.ts";
 import { dueAtMs } from "../../ending.ts";
 import type { DeliveryRow } from "../../port.ts";
@@ -22,9 +14,13 @@ import {
   MOVED,
   rowOf,
   SAID,
-  SELECT_DELIVERY,
+  SELECT_NEWEST,
+  SELECT_ORD,
+  SELECT_REVISION,
   SHIFTED,
 } from "./delivery.ts";
+import { LogBook, type Step } from "./log-book.ts";
+import { RowBatch } from "./row-batch.ts";
 import { isInFlight, type Tally } from "./tally.ts";
 
 /** Open deliveries whose row is kept in memory, so that a status needs no SELECT. About half a kilobyte each. */
@@ -32,20 +28,34 @@ const KEPT = 8192;
 /** Agent processes before the present one whose numbers are remembered. */
 const EARLIER_BOOTS = 32;
 
-/** What a delivery's log says next, and what becomes of it. */
-export interface Step {
-  readonly to: State;
-  readonly phase: Phase | "";
-  readonly level: LogLevel;
-  readonly message: string;
-  readonly timestamp: string;
-  readonly nowMs: number;
-  readonly details?: Readonly<Record<string, unknown>> | undefined;
-  readonly result?: EventResult | undefined;
-}
-
 type SqlText = string | null;
 type SqlNumber = number | null;
+type NewRow = [
+  number,
+  number,
+  string,
+  string,
+  string,
+  number,
+  number,
+  number,
+  number,
+  string,
+  string,
+  number,
+  number,
+  number,
+  number,
+  string,
+  SqlNumber,
+  SqlNumber,
+];
+
+/** Rows that are gathered within a transaction. */
+export interface Gathered {
+  flush(): void;
+  clear(): void;
+}
 
 /**
  * Deliveries and their log: the hot path. Rows of open deliveries are kept in memory between transactions and written at most once in
@@ -58,8 +68,9 @@ export class Deliveries {
   readonly #newest: Statement<DeliveryRecord, [string, string]>;
   readonly #ofRevision: Statement<DeliveryRecord, [string, string, number]>;
   readonly #byOrd: Statement<DeliveryRecord, [number]>;
-  readonly #insert;
-  readonly #log;
+  readonly #events: Gathered;
+  readonly #rows: RowBatch<NewRow>;
+  readonly #log: LogBook;
   readonly #said;
   readonly #moved;
   readonly #shifted;
@@ -68,41 +79,34 @@ export class Deliveries {
   readonly #wish: Statement<unknown, [number, number]>;
   readonly #earlier: Statement<unknown, [string, number]>;
 
-  constructor(database: OpenedDatabase, tally: Tally) {
+  /** `events` are written before deliveries are: theirs. */
+  constructor(database: OpenedDatabase, tally: Tally, events: Gathered) {
     this.#tally = tally;
-    this.#newest = database.prepare(`${SELECT_DELIVERY} WHERE e.tenant = ? AND e.id = ? AND d.superseded IS NULL`);
-    this.#ofRevision = database.prepare(`${SELECT_DELIVERY} WHERE e.tenant = ? AND e.id = ? AND d.revision = ?`);
-    this.#byOrd = database.prepare(`${SELECT_DELIVERY} WHERE d.ord = ?`);
-    this.#insert = database.prepare<
-      unknown,
-      [
-        number,
-        number,
-        string,
-        string,
-        string,
-        number,
-        number,
-        number,
-        number,
-        string,
-        string,
-        number,
-        number,
-        number,
-        number,
-        string,
-        SqlNumber,
-        SqlNumber,
-      ]
-    >(
-      `INSERT INTO delivery (ord, event_no, tenant, agent_id, principal, revision, priority, expires_at_ms, due_at_ms, state, phase, entered,
-       attempts, last_seq, updated_at_ms, message, lane, not_before_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-    );
-    this.#log = database.prepare<unknown, [number, number, SqlNumber, string, string, string, string, string, SqlText, SqlText]>(
-      `INSERT INTO execution_log (seq, delivery, prev, timestamp, state, phase, level, message, details, result)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-    );
+    this.#events = events;
+    this.#newest = database.prepare(SELECT_NEWEST);
+    this.#ofRevision = database.prepare(SELECT_REVISION);
+    this.#byOrd = database.prepare(SELECT_ORD);
+    this.#rows = new RowBatch(database, "delivery", [
+      "ord",
+      "event_no",
+      "tenant",
+      "agent_id",
+      "principal",
+      "revision",
+      "priority",
+      "expires_at_ms",
+      "due_at_ms",
+      "state",
+      "phase",
+      "entered",
+      "attempts",
+      "last_seq",
+      "updated_at_ms",
+      "message",
+      "lane",
+      "not_before_ms",
+    ]);
+    this.#log = new LogBook(database);
     this.#said = database.prepare<unknown, [string, string, SqlText, SqlNumber, number, number, number]>(
       "UPDATE delivery SET phase = ?, message = ?, boot_id = ?, seq = ?, last_seq = ?, updated_at_ms = ? WHERE ord = ?",
     );
@@ -132,19 +136,22 @@ export class Deliveries {
   find(tenant: string, eventId: string, revision?: number): Delivery | undefined {
     const kept = this.#kept.get(keyOf(tenant, eventId));
     if (kept !== undefined && (revision === undefined || revision === kept.revision)) return kept;
+    this.#insert();
     const row = revision === undefined ? this.#newest.get(tenant, eventId) : this.#ofRevision.get(tenant, eventId, revision);
     return row === null ? undefined : fromRow(row);
   }
 
   byOrd(ord: number): Delivery | undefined {
+    this.#insert();
     const row = this.#byOrd.get(ord);
     if (row === null) return undefined;
     const kept = this.#kept.get(keyOf(row.tenant, row.event_id));
     return kept?.ord === ord ? kept : fromRow(row);
   }
 
-  /** A further delivery of an event: its first, or its next revision, which supersedes the one before. */
+  /** A further delivery of an event: its first, which has the event's number, or its next revision, which supersedes the one before. */
   create(input: {
+    readonly ord: number;
     readonly eventNo: number;
     readonly tenant: string;
     readonly principal: string;
@@ -163,7 +170,7 @@ export class Deliveries {
     const { state, agentId, eventId, tenant, nowMs, message } = input;
     const tally = this.#tally;
     const delivery: Delivery = {
-      ord: tally.next("ord"),
+      ord: input.ord,
       eventNo: input.eventNo,
       tenant,
       eventId,
@@ -197,8 +204,8 @@ export class Deliveries {
     tally.entered("created");
     tally.entered(state);
     tally.moved(agentId, undefined, state);
-    const entry = this.#append(delivery, { to: state, phase: "", level: "info", message, timestamp: formatTimestamp(nowMs), nowMs });
-    this.#insert.run(
+    const entry = this.#append(delivery, { to: state, phase: "", level: "info", message, nowMs });
+    this.#rows.add(
       delivery.ord,
       delivery.eventNo,
       tenant,
@@ -232,6 +239,7 @@ export class Deliveries {
 
   /** Keeps the wish that it be cancelled. */
   wish(delivery: Delivery, nowMs: number): void {
+    this.#insert();
     delivery.cancelRequested = true;
     this.#wish.run(nowMs, delivery.ord);
   }
@@ -243,6 +251,7 @@ export class Deliveries {
       const { [bootId]: _now, ...others } = { ...earlier, [before]: last };
       // Each comes with a restart of the agent in the middle of this one delivery, which a handful of times puts an end to.
       delivery.earlier = Object.fromEntries(Object.entries(others).slice(-EARLIER_BOOTS));
+      this.#insert();
       this.#earlier.run(JSON.stringify(delivery.earlier), delivery.ord);
     }
     delivery.bootId = bootId;
@@ -308,6 +317,8 @@ export class Deliveries {
 
   /** Writes what the transaction changed so far. */
   save(): void {
+    this.#insert();
+    this.#log.flush();
     if (this.#unsaved.length === 0) return;
     const unsaved = this.#unsaved;
     this.#unsaved = [];
@@ -319,6 +330,14 @@ export class Deliveries {
   undo(): void {
     this.#kept.clear();
     this.#unsaved = [];
+    this.#rows.clear();
+    this.#events.clear();
+    this.#log.undo();
+  }
+
+  #insert(): void {
+    this.#events.flush();
+    this.#rows.flush();
   }
 
   #mark(delivery: Delivery, how: number): void {
@@ -326,6 +345,7 @@ export class Deliveries {
     if (how > delivery.unsaved) delivery.unsaved = how;
     if (known) return;
     if (!delivery.newest) {
+      this.#insert();
       this.#write(delivery);
       return;
     }
@@ -375,33 +395,8 @@ export class Deliveries {
 
   #append(delivery: Delivery, step: Step): LogEntry {
     const seq = this.#tally.next("seq");
-    const { details, result } = step;
-    this.#log.run(
-      seq,
-      delivery.ord,
-      delivery.lastSeq === 0 ? null : delivery.lastSeq,
-      step.timestamp,
-      step.to,
-      step.phase,
-      step.level,
-      step.message,
-      details === undefined ? null : JSON.stringify(details),
-      result === undefined ? null : JSON.stringify(result),
-    );
+    const entry = this.#log.append(seq, delivery, delivery.lastSeq, step);
     delivery.lastSeq = seq;
-    const entry: LogEntry = {
-      seq,
-      event_id: delivery.eventId,
-      agent_id: delivery.agentId,
-      revision: delivery.revision,
-      timestamp: step.timestamp,
-      state: step.to,
-      phase: step.phase,
-      level: step.level,
-      message: step.message,
-    };
-    if (details !== undefined) entry.details = details;
-    if (result !== undefined) entry.result = result;
     return entry;
   }
 }

@@ -90,11 +90,18 @@ export interface DeliveryRecord {
   readonly newest: number;
 }
 
-/** Needs a WHERE. */
-export const SELECT_DELIVERY = `SELECT d.ord, d.event_no, d.tenant, e.id AS event_id, d.agent_id, d.revision, d.expires_at_ms, e.deadline_ms, d.priority,
-  e.payload_bytes, d.state, d.phase, d.message, d.entered, d.attempts, d.boot_id, d.seq, d.earlier, d.last_seq, d.result_seq, d.due_at_ms, d.not_before_ms,
-  d.cancel_at_ms, d.updated_at_ms, d.started_at_ms, d.finished_at_ms, d.superseded IS NULL AS newest
-  FROM event e JOIN delivery d ON d.event_no = e.no`;
+const AGAIN = "FROM delivery a INDEXED BY delivery_again WHERE a.event_no = e.no AND a.event_no <> a.ord";
+/** The number of the newest delivery of event `e`, and those of all of them. */
+export const NEWEST_ORD = `coalesce((SELECT max(a.ord) ${AGAIN}), e.no)`;
+export const ALL_ORDS = `(SELECT e.no UNION ALL SELECT a.ord ${AGAIN})`;
+
+const COLUMNS = `d.ord, d.event_no, d.tenant, e.id AS event_id, d.agent_id, d.revision, d.expires_at_ms, e.deadline_ms, d.priority, e.payload_bytes,
+  d.state, d.phase, d.message, d.entered, d.attempts, d.boot_id, d.seq, d.earlier, d.last_seq, d.result_seq, d.due_at_ms, d.not_before_ms,
+  d.cancel_at_ms, d.updated_at_ms, d.started_at_ms, d.finished_at_ms, d.superseded IS NULL AS newest`;
+export const SELECT_NEWEST = `SELECT ${COLUMNS} FROM event e CROSS JOIN delivery d ON d.ord = ${NEWEST_ORD} WHERE e.tenant = ? AND e.id = ?`;
+export const SELECT_REVISION = `SELECT ${COLUMNS} FROM event e CROSS JOIN delivery d ON d.ord IN ${ALL_ORDS} AND d.event_no = e.no
+  WHERE e.tenant = ? AND e.id = ? AND d.revision = ?`;
+export const SELECT_ORD = `SELECT ${COLUMNS} FROM delivery d CROSS JOIN event e ON e.no = d.event_no WHERE d.ord = ?`;
 
 export function fromRow(row: DeliveryRecord): Delivery {
   return {

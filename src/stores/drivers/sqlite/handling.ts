@@ -1,4 +1,4 @@
-import { formatTimestamp, isTerminal, judgeStatus, LIMITS, NEXT_STATES, type State } from "../../../protocol/mod.ts";
+import { isTerminal, judgeStatus, LIMITS, NEXT_STATES, type State } from "../../../protocol/mod.ts";
 import type { CancelInput, CancelOutcome, DeliveryKey, DeliveryMove, MoveOutcome, StatusOutcome, StatusWrite } from "../../port.ts";
 import type { Audit } from "./audit.ts";
 import type { Deliveries } from "./deliveries.ts";
@@ -76,5 +76,5 @@ export class Handling {
 
 /** A step that the control plane itself takes. */
 export function ownStep(to: State, message: string, nowMs: number) {
-  return { to, phase: "", level: "info", message, timestamp: formatTimestamp(nowMs), nowMs } as const;
+  return { to, phase: "", level: "info", message, nowMs } as const;
 }

@@ -4,8 +4,9 @@ import { type AuditEntry, type EventSummary, OPEN_STATES, type State } from "../
 import type { GroupCommit, OpenedDatabase } from "../../../sqlite/mod.ts";
 import { encodeCursor, numberCursor } from "../../cursor.ts";
 import type { AuditQuery, EventQuery, Page } from "../../port.ts";
-import { auditEntry, type AuditRow } from "./audit.ts";
+import { type Audit, auditEntry, type AuditRow } from "./audit.ts";
 import type { Deliveries } from "./deliveries.ts";
+import { NEWEST_ORD } from "./delivery.ts";
 import { eventSummary, JOINED, type JoinedRow } from "./events.ts";
 import type { Tally } from "./tally.ts";
 
@@ -39,6 +40,7 @@ export class Listing {
   readonly #timers: Timers;
   readonly #tally: Tally;
   readonly #deliveries: Deliveries;
+  readonly #audit: Audit;
   readonly #lowestEvent;
   readonly #lowestAudit;
   readonly #receivedBefore;
@@ -52,6 +54,7 @@ export class Listing {
       readonly timers: Timers;
       readonly tally: Tally;
       readonly deliveries: Deliveries;
+      readonly audit: Audit;
     },
   ) {
     this.#database = database;
@@ -60,6 +63,7 @@ export class Listing {
     this.#timers = parts.timers;
     this.#tally = parts.tally;
     this.#deliveries = parts.deliveries;
+    this.#audit = parts.audit;
     this.#lowestEvent = database.prepare<{ readonly key: number | null }, []>("SELECT min(no) AS key FROM event");
     this.#lowestAudit = database.prepare<{ readonly key: number | null }, []>("SELECT min(seq) AS key FROM audit");
     this.#receivedBefore = database.prepare<{ readonly at: number }, [number]>(
@@ -81,7 +85,7 @@ export class Listing {
     const few = this.#tally.openCounted <= FEW_OPEN;
     const open = few && states?.every(isOpen) === true;
     const unsuccessful = states?.every((state) => !isOpen(state) && state !== "completed") === true;
-    let source = "event e CROSS JOIN delivery d INDEXED BY delivery_by_event ON d.event_no = e.no";
+    let source = `event e CROSS JOIN delivery d ON d.ord = ${NEWEST_ORD}`;
     let key = "e.no";
     if (open) {
       source = "delivery d INDEXED BY delivery_open CROSS JOIN event e ON e.no = d.event_no";
@@ -102,10 +106,7 @@ export class Listing {
     const sql = `SELECT ${JOINED} FROM ${source} WHERE ${key} >= ? AND ${key} < ? AND ${filter.where} ORDER BY ${key} DESC LIMIT ?`;
     const { sinceMs } = query;
     return this.#page("events", before ?? Number.MAX_SAFE_INTEGER, query.limit, eventSummary, {
-      window: (from, to, limit) => {
-        this.#deliveries.save();
-        return this.#database.db.query<JoinedRow, SQLQueryBindings[]>(sql).all(from, to, ...filter.values, limit);
-      },
+      window: (from, to, limit) => this.#database.db.query<JoinedRow, SQLQueryBindings[]>(sql).all(from, to, ...filter.values, limit),
       keyOf: (row) => row.no,
       lowest: () => this.#lowestEvent.get()?.key ?? undefined,
       ...(sinceMs === undefined ? {} : { pastBelow: (key: number) => (this.#receivedBefore.get(key)?.at ?? 0) < sinceMs - CLOCK_SLACK_MS }),
@@ -122,8 +123,7 @@ export class Listing {
     if (query.agentId !== undefined) filter.add("agent_id = ?", query.agentId);
     if (query.sinceMs !== undefined) filter.add("at_ms >= ?", query.sinceMs);
     if (query.untilMs !== undefined) filter.add("at_ms < ?", query.untilMs);
-    // NOT INDEXED: the index on time would have to be sorted; the scan by number comes in order.
-    const sql = `SELECT seq, principal, at_ms, action, event_id, agent_id, user, remote_address, request_id, details FROM audit NOT INDEXED
+    const sql = `SELECT seq, principal, at_ms, action, event_id, agent_id, user, remote_address, request_id, details FROM audit
       WHERE seq >= ? AND seq < ? AND ${filter.where} ORDER BY seq DESC LIMIT ?`;
     const { sinceMs } = query;
     return this.#page("audit", before ?? Number.MAX_SAFE_INTEGER, query.limit, auditEntry, {
@@ -138,7 +138,9 @@ export class Listing {
   /** One range of keys below `before`; has no effect of its own, so that the transaction may run it again. */
   #step<Row>(kind: "events" | "audit", scan: Scan<Row>, before: number, keys: number, limit: number) {
     const began = this.#clock.monotonic();
-    const newest = kind === "events" ? this.#tally.lastEvent : this.#tally.lastAudit;
+    const newest = kind === "events" ? this.#tally.lastOrd : this.#tally.lastAudit;
+    this.#deliveries.save();
+    this.#audit.flush();
     const lowest = scan.lowest();
     const to = Math.min(before, newest + 1);
     if (lowest === undefined || to <= lowest) return { rows: [], from: to, last: true, tookMs: 0 };

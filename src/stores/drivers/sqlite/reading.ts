@@ -1,26 +1,11 @@
 import type { Statement } from "bun:sqlite";
-import type { EventResult, LogEntry, LogLevel, Phase, State } from "../../../protocol/mod.ts";
+import type { EventResult, LogEntry } from "../../../protocol/mod.ts";
 import type { OpenedDatabase } from "../../../sqlite/mod.ts";
 import type { LogQuery, StoredEvent } from "../../port.ts";
 import type { Deliveries } from "./deliveries.ts";
+import { ALL_ORDS, NEWEST_ORD } from "./delivery.ts";
 import { deliveryRow, eventMeta, type Events, eventSummary, JOINED, type JoinedRow } from "./events.ts";
-
-interface LogRow {
-  readonly seq: number;
-  readonly event_id: string;
-  readonly agent_id: string;
-  readonly revision: number;
-  readonly timestamp: string;
-  readonly state: State;
-  readonly phase: Phase | "";
-  readonly level: LogLevel;
-  readonly message: string;
-  readonly details: string | null;
-  readonly result: string | null;
-}
-
-const LOG = `l.seq, e.id AS event_id, d.agent_id, d.revision, l.timestamp, l.state, l.phase, l.level, l.message, l.details, l.result
-  FROM execution_log l JOIN delivery d ON d.ord = l.delivery JOIN event e ON e.no = d.event_no`;
+import { logEntry, LOG_COLUMNS, LOG_SUBJECTS, type LogRow } from "./log-book.ts";
 
 /** Reads of single events and of the log. */
 export class Reading {
@@ -35,16 +20,19 @@ export class Reading {
     this.#events = parts.events;
     this.#deliveries = parts.deliveries;
     this.#one = database.prepare(
-      `SELECT ${JOINED} FROM event e JOIN delivery d ON d.event_no = e.no WHERE e.tenant = ? AND e.id = ? AND d.superseded IS NULL`,
+      `SELECT ${JOINED} FROM event e CROSS JOIN delivery d ON d.ord = ${NEWEST_ORD} WHERE e.tenant = ? AND e.id = ?`,
     );
-    this.#result = database.prepare("SELECT result FROM execution_log WHERE seq = ?");
+    this.#result = database.prepare("SELECT result FROM entry WHERE seq = ?");
     this.#logOfEvent = database.prepare(
       `WITH RECURSIVE chain (seq) AS (
-         SELECT d.last_seq FROM event e JOIN delivery d ON d.event_no = e.no WHERE e.tenant = ? AND e.id = ? AND d.last_seq > ?
-         UNION ALL SELECT l.prev FROM chain c JOIN execution_log l ON l.seq = c.seq WHERE l.prev > ?)
-       SELECT ${LOG} JOIN chain c ON c.seq = l.seq ORDER BY l.seq LIMIT ?`,
+         SELECT d.last_seq FROM event e CROSS JOIN delivery d ON d.ord IN ${ALL_ORDS} AND d.event_no = e.no
+           WHERE e.tenant = ? AND e.id = ? AND d.last_seq > ?
+         UNION ALL SELECT l.prev FROM chain c CROSS JOIN entry l ON l.seq = c.seq WHERE l.prev > ?)
+       SELECT ${LOG_COLUMNS} FROM chain c CROSS JOIN entry l ON l.seq = c.seq ${LOG_SUBJECTS} ORDER BY l.seq LIMIT ?`,
     );
-    this.#logOfAll = database.prepare(`SELECT ${LOG} WHERE l.seq > ? AND d.tenant = ? ORDER BY l.seq LIMIT ?`);
+    this.#logOfAll = database.prepare(
+      `SELECT ${LOG_COLUMNS} FROM entry l ${LOG_SUBJECTS} WHERE l.seq > ? AND d.tenant = ? ORDER BY l.seq LIMIT ?`,
+    );
   }
 
   event(tenant: string, id: string, options: { readonly payload: boolean; readonly log: boolean }): StoredEvent | undefined {
@@ -71,12 +59,4 @@ export class Reading {
         : this.#logOfEvent.all(query.tenant, query.eventId, query.afterSeq, query.afterSeq, query.limit);
     return rows.map(logEntry);
   }
-}
-
-function logEntry(row: LogRow): LogEntry {
-  const { seq, event_id, agent_id, revision, timestamp, state, phase, level, message } = row;
-  const entry: LogEntry = { seq, event_id, agent_id, revision, timestamp, state, phase, level, message };
-  if (row.details !== null) entry.details = JSON.parse(row.details) as Record<string, unknown>;
-  if (row.result !== null) entry.result = JSON.parse(row.result) as EventResult;
-  return entry;
 }

@@ -7,7 +7,7 @@ import { Agents } from "./agents.ts";
 import { Audit } from "./audit.ts";
 import { Deliveries } from "./deliveries.ts";
 import { Endings } from "./endings.ts";
-import { Events } from "./events.ts";
+import { Events, NewEvents } from "./events.ts";
 import { Handling } from "./handling.ts";
 import { Listing } from "./listing.ts";
 import { Payloads } from "./payloads.ts";
@@ -39,6 +39,8 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
     path,
     what: "store",
     applicationId: STORE_APPLICATION_ID,
+    // Rows are written and removed here alone, and a check for each costs as much as an index.
+    foreignKeys: false,
     migrations: STORE_MIGRATIONS,
     log,
     clock,
@@ -51,16 +53,17 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
 function assemble(database: OpenedDatabase, { clock, timers }: SqliteStoreOptions): Store {
   const memory = database.path === ":memory:";
   const tally = new Tally(database);
-  const deliveries = new Deliveries(database, tally);
+  const fresh = new NewEvents(database);
+  const deliveries = new Deliveries(database, tally, fresh);
   const audit = new Audit(database, tally);
   const payloads = new Payloads(database, tally);
-  const events = new Events(database, { tally, deliveries, audit, payloads });
+  const events = new Events(database, { tally, deliveries, audit, payloads, fresh });
   const handling = new Handling({ deliveries, audit });
   const endings = new Endings(database, deliveries);
   const reading = new Reading(database, { events, deliveries });
   const waiting = new Waiting(database, { events, deliveries, tally });
   const agents = new Agents(database);
-  const retention = new Retention(database, deliveries);
+  const retention = new Retention(database, { deliveries, audit });
   const group = new GroupCommit({
     db: database.db,
     clock,
@@ -71,17 +74,19 @@ function assemble(database: OpenedDatabase, { clock, timers }: SqliteStoreOption
       begin: () => tally.begin(),
       beforeCommit: () => {
         deliveries.save();
+        audit.flush();
         tally.write();
       },
       committing: () => failpoint("cp.store.before-commit"),
       committed: () => failpoint("cp.store.after-commit"),
       undo: () => {
         deliveries.undo();
+        audit.undo();
         tally.undo();
       },
     },
   });
-  const listing = new Listing(database, { group, clock, timers, tally, deliveries });
+  const listing = new Listing(database, { group, clock, timers, tally, deliveries, audit });
 
   const removeAgent = async (tenant: string, id: string, nowMs: number, entry: NewAudit): Promise<Ended[] | undefined> => {
     const ended: Ended[] = [];
@@ -197,7 +202,7 @@ function assemble(database: OpenedDatabase, { clock, timers }: SqliteStoreOption
     sweep,
     backup: async (to) => {
       // Whatever was asked before the backup is in it.
-      await group.run(() => deliveries.save());
+      await group.run(() => undefined);
       if (memory) return copyMemory(database.db, { to, what: "store" });
       return copyDatabaseInSteps({ from: database.path, to, what: "store", clock, timers });
     },

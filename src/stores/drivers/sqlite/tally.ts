@@ -4,7 +4,7 @@ import type { OpenedDatabase } from "../../../sqlite/mod.ts";
 import type { EventCounters, OpenCounts } from "../../port.ts";
 
 const COUNTED = ["total", "created", "queued", "assigned", "in_progress", "completed", "failed", "expired", "cancelled"] as const;
-const NUMBERED = ["last_event", "last_ord", "last_seq", "last_audit", "last_payload"] as const;
+const NUMBERED = ["last_ord", "last_seq", "last_audit", "last_payload"] as const;
 type Column = (typeof COUNTED)[number] | (typeof NUMBERED)[number];
 const COLUMNS: readonly Column[] = [...COUNTED, ...NUMBERED];
 
@@ -80,7 +80,7 @@ export class Tally {
     this.#changed = true;
   }
 
-  next(kind: "event" | "ord" | "seq" | "audit" | "payload"): number {
+  next(kind: "ord" | "seq" | "audit" | "payload"): number {
     this.#changed = true;
     return (this.#numbers[`last_${kind}`] += 1);
   }
@@ -89,8 +89,8 @@ export class Tally {
     return this.#numbers.last_seq;
   }
 
-  get lastEvent(): number {
-    return this.#numbers.last_event;
+  get lastOrd(): number {
+    return this.#numbers.last_ord;
   }
 
   get lastAudit(): number {
