@@ -225,7 +225,10 @@ class RunningAgent implements Agent {
         });
       },
       heartbeatIntervalMs: options.heartbeatIntervalMs ?? HEARTBEAT_MS,
-      heartbeat: () => (this.#has("resync") ? { open: openDigest(this.#open()) } : {}),
+      heartbeat: () => ({
+        ...(this.#has("credit") ? { credit: this.#credit.current } : {}),
+        ...(this.#has("resync") ? { open: openDigest(this.#open()) } : {}),
+      }),
       ports,
       log,
       onRegistered: (agreement) => {

@@ -38,6 +38,8 @@ export interface CoreOptions {
   /** In place of those for Prometheus, which watch the real event loop, and of the parser with its thread: for the simulation. */
   readonly metrics?: (sources: MetricSources) => Metrics;
   readonly parser?: Pick<BodyParser, "prepare" | "stop">;
+  /** Up to how many characters manifests are parsed on the main loop, to see what they touch; the simulation has no threads. */
+  readonly offLoopChars?: number;
 }
 
 /**
@@ -70,7 +72,7 @@ export function createCore(options: CoreOptions) {
   });
   const known = new KnownAgents();
   const payloads = new Payloads({ store, ports, log });
-  const footprints = new Footprints(payloads, log);
+  const footprints = new Footprints(payloads, log, options.offLoopChars);
   const dispatcher: Dispatcher = new Dispatcher({
     tenant: DEFAULT_TENANT,
     store,

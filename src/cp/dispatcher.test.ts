@@ -217,4 +217,22 @@ describe("Dispatcher", () => {
     expect(made.ids()).toEqual(["begun"]);
     expect(made.sent[0]).not.toHaveProperty("expires_in_ms");
   });
+
+  test("what ends while it is looked for is not sent any more, and keeps no place", async () => {
+    const { ports } = manualPorts();
+    const open = [item("begun", ports.clock.now() + 60_000, "in_progress")];
+    const made = setUp(open);
+    made.held.answers = [];
+    made.dispatcher.connected(made.session);
+    await made.settle();
+    const [answer] = made.held.answers;
+    made.held.answers = undefined;
+    // The store has answered already when its last status is stored.
+    answer?.();
+    open.length = 0;
+    made.dispatcher.forget("agent-1", "begun", 1);
+    await made.settle();
+    expect(made.ids()).toEqual([]);
+    expect(made.dispatcher.inFlightOf("agent-1")).toBe(0);
+  });
 });

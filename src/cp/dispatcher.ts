@@ -57,8 +57,9 @@ export class Dispatcher {
     const isCurrent = (lane: Lane): boolean => this.#isCurrent(lane);
     this.#recalls = new Recalls(options.ports, lanes);
     this.#sender = new Sender(options, this.#recalls);
-    this.#acks = new AckWatch(options, this.#sender, lanes, (lane) => void this.#pump(lane));
-    this.#reconciler = new Reconciler(options, this.#acks, this.#recalls, isCurrent);
+    const freed = (lane: Lane): void => void this.#pump(lane);
+    this.#acks = new AckWatch(options, this.#sender, lanes, freed);
+    this.#reconciler = new Reconciler(options, this.#acks, this.#recalls, { isCurrent, freed });
     this.#putBack = new PutBack(options, (agentId) => this.queued(agentId));
     this.#handOver = new HandOver(options, this.#sender, this.#putBack, isCurrent);
   }
@@ -199,6 +200,7 @@ export class Dispatcher {
     if (lane === undefined) return;
     if (lane.wishes.size > 0) this.#recalls.done(lane, eventId, revision);
     if (lane.strays.length > 0) lane.strays = lane.strays.filter((one) => one.eventId !== eventId);
+    lane.ended(eventId, revision);
     if (lane.take(eventId, revision)) void this.#pump(lane);
   }
 
@@ -275,6 +277,7 @@ export class Dispatcher {
   async #load(lane: Lane): Promise<boolean> {
     const { store, tenant, ports } = this.#options;
     const { version, resuming, room } = lane;
+    lane.look();
     const maxBytes = Math.min(LOAD_BYTES, Math.max(1, lane.freeBytes));
     const items = await store.openDeliveries({
       tenant,

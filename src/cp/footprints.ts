@@ -27,13 +27,16 @@ export interface FootprintAnswer {
 export class Footprints {
   readonly #payloads: Pick<Payloads, "text">;
   readonly #log: Logger;
+  readonly #offLoopChars: number;
   readonly #waiting = new Map<number, (footprint: Footprint) => void>();
   #worker: Worker | undefined;
   #nextId = 0;
 
-  constructor(payloads: Pick<Payloads, "text">, log: Logger) {
+  /** Texts of up to `offLoopChars` are parsed here and now. */
+  constructor(payloads: Pick<Payloads, "text">, log: Logger, offLoopChars: number = OFF_LOOP_CHARS) {
     this.#payloads = payloads;
     this.#log = log;
+    this.#offLoopChars = offLoopChars;
   }
 
   /** Throws nothing where the payload is inline; what the store throws where it lies apart. */
@@ -48,7 +51,7 @@ export class Footprints {
   }
 
   #parse(text: string): Footprint | Promise<Footprint> {
-    if (text.length <= OFF_LOOP_CHARS) return parseFootprint(text);
+    if (text.length <= this.#offLoopChars) return parseFootprint(text);
     const worker = (this.#worker ??= this.#start());
     const id = this.#nextId;
     this.#nextId += 1;

@@ -38,7 +38,10 @@ export class HandOver {
     for (const item of items) {
       const { delivery, event, payload } = item;
       if (lane.room - ready.length <= 0) break;
-      if (lane.inFlight.has(delivery.eventId)) continue;
+      const held = lane.inFlight.get(delivery.eventId);
+      if (held !== undefined && held.revision >= delivery.revision) continue;
+      // There is a newer revision only where the one before has ended, whatever is believed here.
+      if (held !== undefined) lane.take(delivery.eventId);
       if (waits(delivery) && delivery.expiresAtMs <= nowMs) {
         overdue = true;
         continue;
@@ -82,6 +85,7 @@ export class HandOver {
         if (outcome?.status === "rejected") failed ??= { reason: outcome.reason };
         if (outcome?.status !== "fulfilled" || !outcome.value || source === undefined) continue;
         lane.precedence.forget(item.delivery.ord);
+        if (lane.hasEnded(item.delivery)) continue;
         // After one that could not be moved, or on a connection that is gone, the others would overtake it: they wait again.
         if (failed === undefined && this.#isCurrent(lane)) {
           this.#sender.send(lane, item.delivery, item.event, source);

@@ -59,6 +59,8 @@ export class Lane {
   /** The agent was asked for its list since it connected. */
   askedForOpen = false;
   loading = false;
+  /** What ended since the look began that is under way: it may be among what was found, and is not to be sent any more. */
+  readonly #ended = new Set<string>();
   /** Somebody asked for a look while one was under way. */
   asked = false;
   /** Grows when something new is known to wait, so that a load that began before does not miss it. */
@@ -120,6 +122,21 @@ export class Lane {
   /** Whether its credit covers so many inline bytes beside those that are to go with them; one delivery always fits, however large. */
   fits(bytes: number, besides = 0): boolean {
     return bytes === 0 || this.#inlineBytes + this.reservedBytes + besides === 0 || bytes + besides <= this.freeBytes;
+  }
+
+  /** A look into the store begins. */
+  look(): void {
+    this.#ended.clear();
+  }
+
+  /** A delivery is over. */
+  ended(eventId: string, revision: number | undefined): void {
+    if (this.loading) this.#ended.add(revision === undefined ? eventId : `${eventId}\u0000${revision}`);
+  }
+
+  /** Whether it ended since the look began. */
+  hasEnded({ eventId, revision }: DeliveryKey): boolean {
+    return this.#ended.size > 0 && (this.#ended.has(`${eventId}\u0000${revision}`) || this.#ended.has(eventId));
   }
 
   put(eventId: string, entry: InFlight): void {

@@ -1,5 +1,5 @@
 import { messageOf } from "../kit/mod.ts";
-import type { OpenDigest, OpenFrame } from "../protocol/mod.ts";
+import { isTerminal, type OpenDigest, type OpenFrame } from "../protocol/mod.ts";
 import type { DeliveryKey } from "../stores/mod.ts";
 import type { AckWatch } from "./ack-watch.ts";
 import type { DispatcherOptions } from "./dispatcher-options.ts";
@@ -18,13 +18,20 @@ export class Reconciler {
   readonly #acks: AckWatch;
   readonly #recalls: Recalls;
   readonly #isCurrent: (lane: Lane) => boolean;
+  readonly #freed: (lane: Lane) => void;
   readonly #busy = new WeakSet<Lane>();
 
-  constructor(options: DispatcherOptions, acks: AckWatch, recalls: Recalls, isCurrent: (lane: Lane) => boolean) {
+  constructor(
+    options: DispatcherOptions,
+    acks: AckWatch,
+    recalls: Recalls,
+    parts: { readonly isCurrent: (lane: Lane) => boolean; readonly freed: (lane: Lane) => void },
+  ) {
     this.#options = options;
     this.#acks = acks;
     this.#recalls = recalls;
-    this.#isCurrent = isCurrent;
+    this.#isCurrent = parts.isCurrent;
+    this.#freed = parts.freed;
   }
 
   /** What was handed over before has gone out again on this connection. */
@@ -112,6 +119,9 @@ export class Reconciler {
       acknowledged: true,
       resent: 0,
     });
+    // Its end may have been stored in between, and was not looked for here then.
+    const [state] = await store.positions(tenant, agentId, [{ eventId, revision }]);
+    if ((state === undefined || isTerminal(state)) && lane.take(eventId, revision)) this.#freed(lane);
     return true;
   }
 }

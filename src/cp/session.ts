@@ -181,6 +181,8 @@ export class AgentSession {
     switch (value.type) {
       case "heartbeat":
         this.#noteClock(value.timestamp);
+        if (value.credit !== undefined && value.credit !== null) this.#events.credit(this, value.credit);
+        if (value.credit !== undefined && value.credit !== null) this.#events.credit(this, value.credit);
         if (value.open !== undefined && value.open !== null) this.#events.heartbeat(this, value.open);
         return;
       case "event_ack":

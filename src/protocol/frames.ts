@@ -36,6 +36,8 @@ export const HeartbeatSchema = v.looseObject({
   metrics: v.nullish(v.record(v.string(), v.unknown())),
   // Protocol 2.
   open: v.nullish(OpenDigestSchema),
+  /** The credit as it stands, again: a `credit` frame that was lost must not stop the flow for ever. */
+  credit: v.nullish(CreditSchema),
 });
 
 export const StatusUpdateSchema = v.looseObject({

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { KnownAgents } from "../../src/cp/known-agents.ts";
 import { openDigest } from "../../src/protocol/mod.ts";
+import { ANONYMOUS } from "../../src/security/mod.ts";
 import { ableAgent, configMap, startBareCore } from "../support/bare-core.ts";
 import { eventually } from "../support/eventually.ts";
 import { REGISTRATION_0_1 } from "../support/wire-agent.ts";
@@ -23,7 +24,11 @@ describe("credit", () => {
     const waiting = await cp.event("e");
     expect(waiting.summary.state).toBe("queued");
     expect(waiting.log.at(-1)?.message).toContain("takes nothing at the moment");
-    agent.send({ type: "credit", deliveries: 9, bytes: 1e9 });
+    agent.send({ type: "credit", deliveries: 1, bytes: 1e9 });
+    await cp.advance(100);
+    expect(agent.events()).toEqual(["a", "b", "c", "d"]);
+    // A heartbeat says it again, should the frame have been lost.
+    agent.send({ type: "heartbeat", credit: { deliveries: 9, bytes: 1e9 } });
     await cp.advance(100);
     expect(agent.events()).toEqual(["a", "b", "c", "d", "e"]);
   });
@@ -167,6 +172,28 @@ describe("calling back", () => {
     expect(["able", "old", "unknown"].map((id) => known.canRecall(id))).toEqual([true, false, false]);
   });
 
+  test("a newer revision is handed over, whatever is believed of the one before", async () => {
+    const cp = await startBareCore();
+    const agent = await cp.connect();
+    await cp.submit({ id: "one" });
+    // It ends without the dispatcher hearing of it.
+    const status = { tenant: "default", eventId: "one", revision: 1, agentId: "agent-1", bootId: undefined, seq: undefined, nowMs: 0 };
+    const end = {
+      state: "failed",
+      phase: "failed",
+      level: "error",
+      message: "",
+      details: undefined,
+      result: undefined,
+      timestamp: "",
+    } as const;
+    await cp.during(cp.store.applyStatus({ ...status, ...end }));
+    await cp.during(cp.core.intake.retry("one", { principal: ANONYMOUS, remoteAddress: "", requestId: "", traceparent: undefined }));
+    await cp.submit({ id: "two", object: "one" });
+    await cp.advance(100);
+    expect(agent.events()).toEqual(["one", "one", "two"]);
+  });
+
   test("what is said of an older revision does not touch the newer one", async () => {
     const cp = await startBareCore({ maxInFlight: 1 });
     const agent = await cp.connect();
@@ -175,7 +202,7 @@ describe("calling back", () => {
     await cp.advance(100);
     const retried = await cp.during(
       cp.core.intake.retry("one", {
-        principal: { tenant: "default", name: "test" } as never,
+        principal: ANONYMOUS,
         remoteAddress: "",
         requestId: "",
         traceparent: undefined,

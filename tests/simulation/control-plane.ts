@@ -105,6 +105,7 @@ export class ControlPlaneProcess {
         prepare: (body, rule) => prepareEvent(typeof body === "string" ? body : decoder.decode(Buffer.concat([body].flat())), rule),
         stop: () => undefined,
       },
+      offLoopChars: Number.POSITIVE_INFINITY,
       ports,
       log,
     });

@@ -76,6 +76,7 @@ export async function startBareCore(options: Partial<CoreOptions> & { readonly a
       prepare: (body, rule) => prepareEvent(typeof body === "string" ? body : new TextDecoder().decode(Buffer.concat([body].flat())), rule),
       stop: () => undefined,
     },
+    offLoopChars: Number.POSITIVE_INFINITY,
     ports,
     log: silentLogger,
     ...options,
