@@ -19,7 +19,7 @@ describe("judgeStatus", () => {
     ["in_progress", "in_progress", "apply"],
     ["queued", "in_progress", "apply"],
     ["assigned", "completed", "apply"],
-    ["in_progress", "expired", "forbidden"],
+    ["in_progress", "expired", "apply"],
     ["in_progress", "queued", "forbidden"],
     ["assigned", "cancelled", "apply"],
     ["in_progress", "cancelled", "apply"],

@@ -14,13 +14,14 @@ export type LogLevel = v.InferOutput<typeof LogLevelSchema>;
  * Which state may follow which. `in_progress` repeats (one entry per phase); a terminal state has no successor, for ever, in its
  * revision. `assigned` goes back to `queued` when the connection that was to carry it is gone before the agent answered, and an agent
  * may finish straight from `assigned` (0.1 frames can arrive garbled, so the first status may be missing). A status from an
- * agent proves that it holds the event, so it also moves one that the control plane believes `queued`.
+ * agent proves that it holds the event, so it also moves one that the control plane believes `queued`. An agent that dies right after it
+ * said that it begins, and before that is on its disk, finds the event not begun, and may by then be too late: it `expired`.
  */
 export const NEXT_STATES: Readonly<Record<State, readonly State[]>> = {
   created: ["queued", "assigned", "in_progress", "completed", "failed", "expired", "cancelled"],
   queued: ["assigned", "in_progress", "completed", "failed", "expired", "cancelled"],
   assigned: ["queued", "in_progress", "completed", "failed", "expired", "cancelled"],
-  in_progress: ["in_progress", "completed", "failed", "cancelled"],
+  in_progress: ["in_progress", "completed", "failed", "expired", "cancelled"],
   completed: [],
   failed: [],
   expired: [],

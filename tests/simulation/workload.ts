@@ -91,7 +91,8 @@ export function drawWish(dice: Dice, shape: Shape, number: number, startMs: numb
   const script = dice.chance(shape.scriptChance);
   const delayed = dice.chance(shape.delayChance);
   const objects = [...new Set(Array.from({ length: dice.whole(1, 3) }, () => `o${dice.whole(1, shape.objects)}`))];
-  const filler = dice.chance(shape.bigChance) ? noise(dice, dice.whole(2_000, 12_000)) : "";
+  // All of it stays below what the control plane would parse in a thread: a simulation has none.
+  const filler = dice.chance(shape.bigChance) ? noise(dice, dice.whole(2_000, 9_000)) : "";
   const ttlMs = dice.pick([1_500, 8_000, 30_000, 120_000, 86_400_000, 86_400_000, 86_400_000]);
   const payload = script
     ? { script: `echo ${id}`, args: [filler] }
