@@ -182,7 +182,6 @@ export class AgentSession {
       case "heartbeat":
         this.#noteClock(value.timestamp);
         if (value.credit !== undefined && value.credit !== null) this.#events.credit(this, value.credit);
-        if (value.credit !== undefined && value.credit !== null) this.#events.credit(this, value.credit);
         if (value.open !== undefined && value.open !== null) this.#events.heartbeat(this, value.open);
         return;
       case "event_ack":
