@@ -1,7 +1,6 @@
 import { TransporterError } from "../kit/mod.ts";
-import type { Phase } from "../protocol/mod.ts";
 import type { Work } from "./delivery.ts";
-import type { ManifestSource } from "./ledger.ts";
+import type { ManifestSource, OpenDelivery } from "./ledger.ts";
 import type { Prepared } from "./preparation.ts";
 
 export const WORKLOAD_LIMITS = {
@@ -29,7 +28,7 @@ export interface Item {
   readonly recovered: boolean;
   readonly crashes: number;
   /** In which phase the process died the last time, where it is known. */
-  readonly diedIn: Phase | undefined;
+  readonly diedIn: OpenDelivery["diedIn"];
   /** Called back. */
   readonly cancel: AbortController;
   /** Its manifests are still on their way. */
@@ -84,7 +83,7 @@ export function refusalOf({
   if (crashes >= WORKLOAD_LIMITS.crashes)
     return new TransporterError(
       "EVENT_QUARANTINED",
-      `the agent's process ended ${crashes} times while it carried out this event${diedIn === undefined ? "" : `, the last time while ${diedIn}`}`,
+      `the agent's process ended ${crashes} times while it carried out this event${diedIn === undefined ? "" : `, the last time while ${diedIn === "reading" ? "reading its manifests" : diedIn}`}`,
       { details: { crashes, ...(diedIn === undefined ? {} : { phase: diedIn }) } },
     );
   if (work.type === "script" && resumed)

@@ -10,12 +10,11 @@ import {
   type Ledger,
   type ManifestSource,
   type NewDelivery,
-  type OpenDelivery,
   type PayloadProgress,
   type Recovered,
 } from "./ledger.ts";
 import { type PayloadTraits, type Work, workFromLedger } from "./delivery.ts";
-import { LEDGER_APPLICATION_ID, LEDGER_MIGRATIONS } from "./ledger-schema.ts";
+import { type DeliveryRow, LEDGER_APPLICATION_ID, LEDGER_MIGRATIONS, openDeliveryOf } from "./ledger-schema.ts";
 import type { StatusRecord } from "./status.ts";
 
 /** Of a payload that nobody refers to any more, so much is removed in one transaction. */
@@ -48,17 +47,6 @@ interface Statements {
   readonly commits: GroupCommit;
 }
 
-interface DeliveryRow {
-  readonly key: string;
-  readonly work: string;
-  readonly expires_at_ms: number | null;
-  readonly state: string;
-  readonly crashes: number;
-  readonly payload: string | null;
-  readonly whole: number;
-  readonly phase: string | null;
-}
-
 /**
  * A ledger in a SQLite file. A damaged file, or one that a newer version wrote, is moved aside and a fresh one begun, at the start and while
  * it runs: a lost ledger must never stop an agent, since the control plane hands over again what it has not seen finished.
@@ -83,24 +71,16 @@ export class FileLedger implements Ledger {
       const { db } = this.#file.open;
       const rows = db
         .query<DeliveryRow, []>(
-          `SELECT key, work, expires_at_ms, state, crashes, payload, phase,
+          `SELECT key, work, expires_at_ms, state, crashes, payload, phase, reading,
              EXISTS (SELECT 1 FROM payloads WHERE digest = payload_digest) AS whole
            FROM deliveries WHERE state <> 'finished' ORDER BY ord`,
         )
         .all();
       // Until it is begun again, a crash is not its doing.
       db.run("UPDATE deliveries SET crashes = crashes + 1, state = 'interrupted' WHERE state = 'started'");
+      db.run("UPDATE deliveries SET crashes = crashes + 1, reading = 0 WHERE reading = 1 AND state <> 'finished'");
       this.#prune();
-      const deliveries = rows.map((row): OpenDelivery => ({
-        key: row.key,
-        work: workFromLedger(row.work),
-        expiresAtMs: row.expires_at_ms ?? undefined,
-        started: row.state !== "open",
-        crashes: row.crashes + (row.state === "started" ? 1 : 0),
-        diedIn: (row.phase ?? undefined) as Phase | undefined,
-        fetching: row.payload !== null && row.whole === 0,
-        ...(row.payload === null ? {} : { payload: JSON.parse(row.payload) as PayloadRef }),
-      }));
+      const deliveries = rows.map(openDeliveryOf);
       this.sweepPayloads();
       const statuses = db
         .query<{ body: string }, []>(
@@ -255,15 +235,15 @@ export class FileLedger implements Ledger {
   }
 
   started(key: string, phase: Phase): Promise<void> {
-    return this.#run(() => {
-      this.#file.open.db.query("UPDATE deliveries SET state = 'started', phase = ? WHERE key = ? AND state <> 'finished'").run(phase, key);
-    });
+    return this.#note("UPDATE deliveries SET state = 'started', phase = ?2 WHERE key = ?1 AND state <> 'finished'", key, phase);
+  }
+
+  reading(key: string, yes: boolean): Promise<void> {
+    return this.#note("UPDATE deliveries SET reading = ?2 WHERE key = ?1", key, yes ? 1 : 0);
   }
 
   interrupted(key: string): Promise<void> {
-    return this.#run(() => {
-      this.#file.open.db.query("UPDATE deliveries SET state = 'interrupted' WHERE key = ? AND state <> 'finished'").run(key);
-    });
+    return this.#note("UPDATE deliveries SET state = 'interrupted' WHERE key = ?1 AND state <> 'finished'", key);
   }
 
   addStatus(record: StatusRecord): Promise<void> {
@@ -308,6 +288,10 @@ export class FileLedger implements Ledger {
   async close(): Promise<void> {
     await this.#file.commits.close();
     this.#file.open.close();
+  }
+
+  #note(sql: string, ...values: readonly (string | number)[]): Promise<void> {
+    return this.#run(() => void this.#file.open.db.query(sql).run(...values));
   }
 
   #insertStatus(record: StatusRecord, body: string): void {

@@ -1,4 +1,7 @@
+import type { PayloadRef, Phase } from "../protocol/mod.ts";
 import type { Migration } from "../sqlite/mod.ts";
+import { workFromLedger } from "./delivery.ts";
+import type { OpenDelivery } from "./ledger.ts";
 
 /** "TPal": Transporter, agent's ledger. */
 export const LEDGER_APPLICATION_ID = 0x5450616c;
@@ -63,7 +66,37 @@ export const LEDGER_MIGRATIONS: readonly Migration[] = [
   {
     version: 3,
     name: "how far an execution was",
-    // For the reason of a quarantine.
-    sql: "ALTER TABLE deliveries ADD COLUMN phase TEXT;",
+    // For a quarantine and its reason.
+    sql: `
+      ALTER TABLE deliveries ADD COLUMN phase TEXT;
+      ALTER TABLE deliveries ADD COLUMN reading INTEGER NOT NULL DEFAULT 0;
+    `,
   },
 ];
+
+/** A row of what is open. */
+export interface DeliveryRow {
+  readonly key: string;
+  readonly work: string;
+  readonly expires_at_ms: number | null;
+  readonly state: string;
+  readonly crashes: number;
+  readonly payload: string | null;
+  readonly whole: number;
+  readonly phase: string | null;
+  readonly reading: number;
+}
+
+/** As it stood when the earlier process ended. */
+export function openDeliveryOf(row: DeliveryRow): OpenDelivery {
+  return {
+    key: row.key,
+    work: workFromLedger(row.work),
+    expiresAtMs: row.expires_at_ms ?? undefined,
+    started: row.state !== "open",
+    crashes: row.crashes + (row.state === "started" || row.reading === 1 ? 1 : 0),
+    diedIn: row.reading === 1 ? "reading" : ((row.phase ?? undefined) as Phase | undefined),
+    fetching: row.payload !== null && row.whole === 0,
+    ...(row.payload === null ? {} : { payload: JSON.parse(row.payload) as PayloadRef }),
+  };
+}

@@ -27,8 +27,8 @@ export interface OpenDelivery {
   readonly started: boolean;
   /** How often the process died while it was being carried out. */
   readonly crashes: number;
-  /** In which phase, the last time, as far as `started` was told. */
-  readonly diedIn?: Phase | undefined;
+  /** In which phase, the last time, as far as `started` was told; or while its manifests were being read. */
+  readonly diedIn?: Phase | "reading" | undefined;
   /** Its payload is not here yet: its place is taken, and what it touches is not known. */
   readonly fetching?: boolean;
   /** Where it came without its payload, fetched or not. */
@@ -80,6 +80,8 @@ export interface Ledger {
   manifests(key: string): Promise<ManifestSource | undefined>;
   /** It is being carried out, and this far. A process that dies from here on counts as a crash of this delivery, until it ends or is interrupted. */
   started(key: string, phase: Phase): Promise<void>;
+  /** Its manifests are so large that reading them may end the process: that, too, is then a crash of this delivery. */
+  reading(key: string, yes: boolean): Promise<void>;
   /** A stop on purpose while it was running: that is no crash. */
   interrupted(key: string): Promise<void>;
   addStatus(record: StatusRecord): Promise<void>;
@@ -207,6 +209,10 @@ export class MemoryLedger implements Ledger {
   }
 
   started(_key: string, _phase: Phase): Promise<void> {
+    return Promise.resolve();
+  }
+
+  reading(_key: string, _yes: boolean): Promise<void> {
     return Promise.resolve();
   }
 

@@ -2,7 +2,7 @@ import { toTransporterError, TransporterError } from "../kit/mod.ts";
 import { type LockSet, lockSet, type ParsedObject } from "../manifests/mod.ts";
 import type { Work } from "./delivery.ts";
 import type { Ledger, ManifestSource } from "./ledger.ts";
-import type { Parsing } from "./off-loop.ts";
+import { OFF_LOOP_CHARS, type Parsing } from "./off-loop.ts";
 import { manifestsOf } from "./payload.ts";
 import { scriptOf, type ScriptPayload } from "./script.ts";
 
@@ -21,20 +21,28 @@ export interface PreparationOptions {
   readonly parsing: Parsing;
   /** Where objects go that name no namespace. */
   readonly defaultNamespace: string;
+  /** Awaited before a text is read that is large enough to end a process with little memory. */
+  readonly beforeLarge: () => Promise<void>;
+  readonly afterLarge: () => void;
 }
 
 /** Reads what an event asks for, from its own text or from the ledger. Never rejects: what cannot be read touches nothing and fails with the reason. */
 export async function prepare(key: string, work: Work, source: ManifestSource | undefined, options: PreparationOptions): Promise<Prepared> {
   if (work.fault !== undefined || (work.type !== "k8s_resource" && work.type !== "script")) return NOTHING;
   let chars = 0;
+  let large = false;
   try {
     const found = source ?? (await options.ledger.manifests(key));
     if (found === undefined) throw new TransporterError("INTERNAL", "the manifests of the event are lost");
     chars = found.length;
+    large = chars > OFF_LOOP_CHARS;
+    if (large) await options.beforeLarge();
     if (work.type === "script") return { content: scriptOf(manifestsOf(found)), locks: NO_LOCKS, chars };
     const objects = await options.parsing.manifests(found);
     return { content: objects, locks: lockSet(objects, options.defaultNamespace), chars };
   } catch (error) {
     return { content: toTransporterError(error), locks: NO_LOCKS, chars };
+  } finally {
+    if (large) options.afterLarge();
   }
 }

@@ -59,6 +59,11 @@ export class Schedule {
     return this.#slots.has(key);
   }
 
+  /** One of those under suspicion is running. */
+  get suspectRunning(): boolean {
+    return this.#suspects > 0;
+  }
+
   isRunning(key: string): boolean {
     return this.#slots.get(key)?.running === true;
   }
@@ -115,12 +120,12 @@ export class Schedule {
     for (const slot of this.#slots.values()) if (!slot.running) yield slot.key;
   }
 
-  /** Marks as running, and answers, what may start now. */
-  start(): string[] {
+  /** Marks as running, and answers, what may start now; of those under suspicion none, where they are to wait. */
+  start(suspectsWait = false): string[] {
     if (this.#stale) this.#lendAnew();
     const started: string[] = [];
     while (this.#running < this.#maxRunning) {
-      const slot = this.#next();
+      const slot = this.#next(suspectsWait || this.#suspects > 0);
       if (slot === undefined) break;
       this.#given += 1;
       slot.running = true;
@@ -132,13 +137,13 @@ export class Schedule {
     return started;
   }
 
-  #next(): Slot | undefined {
+  #next(suspectsWait: boolean): Slot | undefined {
     const [unknown] = this.#unknown;
     const before = unknown?.place ?? Number.POSITIVE_INFINITY;
     let first: Slot | undefined;
     let best: Slot | undefined;
     for (const slot of this.#free) {
-      if (slot.place > before || (slot.suspect && this.#suspects > 0)) continue;
+      if (slot.place > before || (slot.suspect && suspectsWait)) continue;
       if (first === undefined || slot.place < first.place) first = slot;
       if (best === undefined || slot.lent > best.lent || (slot.lent === best.lent && slot.place < best.place)) best = slot;
     }

@@ -48,6 +48,10 @@ export class Workload {
   readonly #abandon = new AbortController();
   #preparing = false;
   #parsedChars = 0;
+  /** A large event under suspicion is being read: of the others none may run beside it, or nobody would know which it was. */
+  #readingSuspect: Item | undefined;
+  #whenQuiet: (() => void) | undefined;
+  readonly #readingLarge = new Set<Item>();
   #expiry: TimerHandle | undefined;
   #expiryAt = Number.POSITIVE_INFINITY;
 
@@ -132,6 +136,8 @@ export class Workload {
   async stop(graceMs: number): Promise<void> {
     this.#expiry?.cancel();
     this.#stop.abort();
+    // What is being read is dropped, and that is no crash.
+    for (const item of this.#readingLarge) this.#record(item, this.#options.ledger.reading(item.key, false));
     const { timers } = this.#options.ports;
     const within = async (ms: number): Promise<boolean> => {
       const late = Promise.withResolvers<false>();
@@ -183,7 +189,7 @@ export class Workload {
   #launch(): void {
     if (this.#stop.signal.aborted) return;
     this.#expire();
-    for (const key of this.#schedule.start()) {
+    for (const key of this.#schedule.start(this.#readingSuspect !== undefined)) {
       const item = this.#items.get(key);
       if (item !== undefined) this.#begin(item);
     }
@@ -241,9 +247,35 @@ export class Workload {
   async #prepare(item: Item): Promise<Prepared> {
     // What is not going to be carried out touches nothing.
     if (refusalOf(item) !== undefined) return NOTHING;
-    const prepared = await prepare(item.key, item.work, item.source, this.#options);
+    const prepared = await prepare(item.key, item.work, item.source, {
+      ...this.#options,
+      beforeLarge: () => this.#beforeLarge(item),
+      afterLarge: () => {
+        if (this.#readingSuspect === item) this.#readingSuspect = undefined;
+        this.#readingLarge.delete(item);
+        this.#record(item, this.#options.ledger.reading(item.key, false));
+      },
+    });
     this.#parsedChars += prepared.chars;
     return prepared;
+  }
+
+  /** What dies of reading has to be found out as what dies of being carried out. */
+  async #beforeLarge(item: Item): Promise<void> {
+    if (item.crashes > 0 && !this.#schedule.isRunning(item.key)) {
+      while (this.#schedule.suspectRunning) await new Promise<void>((resolve) => (this.#whenQuiet = resolve));
+      this.#readingSuspect = item;
+    }
+    this.#readingLarge.add(item);
+    const recorded = this.#options.ledger.reading(item.key, true);
+    this.#record(item, recorded);
+    await recorded.catch(() => undefined);
+  }
+
+  #record(item: Item, recorded: Promise<void>): void {
+    recorded.catch((error: unknown) =>
+      this.#options.log.warn("How far an event is could not be recorded", { event_id: item.work.eventId, error: messageOf(error) }),
+    );
   }
 
   #begin(item: Item): void {
@@ -268,6 +300,7 @@ export class Workload {
         if (alike === 0) this.#priorities.delete(item.work.priority);
         else this.#priorities.set(item.work.priority, alike);
         this.#schedule.remove(item.key);
+        if (!this.#schedule.suspectRunning) this.#whenQuiet?.();
         this.#pump();
         this.#options.onRoom?.();
         if (this.#items.size === 0 && this.#parsedChars > WORKLOAD_LIMITS.tidyChars) this.#tidyLater();

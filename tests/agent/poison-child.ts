@@ -1,14 +1,25 @@
+import { createParsing } from "../../src/agent/off-loop.ts";
+import { systemPorts } from "../../src/kit/mod.ts";
 import { MapCluster, startTestAgent } from "../support/agent.ts";
 
-// An agent in a process of its own, which dies by SIGKILL when it applies an object named `poison…`, and never gets done with waiting for
-// one named `slow…`. It stops on SIGTERM as the program does. Arguments: the control plane's URL and the directory of the state.
+// An agent in a process of its own, which dies by SIGKILL when it applies an object named `poison…` or reads the word `lethal`, and never gets
+// done with waiting for an object named `slow…`. It stops on SIGTERM as the program does. Arguments: the control plane's URL and the directory of the state.
 const [cpUrl = "", stateDir = ""] = process.argv.slice(2);
 const cluster = new MapCluster();
 const never = new Promise<void>(() => undefined);
 
+const parsing = createParsing(systemPorts.timers);
+
 const running = await startTestAgent({
   cpUrl,
   stateDir,
+  parsing: {
+    ...parsing,
+    manifests(source) {
+      if (typeof source === "string" && source.includes("lethal")) process.kill(process.pid, "SIGKILL");
+      return parsing.manifests(source);
+    },
+  },
   cluster: {
     resources: (objects, context) => {
       const steps = cluster.resources(objects, context);
