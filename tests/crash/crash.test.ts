@@ -199,13 +199,15 @@ proof(
   count(240_000, 1_200_000),
 );
 
+/** More or less than a run's own, for whoever has more or less time. */
+const RANDOM_KILLS = Number(process.env["TRANSPORTER_CRASH_KILLS"] ?? count(10, 300));
+const RANDOM_EVENTS = Number(process.env["TRANSPORTER_CRASH_EVENTS"] ?? count(800, 50_000));
+
 proof(
   "kills at random times, under load: nothing is lost and nothing is done twice",
   async () => {
     const startedMs = performance.now();
     const dice = new Dice();
-    const kills = Number(process.env["TRANSPORTER_CRASH_KILLS"] ?? count(10, 300));
-    const events = Number(process.env["TRANSPORTER_CRASH_EVENTS"] ?? count(800, 50_000));
     await using installation = await Installation.start({ maxInFlight: 128, maxConcurrent: 32 });
     const load = new Load({
       url: installation.url,
@@ -218,9 +220,10 @@ proof(
     load.start();
     installation.hook.start();
     try {
-      for (let kill = 0; kill < kills; kill += 1) {
+      for (let kill = 0; kill < RANDOM_KILLS; kill += 1) {
+        if (kill % 25 === 24) console.log(`kill ${kill + 1} of ${RANDOM_KILLS}: ${load.accepted.size} accepted, ${load.open} open`);
         // Spread over the events that are still to come, so that the work is spread over the kills.
-        const mean = Math.max(1, (events - load.accepted.size) / (kills - kill + 1));
+        const mean = Math.max(1, (RANDOM_EVENTS - load.accepted.size) / (RANDOM_KILLS - kill + 1));
         const next = load.accepted.size + dice.between(1, Math.round(mean * 2));
         await until(installation, load, next);
         await Bun.sleep(dice.between(0, 40));
@@ -228,7 +231,7 @@ proof(
         await Promise.all(victims.map(async (service) => service.kill()));
         await Promise.all(victims.map(async (service) => service.start()));
       }
-      await until(installation, load, events);
+      await until(installation, load, RANDOM_EVENTS);
       await installation.hook.stop();
       await load.finish(END_TIMEOUT_MS);
     } catch (error) {
@@ -243,12 +246,12 @@ proof(
       summaryLine({ what: "Random times", seed: dice.seed, seconds, reckoning, kills: installation.kills, resubmitted: load.resubmitted }),
     );
     await judge(reckoning, installation, load);
-    expect(installation.kills.length).toBeGreaterThanOrEqual(kills);
-    expect(reckoning.accepted).toBeGreaterThanOrEqual(events);
+    expect(installation.kills.length).toBeGreaterThanOrEqual(RANDOM_KILLS);
+    expect(reckoning.accepted).toBeGreaterThanOrEqual(RANDOM_EVENTS);
     // Most of them are to be seen by somebody who is not us.
     expect(reckoning.counted).toBeGreaterThan(reckoning.accepted / 2);
   },
-  count(240_000, 3_000_000),
+  150_000 + RANDOM_KILLS * 6_000 + RANDOM_EVENTS * 50,
 );
 
 const VICTIMS = { cp: ["cp"], writer: ["writer"], reader: ["reader"], both: ["cp", "writer"] } as const;
