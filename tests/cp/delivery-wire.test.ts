@@ -112,3 +112,19 @@ test("a slow agent costs the others nothing, and gets all in the end", async () 
   await eventually(() => slow.receivedBytes() > 16 * filler.length);
   expect((await cp.json<EventDetail>(`/v1/events/${events.at(-1)?.id ?? ""}`)).state).toBe("queued");
 });
+
+test("an urgent event waits for large ones that touch the same object, wherever their payload lies", async () => {
+  await using cp = await startCp({ maxInFlight: 1 });
+  const sized = (name: string, chars: number, priority = 0) =>
+    anEvent({ priority, payload: { manifests: [`${configMap(name)}data:\n  filler: "${"x".repeat(chars)}"\n`] } });
+  const [other, inline, apart] = [sized("other", 10), sized("shared", 100_000), sized("shared", 400_000)];
+  const urgent = sized("shared", 10, 9);
+  for (const event of [other, inline, apart, urgent]) expect((await cp.post("/events", event)).status).toBe(202);
+  await using agent = await dialAgent(cp.wsUrl, able());
+  for (const event of [inline, apart, urgent, other]) {
+    await agent.event(event.id);
+    agent.report(event.id);
+  }
+  const order = agent.frames.filter((frame) => frame["type"] === "event").map((frame) => (frame["event"] as { id: string }).id);
+  expect(order).toEqual([inline, apart, urgent, other].map(({ id }) => id));
+});
