@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { manualPorts } from "../kit/mod.ts";
-import { Admission } from "./admission.ts";
+import { Admission, Turns } from "./admission.ts";
 
 describe("Admission", () => {
   test("lets a burst in, then so many a second, and tells the others when to come again, each another time", async () => {
@@ -33,5 +33,32 @@ describe("Admission", () => {
     expect(admission.admit()).toHaveProperty("retryAfterMs");
     admission.ended();
     expect(admission.admit()).toBeUndefined();
+  });
+});
+
+describe("turns", () => {
+  test("so many at a time, the last to come first, and whoever left is passed over", async () => {
+    const turns = new Turns(2);
+    const called: string[] = [];
+    const people = new Map(["a", "b", "c", "d", "e"].map((name) => [name, { name }]));
+    const take = (name: string): void => {
+      void turns.take(people.get(name) ?? {}).then((inTime) => called.push(`${name} ${inTime}`));
+    };
+    for (const name of people.keys()) take(name);
+    await Promise.resolve();
+    await Promise.resolve();
+    expect(called).toEqual(["a true", "b true"]);
+    turns.leave(people.get("d") ?? {});
+    turns.give();
+    turns.give();
+    await Promise.resolve();
+    await Promise.resolve();
+    expect(called).toEqual(["a true", "b true", "d false", "e true", "c true"]);
+    turns.give();
+    turns.give();
+    take("a");
+    await Promise.resolve();
+    await Promise.resolve();
+    expect(called.at(-1)).toBe("a true");
   });
 });

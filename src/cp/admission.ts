@@ -1,7 +1,7 @@
 import type { Clock, Random } from "../kit/mod.ts";
 
 export interface AdmissionLimits {
-  /** Registrations that may be on their way to the disk at the same time. */
+  /** Sockets that may be open and not registered yet, at the same time. */
   readonly atOnce: number;
   /** Sockets that may open in a second, on the average. */
   readonly perSecond: number;
@@ -46,12 +46,51 @@ export class Admission {
     return { retryAfterMs: SHORTEST_WAIT_MS + Math.floor(this.#random.float() * SPREAD_MS) };
   }
 
-  /** A registration is on its way to the disk. */
+  /** A socket is open and its agent not registered yet. */
   began(): void {
     this.#registering += 1;
   }
 
   ended(): void {
     this.#registering -= 1;
+  }
+}
+
+interface Waiting {
+  readonly who: object;
+  readonly called: (inTime: boolean) => void;
+}
+
+/**
+ * So many at the disk at a time, and of those who wait the last to come first. When more come than can be served, whoever has waited longest
+ * is about to give up, and what is done for it is done in vain: served in the order they came, nobody would ever get in.
+ */
+export class Turns {
+  readonly #waiting: Waiting[] = [];
+  #free: number;
+
+  constructor(atOnce: number) {
+    this.#free = atOnce;
+  }
+
+  /** True when it is this one's turn, which it then has to give back; false when it left before. */
+  take(who: object): Promise<boolean> {
+    if (this.#free > 0) {
+      this.#free -= 1;
+      return Promise.resolve(true);
+    }
+    return new Promise((resolve) => this.#waiting.push({ who, called: resolve }));
+  }
+
+  give(): void {
+    const next = this.#waiting.pop();
+    if (next === undefined) this.#free += 1;
+    else next.called(true);
+  }
+
+  /** It waits no longer, if it did. */
+  leave(who: object): void {
+    const at = this.#waiting.findIndex((one) => one.who === who);
+    if (at !== -1) this.#waiting.splice(at, 1)[0]?.called(false);
   }
 }

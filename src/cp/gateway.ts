@@ -12,7 +12,7 @@ import {
 } from "../protocol/mod.ts";
 import { agentPrincipal } from "../security/mod.ts";
 import type { NewAudit, StatusOutcome, Store } from "../stores/mod.ts";
-import { Admission, type AdmissionLimits } from "./admission.ts";
+import { Admission, type AdmissionLimits, Turns } from "./admission.ts";
 import type { Bell } from "./bell.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import type { KnownAgents } from "./known-agents.ts";
@@ -34,6 +34,11 @@ const SHOWN_CHARS = 300;
 /** Ten thousand agents that come back at once are in within some seconds, and everybody else is served meanwhile. */
 export const ADMISSION_LIMITS: AdmissionLimits = { atOnce: 500, perSecond: 2_000, burst: 1_000 };
 
+/** Of those let in, how many are written down at the same time: enough for one commit to serve many. */
+const SAVING_AT_ONCE = 64;
+/** How often the log says that agents are sent away. */
+const SENT_AWAY_MS = 5_000;
+
 /** What the transport tells of one agent's socket. Nothing is called after `closed`. */
 export interface AgentSocket {
   /** A text frame. */
@@ -49,6 +54,8 @@ interface Link {
   readonly requestId: string;
   session: AgentSession | undefined;
   registering: boolean;
+  /** It counts among those that were let in and are not registered yet. */
+  counted: boolean;
   timeout: TimerHandle | undefined;
 }
 
@@ -74,6 +81,9 @@ export class Gateway {
   readonly #open = new Set<Link>();
   readonly #pulse: Pulse;
   readonly #admission: Admission;
+  readonly #turns = new Turns(SAVING_AT_ONCE);
+  #sentAway = 0;
+  #saidAtMs = Number.NEGATIVE_INFINITY;
   readonly #events: SessionEvents;
   #timers: TimerHandle[] = [];
   #stopping = false;
@@ -98,7 +108,19 @@ export class Gateway {
 
   /** Asked before an agent's socket is opened: undefined lets it in, otherwise it is to come again after so long. */
   admit(): { readonly retryAfterMs: number } | undefined {
-    return this.#admission.admit();
+    const later = this.#admission.admit();
+    if (later !== undefined) this.#sayAway();
+    return later;
+  }
+
+  /** A line for each would be most of the work. */
+  #sayAway(): void {
+    const { clock } = this.#options.ports;
+    this.#sentAway += 1;
+    if (clock.monotonic() - this.#saidAtMs < SENT_AWAY_MS) return;
+    this.#saidAtMs = clock.monotonic();
+    this.#options.log.warn("Many agents are connecting at once; some are sent away for a moment", { sent_away: this.#sentAway });
+    this.#sentAway = 0;
   }
 
   start(): void {
@@ -120,8 +142,9 @@ export class Gateway {
 
   /** Takes a socket on that was just opened: its first frame must be a registration. */
   accept(peer: Peer, requestId: string): AgentSocket {
-    const link: Link = { peer, requestId, session: undefined, registering: false, timeout: undefined };
+    const link: Link = { peer, requestId, session: undefined, registering: false, counted: true, timeout: undefined };
     this.#open.add(link);
+    this.#admission.began();
     link.timeout = this.#options.ports.timers.after(
       REGISTRATION_TIMEOUT_MS,
       () => peer.close(CLOSE.invalidRegistration, "no registration came"),
@@ -144,13 +167,27 @@ export class Gateway {
     }
     if (link.registering) return;
     link.registering = true;
-    this.#admission.began();
-    this.#register(link, text)
+    this.#registerInTurn(link, text)
       .catch((error: unknown) => {
         this.#options.log.error("Registration failed", { remote_address: link.peer.remoteAddress, error: messageOf(error) });
         link.peer.close(TRY_AGAIN_LATER, "try again later");
       })
-      .finally(() => this.#admission.ended());
+      .finally(() => this.#uncount(link));
+  }
+
+  #uncount(link: Link): void {
+    if (!link.counted) return;
+    link.counted = false;
+    this.#admission.ended();
+  }
+
+  async #registerInTurn(link: Link, text: string): Promise<void> {
+    if (!(await this.#turns.take(link))) return;
+    try {
+      if (this.#open.has(link)) await this.#register(link, text);
+    } finally {
+      this.#turns.give();
+    }
   }
 
   async #register(link: Link, text: string): Promise<void> {
@@ -236,7 +273,11 @@ export class Gateway {
     const { session } = link;
     this.#open.delete(link);
     link.timeout?.cancel();
-    if (session === undefined) return;
+    if (session === undefined) {
+      this.#turns.leave(link);
+      this.#uncount(link);
+      return;
+    }
     session.closed = true;
     dispatcher.disconnected(session);
     if (!registry.remove(session)) return;

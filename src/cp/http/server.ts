@@ -1,4 +1,4 @@
-import { TransporterError } from "../../kit/mod.ts";
+import { silentLogger, TransporterError } from "../../kit/mod.ts";
 import { LIMITS } from "../../protocol/mod.ts";
 import type { GuardOptions } from "../../security/mod.ts";
 import type { Gateway } from "../gateway.ts";
@@ -37,7 +37,8 @@ export function endpointsOf(context: HttpContext, admit: Gateway["admit"] = () =
           "TOO_MANY_AGENTS",
           "many agents are connecting at once; this one is to come again a little later",
         );
-        return problemResponse(error, requestId, context.log, { "retry-after": String(Math.ceil(later.retryAfterMs / 1000)) });
+        // The gateway says how many were sent away.
+        return problemResponse(error, requestId, silentLogger, { "retry-after": String(Math.ceil(later.retryAfterMs / 1000)) });
       }
       const data: SocketData = { requestId, peer: undefined, agent: undefined, heardMs: 0 };
       if (server.upgrade(request, { data })) return undefined;
