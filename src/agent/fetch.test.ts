@@ -181,6 +181,25 @@ describe("a payload that is fetched", () => {
     expect(one.ledger.saved).toBe(Math.ceil(big.encoded.byteLength / PIECE));
   });
 
+  test("over a slow link is not asked for again and again while the answer is on its way", async () => {
+    const one = rig();
+    await one.want("e");
+    await one.time.advance(17_000);
+    expect(one.asked).toHaveLength(2);
+    await one.answer();
+    await one.time.advance(50_000);
+    expect(one.asked).toHaveLength(3);
+    await one.time.advance(2_000);
+    expect(one.asked).toHaveLength(4);
+    await one.answer();
+    // However slow, once a minute.
+    await one.time.advance(2 * FETCH_LIMITS.answerMaxMs);
+    expect(one.asked).toHaveLength(7);
+    await one.answer();
+    await one.serve();
+    expect(one.ends).toEqual(["arrived e"]);
+  });
+
   test("after a restart goes on where it stopped", async () => {
     const one = rig();
     await one.want("e");

@@ -9,6 +9,9 @@ export const FETCH_LIMITS = {
   /** Payloads at the same time, one piece each: what is on the wire for them never amounts to much. */
   atOnce: 2,
   answerMs: 10_000,
+  /** On a slow link an answer takes longer than that, and asking again would only fill it: so many times what the last one took is waited. */
+  answerFactor: 3,
+  answerMaxMs: 60_000,
   /** So often may a payload turn out to be something else than announced. */
   attempts: 3,
   /** While the first in line waits for room. */
@@ -43,6 +46,8 @@ interface Fetching {
   /** Set while an answer is awaited. */
   asked: ((answer: Answer) => void) | undefined;
   timer: TimerHandle | undefined;
+  /** Since when the answer is awaited, on the present link; by the monotonic clock. */
+  askedMs: number;
 }
 
 /**
@@ -56,6 +61,8 @@ export class Fetch {
   /** Fetched, and held by the ledger as long as any of these deliveries is open; by digest. Kept count of where the ledger's room is bounded. */
   readonly #kept = new Map<string, { readonly bytes: number; readonly keys: Set<string> }>();
   #active = 0;
+  /** How long the last piece took to come. */
+  #lastAnswerMs = 0;
   #roomLook: TimerHandle | undefined;
   readonly #stopped = new AbortController();
 
@@ -85,6 +92,7 @@ export class Fetch {
       damaged: 0,
       asked: undefined,
       timer: undefined,
+      askedMs: 0,
     });
     this.#begin();
   }
@@ -102,7 +110,11 @@ export class Fetch {
 
   /** A link stands: what was asked for on the last one will not be answered there. */
   attach(): void {
-    for (const one of this.#fetching.values()) if (one.asked !== undefined) this.#sendGet(one);
+    for (const one of this.#fetching.values()) {
+      if (one.asked === undefined) continue;
+      one.askedMs = this.#options.ports.clock.monotonic();
+      this.#sendGet(one);
+    }
   }
 
   piece({ digest, offset, data }: Piece): void {
@@ -257,21 +269,30 @@ export class Fetch {
   /** Asks for the next piece until it comes; "given up" when nobody wants it any more or the agent stops. */
   async #ask(one: Fetching): Promise<Answer> {
     if (!this.#stillWanted(one)) return "given up";
+    const { clock } = this.#options.ports;
     const { promise, resolve } = Promise.withResolvers<Answer>();
+    one.askedMs = clock.monotonic();
     one.asked = resolve;
     this.#sendGet(one);
-    one.timer = this.#options.ports.timers.every(
-      FETCH_LIMITS.answerMs,
-      () => {
-        if (this.#stillWanted(one)) this.#sendGet(one);
-        else resolve("given up");
-      },
-      { background: true },
-    );
+    this.#awaitAnswer(one);
     const answer = await promise;
-    one.timer.cancel();
+    this.#lastAnswerMs = clock.monotonic() - one.askedMs;
+    one.timer?.cancel();
     one.asked = undefined;
     return answer;
+  }
+
+  #awaitAnswer(one: Fetching): void {
+    const waitMs = Math.max(FETCH_LIMITS.answerMs, FETCH_LIMITS.answerFactor * this.#lastAnswerMs);
+    const askAgain = (): void => {
+      if (!this.#stillWanted(one)) {
+        one.asked?.("given up");
+        return;
+      }
+      this.#sendGet(one);
+      this.#awaitAnswer(one);
+    };
+    one.timer = this.#options.ports.timers.after(Math.min(waitMs, FETCH_LIMITS.answerMaxMs), askAgain, { background: true });
   }
 
   #stillWanted(one: Fetching): boolean {
