@@ -18,7 +18,10 @@ import { Tally } from "./tally.ts";
 import { Waiting } from "./waiting.ts";
 
 export interface SqliteStoreOptions {
-  /** A file, or ":memory:". */
+  /** Steps of a large payload (half a megabyte each) after which the write-ahead log is moved into the file. */
+const STEPS_A_CHECKPOINT = 4;
+
+/** A file, or ":memory:". */
   readonly path: string;
   readonly clock: Clock;
   readonly timers: Timers;
@@ -137,12 +140,21 @@ function assemble(database: OpenedDatabase, { clock, timers }: SqliteStoreOption
     return removed;
   };
 
+  // Bit by bit on the way: left to SQLite, one commit in the middle would move 16 MiB, and everybody would wait for that.
+  const checkpoint = (): void => {
+    try {
+      database.db.run("PRAGMA wal_checkpoint(PASSIVE)");
+    } catch {
+      // The next commit meets the same and says it to whom it concerns.
+    }
+  };
   // One at a time for each digest: the second finds it there.
   const saving = new Map<string, Promise<void>>();
   const savePieces = async (payload: EncodedPayload): Promise<void> => {
     const hash = payload.encodedHash ?? Bun.hash(payload.encoded).toString(16);
-    for (let whole = false; !whole;) {
+    for (let whole = false, steps = 1; !whole; steps += 1) {
       whole = await group.run(() => payloads.save(payload, hash, clock.now()));
+      if (steps % STEPS_A_CHECKPOINT === 0) checkpoint();
       failpoint("cp.intake.payload-piece");
     }
   };
