@@ -17,11 +17,11 @@ import { STORE_APPLICATION_ID, STORE_MIGRATIONS } from "./schema.ts";
 import { Tally } from "./tally.ts";
 import { Waiting } from "./waiting.ts";
 
-export interface SqliteStoreOptions {
-  /** Steps of a large payload (half a megabyte each) after which the write-ahead log is moved into the file. */
+/** Steps of a large payload (half a megabyte each) after which the write-ahead log is moved into the file. */
 const STEPS_A_CHECKPOINT = 4;
 
-/** A file, or ":memory:". */
+export interface SqliteStoreOptions {
+  /** A file, or ":memory:". */
   readonly path: string;
   readonly clock: Clock;
   readonly timers: Timers;
