@@ -296,7 +296,8 @@ export class Gateway {
     const revision = update.revision ?? undefined;
     bell.ring(outcome.entry);
     if (isTerminal(update.state) || verdict === "late" || verdict === "unknown") dispatcher.forget(session.agentId, eventId, revision);
-    else dispatcher.acknowledged(session, eventId, revision);
+    // The first status of an event says that the agent has it, should its acknowledgement have been lost.
+    else if (update.phase === "received") dispatcher.acknowledged(session, eventId, revision);
     // Four of the five statuses of each event end here, or a repeated one.
     if (verdict === "stale" || (verdict === "apply" && !isTerminal(update.state))) return;
     const fields = {

@@ -22,7 +22,7 @@ const MAX_PENDING = 20_000;
 const MAX_PENDING_CHARS = 64 * 1024 * 1024;
 const RETRY_FIRST_MS = 200;
 /** How long an acknowledgement may wait for the next: agents report in bursts, one frame answers them all, and nobody waits for it. */
-const ACK_AFTER_MS = 50;
+const ACK_AFTER_MS = 100;
 const RETRY_MAX_MS = 5_000;
 /** What a stranger wrote is cut before it goes to the log. */
 const SHOWN_CHARS = 300;

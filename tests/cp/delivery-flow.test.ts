@@ -230,7 +230,7 @@ describe("counted statuses", () => {
     agent.status("one", "in_progress", { nth: 0 });
     agent.status("two", "completed", { nth: 2, seq: 3 });
     agent.status("three", "completed", { nth: 3, seq: 4 });
-    await cp.advance(100);
+    await cp.advance(200);
     expect(agent.ofType("status_resend")).toHaveLength(1);
     expect(acks(agent)).toEqual([1]);
     expect((await cp.event("two")).summary.state).toBe("assigned");
@@ -239,7 +239,7 @@ describe("counted statuses", () => {
     // One from before comes late.
     agent.status("three", "completed", { nth: 3, seq: 4 });
     agent.status("three", "completed", { nth: 2, round: 1, seq: 4 });
-    await cp.advance(100);
+    await cp.advance(200);
     expect(acks(agent)).toEqual([1, 4]);
     expect(agent.ofType("status_resend")).toHaveLength(1);
     for (const id of ["one", "two", "three"]) expect([id, (await cp.event(id)).summary.state]).toEqual([id, "completed"]);
@@ -253,7 +253,7 @@ describe("counted statuses", () => {
     agent.status("one", "in_progress", { nth: 1, seq: 2 });
     agent.status("one", "in_progress", { nth: 1, seq: 2 });
     agent.status("one", "completed", { nth: 2, seq: 3 });
-    await cp.advance(100);
+    await cp.advance(200);
     expect(agent.ofType("status_resend")).toEqual([]);
     expect((await cp.event("one")).log.map(({ state }) => state)).toEqual(["assigned", "in_progress", "in_progress", "completed"]);
   });
