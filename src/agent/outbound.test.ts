@@ -67,11 +67,7 @@ interface Rig {
   readonly time: ManualPorts;
   /** `boot:seq` or the message of each frame sent. */
   readonly sent: string[];
-  /** `nth` of each frame sent. */
-  readonly nths: (number | undefined)[];
-  readonly rounds: number[];
   link: boolean;
-  buffered: number;
   ledgerFailures: number;
 }
 
@@ -79,16 +75,11 @@ function rig(): Rig {
   const time = manualPorts();
   const ledger = new WatchedLedger();
   const sent: string[] = [];
-  const nths: (number | undefined)[] = [];
-  const rounds: number[] = [];
   const one: Rig = {
     time,
     ledger,
     sent,
-    nths,
-    rounds,
     link: true,
-    buffered: 0,
     ledgerFailures: 0,
     outbound: new Outbound({
       agentId: "a",
@@ -98,13 +89,11 @@ function rig(): Rig {
       log: silentLogger,
       send(text) {
         if (!one.link) return false;
-        const frame = JSON.parse(text) as { boot_id?: string; seq?: number; nth?: number; round?: number; message: string };
-        nths.push(frame.nth);
-        rounds.push(frame.round ?? 0);
+        const frame = JSON.parse(text) as { boot_id?: string; seq?: number; message: string };
         sent.push(frame.boot_id === undefined ? frame.message : `${frame.boot_id}:${frame.seq}`);
         return true;
       },
-      bufferedBytes: () => one.buffered,
+      bufferedBytes: () => 0,
       onLedgerFailing: () => (one.ledgerFailures += 1),
     }),
   };
@@ -269,101 +258,6 @@ describe("statuses to a control plane that acknowledges", () => {
     one.link = true;
     one.outbound.report("k", work("e"), step("two"));
     expect(one.sent).toEqual(["now:1", "now:2"]);
-  });
-});
-
-describe("statuses that get lost on the way", () => {
-  const report = (one: Rig, count: number): void => {
-    for (let at = 0; at < count; at += 1) one.outbound.report("k", work("e"), step(`s${at}`));
-  };
-
-  test("are counted on each connection from 0 without a gap, whatever was left out or acknowledged", async () => {
-    const one = rig();
-    one.outbound.attach(MODERN);
-    report(one, 3);
-    one.outbound.acknowledged("now", 2);
-    report(one, 1);
-    expect(one.nths).toEqual([0, 1, 2, 3]);
-    one.outbound.detach();
-    one.outbound.attach(MODERN);
-    report(one, 1);
-    expect(one.sent.slice(4)).toEqual(["now:3", "now:4", "now:5"]);
-    expect(one.nths.slice(4)).toEqual([0, 1, 2]);
-  });
-
-  test("are all sent again, counted from 0, when the other side asks for it", () => {
-    const one = rig();
-    one.outbound.attach(MODERN);
-    report(one, 3);
-    one.outbound.acknowledged("now", 1);
-    one.outbound.resend();
-    expect(one.sent.slice(3)).toEqual(["now:2", "now:3"]);
-    expect(one.nths.slice(3)).toEqual([0, 1]);
-    one.outbound.resend();
-    one.outbound.attach(MODERN);
-    // So that what comes late from before is not taken for what is sent now.
-    expect(one.rounds).toEqual([0, 0, 0, 1, 1, 2, 2, 0, 0]);
-    expect(one.outbound.unacknowledged).toBe(2);
-  });
-
-  test("are sent again after 30 s without an acknowledgement, and not while there are some", async () => {
-    const one = rig();
-    one.outbound.attach(MODERN);
-    report(one, 2);
-    await one.time.advance(20_000);
-    one.outbound.acknowledged("now", 1);
-    report(one, 1);
-    await one.time.advance(9_000);
-    expect(one.sent).toHaveLength(3);
-    one.outbound.acknowledged("now", 2);
-    // The third is 9 s old.
-    await one.time.advance(20_000);
-    expect(one.sent).toHaveLength(3);
-    await one.time.advance(2_000);
-    expect(one.sent.slice(3)).toEqual(["now:3"]);
-    expect(one.nths.slice(3)).toEqual([0]);
-    await one.time.advance(30_000);
-    expect(one.sent).toHaveLength(5);
-    one.outbound.acknowledged("now", 3);
-    await one.time.advance(120_000);
-    expect(one.sent).toHaveLength(5);
-    expect(one.time.pending).toBe(0);
-  });
-
-  test("are not sent again to nobody: without a link no time counts", async () => {
-    const one = rig();
-    one.outbound.attach(MODERN);
-    report(one, 1);
-    one.outbound.detach();
-    await one.time.advance(120_000);
-    expect(one.sent).toHaveLength(1);
-  });
-
-  test("a window's worth goes again, not all that waits", () => {
-    const one = rig();
-    one.outbound.attach(MODERN);
-    report(one, OUTBOUND_LIMITS.windowFrames + 50);
-    one.outbound.resend();
-    expect(one.sent).toHaveLength(2 * OUTBOUND_LIMITS.windowFrames);
-    one.outbound.acknowledged("now", OUTBOUND_LIMITS.windowFrames);
-    expect(one.outbound.unacknowledged).toBe(50);
-    expect(one.sent).toHaveLength(2 * OUTBOUND_LIMITS.windowFrames + 50);
-  });
-});
-
-describe("a socket that does not empty", () => {
-  test("is given no more statuses until it does, so that an acknowledgement need not wait behind them", async () => {
-    const one = rig();
-    one.outbound.attach(MODERN);
-    one.buffered = OUTBOUND_LIMITS.socketBytes + 1;
-    one.outbound.report("k", work("e"), step("one"));
-    one.outbound.report("k", work("e"), step("two"));
-    await one.time.advance(1_000);
-    expect(one.sent).toEqual([]);
-    one.buffered = 0;
-    await one.time.advance(OUTBOUND_LIMITS.socketLookMs);
-    expect(one.sent).toEqual(["now:1", "now:2"]);
-    expect(one.nths).toEqual([0, 1]);
   });
 });
 
