@@ -76,11 +76,11 @@ async function judge(reckoning: Reckoning, installation: Installation, load: Loa
   expect(reckoning.idleKills).toEqual([]);
 }
 
-/** Waits until so many are accepted; fails at once when something is wrong, and when there is no way forward for a minute. */
-async function until(installation: Installation, load: Load, accepted: number): Promise<void> {
+/** Waits until so many are accepted, or the time has come; fails at once when something is wrong, and when there is no way forward for a minute. */
+async function until(installation: Installation, load: Load, accepted: number, latestMs: number = Number.POSITIVE_INFINITY): Promise<void> {
   let before = load.accepted.size;
   let deadlineMs = performance.now() + STANDSTILL_MS;
-  while (load.accepted.size < accepted) {
+  while (load.accepted.size < accepted && performance.now() < latestMs) {
     load.check();
     for (const service of installation.services) service.check();
     if (load.accepted.size > before) deadlineMs = performance.now() + STANDSTILL_MS;
@@ -202,6 +202,8 @@ proof(
 /** More or less than a run's own, for whoever has more or less time. */
 const RANDOM_KILLS = Number(process.env["TRANSPORTER_CRASH_KILLS"] ?? count(10, 300));
 const RANDOM_EVENTS = Number(process.env["TRANSPORTER_CRASH_EVENTS"] ?? count(800, 50_000));
+/** The kills are through by then, however slow the machine is; what was counted until then is told, and fails where it is too little. */
+const RANDOM_MINUTES = Number(process.env["TRANSPORTER_CRASH_MINUTES"] ?? count(2, 60));
 
 proof(
   "kills at random times, under load: nothing is lost and nothing is done twice",
@@ -225,13 +227,14 @@ proof(
         // Spread over the events that are still to come, so that the work is spread over the kills.
         const mean = Math.max(1, (RANDOM_EVENTS - load.accepted.size) / (RANDOM_KILLS - kill + 1));
         const next = load.accepted.size + dice.between(1, Math.round(mean * 2));
-        await until(installation, load, next);
+        const leftMs = startedMs + RANDOM_MINUTES * 60_000 - performance.now();
+        await until(installation, load, next, performance.now() + dice.float() * 2 * (leftMs / (RANDOM_KILLS - kill)));
         await Bun.sleep(dice.between(0, 40));
         const victims = VICTIMS[dice.pick({ cp: 4, writer: 5, reader: 1, both: 3 })].map((name) => installation[name]);
         await Promise.all(victims.map(async (service) => service.kill()));
         await Promise.all(victims.map(async (service) => service.start()));
       }
-      await until(installation, load, RANDOM_EVENTS);
+      await until(installation, load, RANDOM_EVENTS, startedMs + RANDOM_MINUTES * 60_000);
       await installation.hook.stop();
       await load.finish(END_TIMEOUT_MS);
     } catch (error) {
@@ -251,7 +254,7 @@ proof(
     // Most of them are to be seen by somebody who is not us.
     expect(reckoning.counted).toBeGreaterThan(reckoning.accepted / 2);
   },
-  150_000 + RANDOM_KILLS * 6_000 + RANDOM_EVENTS * 50,
+  RANDOM_MINUTES * 60_000 + 300_000,
 );
 
 const VICTIMS = { cp: ["cp"], writer: ["writer"], reader: ["reader"], both: ["cp", "writer"] } as const;
