@@ -48,7 +48,7 @@ export interface AgentOptions extends AgentIdentity {
   readonly parsing?: Parsing;
   /** In place of one in `stateDir` or in memory, for proofs. The agent closes it. */
   readonly ledger?: Ledger;
-  /** Who carries out what is no manifest. */
+  /** Who carries out what is no manifest; needs a ledger that outlives the process, and is left unused without one. */
   readonly runners?: Runners;
 }
 
@@ -131,7 +131,9 @@ class RunningAgent implements Agent {
   #markClosed: () => void = () => undefined;
 
   constructor(options: AgentOptions, log: Logger, ledger: Ledger, resources: ExecutorOptions["resources"], proxy: string | undefined) {
-    const { ports, runners } = options;
+    const { ports } = options;
+    // At most once can be promised only by who remembers that it has begun.
+    const runners = options.stateDir === undefined && options.ledger === undefined ? undefined : options.runners;
     this.closed = new Promise((resolve) => {
       this.#markClosed = resolve;
     });

@@ -1,9 +1,10 @@
+import { appendFileSync } from "node:fs";
 import { createParsing } from "../../src/agent/off-loop.ts";
 import { systemPorts } from "../../src/kit/mod.ts";
 import { MapCluster, startTestAgent } from "../support/agent.ts";
 
 // An agent in a process of its own, which dies by SIGKILL when it applies an object named `poison…` or reads the word `lethal`, and never gets
-// done with waiting for an object named `slow…`. It stops on SIGTERM as the program does. Arguments: the control plane's URL and the directory of the state.
+// done with waiting for an object named `slow…`. Scripts it runs are lines of the file `STATE_DIR.ran`; one that says `die` ends it. It stops on SIGTERM as the program does. Arguments: the control plane's URL and the directory of the state.
 const [cpUrl = "", stateDir = ""] = process.argv.slice(2);
 const cluster = new MapCluster();
 const never = new Promise<void>(() => undefined);
@@ -13,6 +14,13 @@ const parsing = createParsing(systemPorts.timers);
 const running = await startTestAgent({
   cpUrl,
   stateDir,
+  runners: {
+    script(_work, { script }) {
+      appendFileSync(`${stateDir}.ran`, `${script}\n`);
+      if (script === "die") process.kill(process.pid, "SIGKILL");
+      return Promise.resolve({ success: true });
+    },
+  },
   parsing: {
     ...parsing,
     manifests(source) {
