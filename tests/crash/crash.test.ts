@@ -203,7 +203,7 @@ proof(
 const RANDOM_KILLS = Number(process.env["TRANSPORTER_CRASH_KILLS"] ?? count(10, 300));
 const RANDOM_EVENTS = Number(process.env["TRANSPORTER_CRASH_EVENTS"] ?? count(800, 50_000));
 /** The kills are through by then, however slow the machine is; what was counted until then is told, and fails where it is too little. */
-const RANDOM_MINUTES = Number(process.env["TRANSPORTER_CRASH_MINUTES"] ?? count(2, 60));
+const RANDOM_MINUTES = Number(process.env["TRANSPORTER_CRASH_MINUTES"] ?? count(5, 60));
 
 proof(
   "kills at random times, under load: nothing is lost and nothing is done twice",
