@@ -20,7 +20,6 @@ import {
   SHIFTED,
 } from "./delivery.ts";
 import { LogBook, type Step } from "./log-book.ts";
-import { RowBatch } from "./row-batch.ts";
 import { isInFlight, type Tally } from "./tally.ts";
 
 /** Open deliveries whose row is kept in memory, so that a status needs no SELECT. About half a kilobyte each. */
@@ -51,12 +50,6 @@ type NewRow = [
   SqlNumber,
 ];
 
-/** Rows that are gathered within a transaction. */
-export interface Gathered {
-  flush(): void;
-  clear(): void;
-}
-
 /**
  * Deliveries and their log: the hot path. Rows of open deliveries are kept in memory between transactions and written at most once in
  * each, however many statuses it holds; `save` must therefore run before anything else reads the table, and before the commit.
@@ -68,8 +61,7 @@ export class Deliveries {
   readonly #newest: Statement<DeliveryRecord, [string, string]>;
   readonly #ofRevision: Statement<DeliveryRecord, [string, string, number]>;
   readonly #byOrd: Statement<DeliveryRecord, [number]>;
-  readonly #events: Gathered;
-  readonly #rows: RowBatch<NewRow>;
+  readonly #insert: Statement<unknown, NewRow>;
   readonly #log: LogBook;
   readonly #said;
   readonly #moved;
@@ -79,33 +71,15 @@ export class Deliveries {
   readonly #wish: Statement<unknown, [number, number]>;
   readonly #earlier: Statement<unknown, [string, number]>;
 
-  /** `events` are written before deliveries are: theirs. */
-  constructor(database: OpenedDatabase, tally: Tally, events: Gathered) {
+  constructor(database: OpenedDatabase, tally: Tally) {
     this.#tally = tally;
-    this.#events = events;
     this.#newest = database.prepare(SELECT_NEWEST);
     this.#ofRevision = database.prepare(SELECT_REVISION);
     this.#byOrd = database.prepare(SELECT_ORD);
-    this.#rows = new RowBatch(database, "delivery", [
-      "ord",
-      "event_no",
-      "tenant",
-      "agent_id",
-      "principal",
-      "revision",
-      "priority",
-      "expires_at_ms",
-      "due_at_ms",
-      "state",
-      "phase",
-      "entered",
-      "attempts",
-      "last_seq",
-      "updated_at_ms",
-      "message",
-      "lane",
-      "not_before_ms",
-    ]);
+    this.#insert = database.prepare(
+      `INSERT INTO delivery (ord, event_no, tenant, agent_id, principal, revision, priority, expires_at_ms, due_at_ms, state, phase, entered,
+       attempts, last_seq, updated_at_ms, message, lane, not_before_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+    );
     this.#log = new LogBook(database);
     this.#said = database.prepare<unknown, [string, string, SqlText, SqlNumber, number, number, number]>(
       "UPDATE delivery SET phase = ?, message = ?, boot_id = ?, seq = ?, last_seq = ?, updated_at_ms = ? WHERE ord = ?",
@@ -136,13 +110,11 @@ export class Deliveries {
   find(tenant: string, eventId: string, revision?: number): Delivery | undefined {
     const kept = this.#kept.get(keyOf(tenant, eventId));
     if (kept !== undefined && (revision === undefined || revision === kept.revision)) return kept;
-    this.#insert();
     const row = revision === undefined ? this.#newest.get(tenant, eventId) : this.#ofRevision.get(tenant, eventId, revision);
     return row === null ? undefined : fromRow(row);
   }
 
   byOrd(ord: number): Delivery | undefined {
-    this.#insert();
     const row = this.#byOrd.get(ord);
     if (row === null) return undefined;
     const kept = this.#kept.get(keyOf(row.tenant, row.event_id));
@@ -205,7 +177,7 @@ export class Deliveries {
     tally.entered(state);
     tally.moved(agentId, undefined, state);
     const entry = this.#append(delivery, { to: state, phase: "", level: "info", message, nowMs });
-    this.#rows.add(
+    this.#insert.run(
       delivery.ord,
       delivery.eventNo,
       tenant,
@@ -239,7 +211,6 @@ export class Deliveries {
 
   /** Keeps the wish that it be cancelled. */
   wish(delivery: Delivery, nowMs: number): void {
-    this.#insert();
     delivery.cancelRequested = true;
     this.#wish.run(nowMs, delivery.ord);
   }
@@ -251,7 +222,6 @@ export class Deliveries {
       const { [bootId]: _now, ...others } = { ...earlier, [before]: last };
       // Each comes with a restart of the agent in the middle of this one delivery, which a handful of times puts an end to.
       delivery.earlier = Object.fromEntries(Object.entries(others).slice(-EARLIER_BOOTS));
-      this.#insert();
       this.#earlier.run(JSON.stringify(delivery.earlier), delivery.ord);
     }
     delivery.bootId = bootId;
@@ -317,7 +287,6 @@ export class Deliveries {
 
   /** Writes what the transaction changed so far. */
   save(): void {
-    this.#insert();
     this.#log.flush();
     if (this.#unsaved.length === 0) return;
     const unsaved = this.#unsaved;
@@ -330,14 +299,7 @@ export class Deliveries {
   undo(): void {
     this.#kept.clear();
     this.#unsaved = [];
-    this.#rows.clear();
-    this.#events.clear();
     this.#log.undo();
-  }
-
-  #insert(): void {
-    this.#events.flush();
-    this.#rows.flush();
   }
 
   #mark(delivery: Delivery, how: number): void {
@@ -345,7 +307,6 @@ export class Deliveries {
     if (how > delivery.unsaved) delivery.unsaved = how;
     if (known) return;
     if (!delivery.newest) {
-      this.#insert();
       this.#write(delivery);
       return;
     }

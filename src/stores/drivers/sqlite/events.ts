@@ -13,7 +13,6 @@ import type { CreateOutcome, DeliveryRow, EventMeta, NewEvent, PayloadSource, Re
 import type { Audit } from "./audit.ts";
 import type { Deliveries } from "./deliveries.ts";
 import type { Payloads } from "./payloads.ts";
-import { RowBatch } from "./row-batch.ts";
 import type { Tally } from "./tally.ts";
 
 /** Payloads up to this many bytes lie in the event's own row: sharing them would cost more than it saves. */
@@ -94,67 +93,13 @@ type EventValues = [
 /** What few events have, kept as JSON in one column. */
 type Options = Pick<EventMeta, "notBeforeMs" | "delayMs" | "retry">;
 
-/** New events, written a few at a time; which they are is known before they are written. */
-export class NewEvents {
-  readonly #rows: RowBatch<EventValues>;
-  readonly #keys = new Set<string>();
-
-  constructor(database: OpenedDatabase) {
-    this.#rows = new RowBatch(database, "event", [
-      "no",
-      "tenant",
-      "id",
-      "principal",
-      "type",
-      "target_agent",
-      "created_at",
-      "created_at_ms",
-      "created_by",
-      "ttl_ns",
-      "deadline_ms",
-      "priority",
-      "traceparent",
-      "received_at_ms",
-      "content_digest",
-      "payload_digest",
-      "payload_bytes",
-      "payload_no",
-      "apart_no",
-      "labels",
-      "extra",
-      "options",
-      "payload",
-    ]);
-  }
-
-  add(...row: EventValues): void {
-    this.#keys.add(`${row[1]}\u0000${row[2]}`);
-    this.#rows.add(...row);
-  }
-
-  has(tenant: string, id: string): boolean {
-    return this.#keys.has(`${tenant}\u0000${id}`);
-  }
-
-  flush(): void {
-    if (this.#keys.size === 0) return;
-    this.#keys.clear();
-    this.#rows.flush();
-  }
-
-  clear(): void {
-    this.#keys.clear();
-    this.#rows.clear();
-  }
-}
-
 /** Events as they were asked for, and their payloads. */
 export class Events {
   readonly #tally: Tally;
   readonly #deliveries: Deliveries;
   readonly #audit: Audit;
   readonly #payloads: Payloads;
-  readonly #new: NewEvents;
+  readonly #insert: Statement<unknown, EventValues>;
   readonly #known: Statement<{ readonly content_digest: string; readonly no: number }, [string, string]>;
   readonly #sharedNo: Statement<{ readonly no: number }, [string]>;
   readonly #share: Statement<unknown, [number, string, number, string]>;
@@ -168,14 +113,17 @@ export class Events {
       readonly deliveries: Deliveries;
       readonly audit: Audit;
       readonly payloads: Payloads;
-      readonly fresh: NewEvents;
     },
   ) {
     this.#tally = parts.tally;
-    this.#new = parts.fresh;
     this.#payloads = parts.payloads;
     this.#deliveries = parts.deliveries;
     this.#audit = parts.audit;
+    this.#insert = database.prepare(
+      `INSERT INTO event (no, tenant, id, principal, type, target_agent, created_at, created_at_ms, created_by, ttl_ns, deadline_ms, priority,
+       traceparent, received_at_ms, content_digest, payload_digest, payload_bytes, payload_no, apart_no, labels, extra, options, payload)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (tenant, id) DO NOTHING`,
+    );
     this.#known = database.prepare("SELECT content_digest, no FROM event WHERE tenant = ? AND id = ?");
     this.#sharedNo = database.prepare("SELECT no FROM payload WHERE digest = ?");
     this.#share = database.prepare("INSERT INTO payload (no, digest, bytes, text) VALUES (?, ?, ?, ?)");
@@ -189,11 +137,12 @@ export class Events {
     const { event, tenant, principal } = input;
     const { payloadText } = input;
     const inline = payloadText !== undefined && input.payloadBytes <= INLINE_BYTES;
-    if (this.#new.has(tenant, event.id) || this.#known.get(tenant, event.id) !== null) return this.#repeated(input);
+    // A payload that lies apart is written before its event, so whether the event is new must be known first.
+    if (!inline && this.#known.get(tenant, event.id) !== null) return this.#repeated(input);
     const apartNo = payloadText === undefined ? this.#payloads.noOf(input.payloadDigest) : undefined;
     if (payloadText === undefined && apartNo === undefined) return { kind: "conflict" };
     const no = this.#tally.next("ord");
-    this.#new.add(
+    const written = this.#insert.run(
       no,
       tenant,
       event.id,
@@ -218,6 +167,7 @@ export class Events {
       optionsOf(event),
       inline ? payloadText : null,
     );
+    if (written.changes === 0) return this.#repeated(input);
     const { row, entry } = this.#deliveries.create({
       ord: no,
       eventNo: no,
@@ -240,7 +190,6 @@ export class Events {
   }
 
   contentDigest(tenant: string, id: string): { readonly digest: string; readonly state: State } | undefined {
-    this.#new.flush();
     const known = this.#known.get(tenant, id);
     const state = known === null ? undefined : this.#deliveries.find(tenant, id)?.state;
     return known === null || state === undefined ? undefined : { digest: known.content_digest, state };
@@ -248,7 +197,6 @@ export class Events {
 
   retry(input: RetryInput): RetryOutcome {
     const before = this.#deliveries.find(input.tenant, input.eventId);
-    this.#new.flush();
     const event = before === undefined ? null : this.#retried.get(before.eventNo);
     if (before === undefined || event === null) return { kind: "missing" };
     if (!isTerminal(before.state)) return { kind: "refused", state: before.state };
@@ -293,7 +241,6 @@ export class Events {
   }
 
   #repeated(input: NewEvent): CreateOutcome {
-    this.#new.flush();
     if (this.#known.get(input.tenant, input.event.id)?.content_digest !== input.contentDigest) return { kind: "conflict" };
     const delivery = this.#deliveries.find(input.tenant, input.event.id);
     return delivery === undefined ? { kind: "conflict" } : { kind: "duplicate", state: delivery.state };

@@ -3,46 +3,59 @@ import type { OpenedDatabase } from "../../../sqlite/mod.ts";
 
 export type Value = string | number | null;
 
-/** Rows written by one statement, most first: a call costs as much as two rows, so sixteen together cost a third of sixteen alone. */
-const SIZES = [16, 4, 1] as const;
+/** Rows written by one statement. A call costs as much as a short row. */
+const MOST = 16;
+const SIZES = [4, 1] as const;
 
-/** Rows of one table, gathered within a transaction and written a few at a time. `flush` must run before anybody reads the table, and before the commit. */
+/**
+ * Short rows of one table, written sixteen at a time within a transaction. `flush` must run before anybody reads the table, and before the
+ * commit. Rows of twenty values gain nothing by it.
+ */
 export class RowBatch<Row extends Value[]> {
   readonly #database: OpenedDatabase;
   readonly #into: string;
   readonly #row: string;
   readonly #width: number;
   readonly #statements = new Map<number, Statement<unknown, Value[]>>();
-  #values: Value[] = [];
+  readonly #values: Value[];
+  /** How many of the values are rows that are not written yet. */
+  #used = 0;
 
   constructor(database: OpenedDatabase, table: string, columns: { readonly [At in keyof Row]: string }) {
     this.#database = database;
     this.#into = `INSERT INTO ${table} (${columns.join(", ")}) VALUES `;
     this.#row = `(${columns.map(() => "?").join(", ")})`;
     this.#width = columns.length;
+    this.#values = Array.from({ length: columns.length * MOST }, () => null);
   }
 
   add(...row: Row): void {
-    this.#values.push(...row);
+    const values = this.#values;
+    let at = this.#used;
+    for (const value of row) {
+      values[at] = value;
+      at += 1;
+    }
+    this.#used = at;
+    if (at < values.length) return;
+    this.#used = 0;
+    this.#of(MOST).run(...values);
   }
 
   flush(): void {
-    const values = this.#values;
-    if (values.length === 0) return;
-    this.#values = [];
+    const used = this.#used;
+    if (used === 0) return;
+    this.#used = 0;
     let at = 0;
     for (const rows of SIZES) {
       const size = rows * this.#width;
-      while (values.length - at >= size) {
-        this.#of(rows).run(...values.slice(at, at + size));
-        at += size;
-      }
+      for (; used - at >= size; at += size) this.#of(rows).run(...this.#values.slice(at, at + size));
     }
   }
 
   /** The transaction is gone, and what was gathered with it. */
   clear(): void {
-    if (this.#values.length > 0) this.#values = [];
+    this.#used = 0;
   }
 
   #of(rows: number): Statement<unknown, Value[]> {

@@ -7,7 +7,7 @@ import { Agents } from "./agents.ts";
 import { Audit } from "./audit.ts";
 import { Deliveries } from "./deliveries.ts";
 import { Endings } from "./endings.ts";
-import { Events, NewEvents } from "./events.ts";
+import { Events } from "./events.ts";
 import { Handling } from "./handling.ts";
 import { Listing } from "./listing.ts";
 import { Payloads } from "./payloads.ts";
@@ -56,11 +56,10 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
 function assemble(database: OpenedDatabase, { clock, timers }: SqliteStoreOptions): Store {
   const memory = database.path === ":memory:";
   const tally = new Tally(database);
-  const fresh = new NewEvents(database);
-  const deliveries = new Deliveries(database, tally, fresh);
+  const deliveries = new Deliveries(database, tally);
   const audit = new Audit(database, tally);
   const payloads = new Payloads(database, tally);
-  const events = new Events(database, { tally, deliveries, audit, payloads, fresh });
+  const events = new Events(database, { tally, deliveries, audit, payloads });
   const handling = new Handling({ deliveries, audit });
   const endings = new Endings(database, deliveries);
   const reading = new Reading(database, { events, deliveries });
