@@ -142,6 +142,7 @@ export class Dispatcher {
       waiting: (query) => store.waitingBefore({ tenant, agentId, nowMs: ports.clock.now(), ...query }),
       touches: (item) => footprints.of(item),
       budget,
+      clock: ports.clock,
     });
     const lane = new Lane(session, { maxInFlight, precedence, watch: new DigestWatch() });
     this.#lanes.set(agentId, lane);

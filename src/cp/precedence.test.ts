@@ -8,7 +8,7 @@ function itemOf(ord: number, footprint: Footprint): DispatchItem & { readonly fo
 }
 type Item = ReturnType<typeof itemOf>;
 
-function over(waiting: () => readonly Item[], budget = new FootprintBudget(100_000)): Precedence {
+function over(waiting: () => readonly Item[], budget = new FootprintBudget(100_000), clock = { monotonic: () => 0 }): Precedence {
   return new Precedence({
     waiting: ({ afterOrd, beforeOrd, maxItems }) =>
       Promise.resolve(
@@ -18,6 +18,7 @@ function over(waiting: () => readonly Item[], budget = new FootprintBudget(100_0
       ),
     touches: (item) => (item as Item).footprint,
     budget,
+    clock,
   });
 }
 
@@ -80,5 +81,29 @@ describe("Precedence", () => {
     expect(chosen.map(({ delivery }) => delivery.ord)).toEqual([1, 2, 3]);
     precedence.clear();
     expect(Array.from({ length: 11 }, () => budget.take()).filter(Boolean)).toHaveLength(10);
+  });
+
+  test("where a look would take too long the oldest go, and the rest is looked through meanwhile", async () => {
+    let nowMs = 0;
+    const all = Array.from({ length: 500 }, (_, at) => itemOf(at + 1, { writes: [at % 250], reads: [] }));
+    const precedence = over(() => all, undefined, { monotonic: () => (nowMs += 1_000) });
+    const want = async (): Promise<number[]> =>
+      (await precedence.clearTheWay([all[499] as Item], all.slice(0, 4), 2)).map(({ delivery }) => delivery.ord);
+    expect(await want()).toEqual([1, 2]);
+    for (let turn = 0; turn < 1_000 && precedence.size < 499; turn += 1) await Promise.resolve();
+    expect(precedence.size).toBe(499);
+    expect(await want()).toEqual([250, 500]);
+  });
+
+  test("nothing is remembered of what was looked through while everything was forgotten", async () => {
+    const all = Array.from({ length: 500 }, (_, at) => itemOf(at + 1, { writes: [at], reads: [] }));
+    const budget = new FootprintBudget(1_000);
+    let nowMs = 0;
+    const precedence = over(() => all, budget, { monotonic: () => (nowMs += 1_000) });
+    await precedence.clearTheWay([all[499] as Item], all.slice(0, 4), 2);
+    precedence.clear();
+    for (let turn = 0; turn < 1_000; turn += 1) await Promise.resolve();
+    expect(precedence.size).toBe(0);
+    expect(Array.from({ length: 1_001 }, () => budget.take()).filter(Boolean)).toHaveLength(1_000);
   });
 });

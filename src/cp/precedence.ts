@@ -1,3 +1,4 @@
+import type { Clock } from "../kit/mod.ts";
 import type { LockSet } from "../manifests/mod.ts";
 import type { DispatchItem } from "../stores/mod.ts";
 
@@ -44,7 +45,8 @@ export class FootprintBudget {
   }
 }
 
-/** How many deliveries one look may read and parse before others get their turn. */
+/** How long one look may take, and how many pages it may read, before what is safe goes; the rest is looked through meanwhile. */
+const LOOK_MS = 100;
 const PAGES_PER_LOOK = 40;
 const PAGE_ITEMS = 50;
 const PAGE_BYTES = 4 * 1024 * 1024;
@@ -60,6 +62,7 @@ export interface PrecedenceOptions {
   /** What a delivery touches at its agent. Must not throw. */
   readonly touches: (item: DispatchItem) => Footprint | Promise<Footprint>;
   readonly budget: FootprintBudget;
+  readonly clock: Pick<Clock, "monotonic">;
 }
 
 /**
@@ -75,6 +78,9 @@ export class Precedence {
   #scannedTo = 0;
   /** How often it was asked to look at everything anew. */
   #again = 0;
+  /** Grows when everything is forgotten, so that a look under way ends. */
+  #generation = 0;
+  #lookingOn = false;
 
   constructor(options: PrecedenceOptions) {
     this.#options = options;
@@ -107,6 +113,7 @@ export class Precedence {
     this.#writers.clear();
     this.#readers.clear();
     this.#scannedTo = 0;
+    this.#generation += 1;
   }
 
   /**
@@ -118,6 +125,7 @@ export class Precedence {
     for (const item of wanted) known.set(item.delivery.ord, item);
     const highest = Math.max(...known.keys());
     const complete = await this.#scan(highest);
+    if (!complete) void this.#lookOn(highest);
     const chosen = new Map<number, DispatchItem>();
     for (const item of wanted) {
       if (chosen.size >= room) break;
@@ -136,27 +144,52 @@ export class Precedence {
     return [...chosen.values()];
   }
 
-  /** Remembers what waits and was accepted before; false when there is more than one look may take. */
+  /** Remembers what waits and was accepted before; false when that is more than one look may take. */
   async #scan(beforeOrd: number): Promise<boolean> {
-    for (let page = 0; page < PAGES_PER_LOOK; page += 1) {
-      if (this.#scannedTo >= beforeOrd - 1) return true;
-      const [afterOrd, again] = [this.#scannedTo, this.#again];
-      const items = await this.#options.waiting({ afterOrd, beforeOrd, maxItems: PAGE_ITEMS, maxBytes: PAGE_BYTES });
-      let last = afterOrd;
-      for (const item of items) {
-        const { ord } = item.delivery;
-        if (ord <= last) continue;
-        if (!this.#seen.has(ord)) {
-          if (!this.#options.budget.take()) return false;
-          this.#remember(ord, await this.#options.touches(item));
-        }
-        last = ord;
-      }
-      // Asked meanwhile to look at everything anew: what was remembered counts, that everything was does not.
-      if (again !== this.#again) continue;
-      this.#scannedTo = last === afterOrd ? beforeOrd - 1 : last;
+    const untilMs = this.#options.clock.monotonic() + LOOK_MS;
+    for (let page = 0; page < PAGES_PER_LOOK && this.#scannedTo < beforeOrd - 1; page += 1) {
+      if (!(await this.#scanPage(beforeOrd)) || this.#options.clock.monotonic() >= untilMs) break;
     }
     return this.#scannedTo >= beforeOrd - 1;
+  }
+
+  /** Goes on after a look that was not complete, so that the next one is. */
+  async #lookOn(beforeOrd: number): Promise<void> {
+    if (this.#lookingOn) return;
+    this.#lookingOn = true;
+    const generation = this.#generation;
+    try {
+      while (generation === this.#generation && this.#scannedTo < beforeOrd - 1) if (!(await this.#scanPage(beforeOrd))) break;
+    } catch {
+      // The store is away: the next look begins where this one ended, and says so if it fails as well.
+    } finally {
+      this.#lookingOn = false;
+    }
+  }
+
+  /** False when nothing more can be remembered. */
+  async #scanPage(beforeOrd: number): Promise<boolean> {
+    const [afterOrd, again, generation] = [this.#scannedTo, this.#again, this.#generation];
+    const items = await this.#options.waiting({ afterOrd, beforeOrd, maxItems: PAGE_ITEMS, maxBytes: PAGE_BYTES });
+    let last = afterOrd;
+    for (const item of items) {
+      const { ord } = item.delivery;
+      if (ord <= last) continue;
+      if (!this.#seen.has(ord)) {
+        const touched = this.#options.touches(item);
+        const footprint = touched instanceof Promise ? await touched : touched;
+        if (generation !== this.#generation) return false;
+        if (!this.#seen.has(ord)) {
+          if (!this.#options.budget.take()) return false;
+          this.#remember(ord, footprint);
+        }
+      }
+      last = ord;
+    }
+    if (generation !== this.#generation) return false;
+    // Asked meanwhile to look at everything anew: what was remembered counts, that it was everything does not.
+    if (again === this.#again) this.#scannedTo = Math.max(this.#scannedTo, last === afterOrd ? beforeOrd - 1 : last);
+    return true;
   }
 
   async #fetch(ord: number): Promise<DispatchItem | undefined> {
