@@ -123,10 +123,10 @@ describe("what can heal", () => {
     expect(steps).toEqual(["validate", "apply", "validate", "apply", "validate", "apply", "verify"]);
     // Half of 1 s and half of 2 s: the random number is 0.5.
     expect(said.filter((status) => status.level === "warning").map((status) => [status.state, status.details])).toEqual([
-      ["in_progress", { attempt: 1, of: 5, code: "KUBE_UNAVAILABLE", retry_in_ms: 500 }],
-      ["in_progress", { attempt: 2, of: 5, code: "KUBE_UNAVAILABLE", retry_in_ms: 1_000 }],
+      ["in_progress", { attempt: 1, of: 8, code: "KUBE_UNAVAILABLE", retry_in_ms: 500 }],
+      ["in_progress", { attempt: 2, of: 8, code: "KUBE_UNAVAILABLE", retry_in_ms: 1_000 }],
     ]);
-    expect(said.map((status) => status.message)).toContain("Validating event payload (attempt 3 of 5)");
+    expect(said.map((status) => status.message)).toContain("Validating event payload (attempt 3 of 8)");
   });
 
   test("fails in the end with the last error, and says how often it was tried", async () => {

@@ -42,7 +42,7 @@ export type Payload = v.InferOutput<typeof PayloadSchema>;
 
 /** Only for what can heal: the API server is away or throttles, a webhook is down, an optimistic lock was lost. Never for what is invalid or forbidden. */
 export const RetrySchema = v.looseObject({
-  /** How often it is tried in all; 1 never tries again; 5 when absent. */
+  /** How often it is tried in all; 1 never tries again; 8 when absent, which is about a minute of waiting in all. */
   attempts: v.nullish(v.pipe(v.number(), v.integer())),
   /** The longest first wait; 1 s when absent. It doubles each time, and a random part of it (full jitter) is waited. */
   backoff: v.nullish(DurationSchema),
@@ -83,7 +83,7 @@ export interface RetryPolicy {
   readonly backoffMs: number;
   readonly maxBackoffMs: number;
 }
-export const RETRY_DEFAULTS: RetryPolicy = { attempts: 5, backoffMs: 1_000, maxBackoffMs: 60_000 };
+export const RETRY_DEFAULTS: RetryPolicy = { attempts: 8, backoffMs: 1_000, maxBackoffMs: 60_000 };
 
 /** A checked event with its defaults in place and its times in milliseconds. */
 export interface Event {

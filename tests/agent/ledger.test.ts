@@ -149,7 +149,7 @@ describe("a ledger of the version before", () => {
     expect(deliveries[0]).toMatchObject({
       key: delivery("old").key,
       fetching: false,
-      work: { eventId: "old", retry: { attempts: 5, backoffMs: 1_000, maxBackoffMs: 60_000 } },
+      work: { eventId: "old", retry: { attempts: 8, backoffMs: 1_000, maxBackoffMs: 60_000 } },
     });
     expect(await ledger.manifests(delivery("old").key)).toBe('["x: 1"]');
     await ledger.close();

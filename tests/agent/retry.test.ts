@@ -124,7 +124,7 @@ describe("what can heal is tried again", () => {
     const last = await cp.ended("lock");
     expect(last).toMatchObject({ state: "completed" });
     expect(resources(last)).toMatchObject([{ status: "created" }]);
-    expect(failedAttempts(cp, "lock")).toMatchObject([{ attempt: 1, of: 5, code: "APPLY_FAILED" }]);
+    expect(failedAttempts(cp, "lock")).toMatchObject([{ attempt: 1, of: 8, code: "APPLY_FAILED" }]);
   });
 });
 
