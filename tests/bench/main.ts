@@ -13,10 +13,12 @@ import { large } from "./large.ts";
 import { latency } from "./latency.ts";
 import { program } from "./program.ts";
 import { apply, store } from "./rooms.ts";
+import { stuck } from "./stuck.ts";
+import { storm } from "./storm.ts";
 import { intake, throughput } from "./throughput.ts";
 import { Workbench } from "./workbench.ts";
 
-const PARTS = { throughput, intake, large, latency, connections, cluster, program, store, apply } as const;
+const PARTS = { throughput, intake, large, latency, stuck, connections, storm, cluster, program, store, apply } as const;
 type PartName = keyof typeof PARTS;
 
 function isPartName(name: string): name is PartName {
