@@ -40,6 +40,7 @@ class LeanAgent {
   readonly #unacknowledged: { readonly eventId: string; readonly seq: number }[] = [];
   #seq = 0;
   #ending = false;
+  #in = false;
   readonly registered: Promise<void>;
 
   constructor(id: string, options: SwarmOptions) {
@@ -52,8 +53,8 @@ class LeanAgent {
       this.#socket.addEventListener("close", ({ code, reason }) => {
         const error = new Error(`agent ${id} was closed: ${code} ${reason}`);
         reject(error);
-        // Without it events would be waited for in vain.
-        if (!this.#ending) throw error;
+        // Without it events would be waited for in vain. Whoever never got in is dialled again.
+        if (this.#in && !this.#ending) throw error;
       });
     });
   }
@@ -117,8 +118,10 @@ class LeanAgent {
       }
       return;
     }
-    if (text.includes('"registered"')) registered();
-    else throw new Error(`agent ${this.id} got a frame it does not know: ${text.slice(0, 200)}`);
+    if (text.includes('"registered"')) {
+      this.#in = true;
+      registered();
+    } else throw new Error(`agent ${this.id} got a frame it does not know: ${text.slice(0, 200)}`);
   }
 
   #report(eventId: string, phase: number): void {
@@ -136,6 +139,20 @@ class LeanAgent {
   }
 }
 
+/** The control plane lets so many in a second; who is sent away comes again. */
+async function dialUntilIn(id: string, options: SwarmOptions): Promise<LeanAgent> {
+  for (let tries = 1; ; tries += 1) {
+    const agent = new LeanAgent(id, options);
+    try {
+      await agent.registered;
+      return agent;
+    } catch (error) {
+      if (tries === 50) throw error;
+      await Bun.sleep(100 + Math.random() * 400);
+    }
+  }
+}
+
 /** Agents that speak the wire and do nothing: they report the five statuses of each event, one phase after the other. */
 export class Swarm {
   readonly agents: readonly LeanAgent[];
@@ -146,12 +163,8 @@ export class Swarm {
     const agents: LeanAgent[] = [];
     const AT_ONCE = 50;
     for (let from = 0; from < options.agents; from += AT_ONCE) {
-      const some = Array.from(
-        { length: Math.min(AT_ONCE, options.agents - from) },
-        (_, at) => new LeanAgent(`${options.prefix}-${from + at}`, options),
-      );
-      await Promise.all(some.map((agent) => agent.registered));
-      agents.push(...some);
+      const ids = Array.from({ length: Math.min(AT_ONCE, options.agents - from) }, (_, at) => `${options.prefix}-${from + at}`);
+      agents.push(...(await Promise.all(ids.map((id) => dialUntilIn(id, options)))));
     }
     return new Swarm(agents, options);
   }
