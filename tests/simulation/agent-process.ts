@@ -6,7 +6,9 @@ import type { Logger } from "../../src/kit/mod.ts";
 import { surround, type Around } from "./around.ts";
 import type { Cluster } from "./cluster.ts";
 import type { Disk } from "./disk.ts";
+import type { History } from "./history.ts";
 import type { Network } from "./network.ts";
+import { watchScripts } from "./observers.ts";
 import { Life, type WallClock, type World } from "./world.ts";
 
 export interface AgentProcessOptions {
@@ -18,6 +20,7 @@ export interface AgentProcessOptions {
   readonly maxConcurrent: number;
   readonly heartbeatIntervalMs: number;
   readonly log: Logger;
+  readonly history: History;
   /** Around the ledger, the innermost first. */
   readonly around: readonly Around[];
 }
@@ -50,7 +53,7 @@ export class AgentProcess {
   }
 
   async #begin(life: Life): Promise<void> {
-    const { world, network, cluster, log, around, maxConcurrent, heartbeatIntervalMs } = this.#options;
+    const { world, network, cluster, log, around, maxConcurrent, heartbeatIntervalMs, history } = this.#options;
     const ports = world.portsOf(life, this.wall);
     let ledger: Ledger = new FileLedger({
       stateDir: "",
@@ -78,7 +81,7 @@ export class AgentProcess {
       maxConcurrent,
       heartbeatIntervalMs,
       cluster: { resources: cluster.resources(life) },
-      runners: { script: cluster.scripts(life) },
+      runners: { script: watchScripts(history, this.disk, cluster.scripts(life)) },
       parsing: createParsing(ports.timers, Number.POSITIVE_INFINITY),
       dialer: (_url, options) => network.dial(life, this.id, options),
       ports,

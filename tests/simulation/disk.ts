@@ -24,6 +24,11 @@ export class Disk {
     this.#inUse = false;
   }
 
+  /** Changes what is there behind everybody's back. */
+  tamper(sql: string, ...values: readonly (string | number)[]): void {
+    this.#database.query(sql).run(...values);
+  }
+
   /** Looks at what is there. */
   read<Row>(sql: string): Row[] {
     return this.#database.query<Row, []>(sql).all();

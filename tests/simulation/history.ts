@@ -51,8 +51,6 @@ export class History {
   readonly retriesAccepted = new Map<string, number>();
   /** When a wish to cancel was accepted. */
   readonly cancelWished = new Map<string, number>();
-  /** When a delivery began to be carried out. */
-  readonly begun = new Map<string, number>();
   /** States seen to be final in the store, by key. */
   readonly finals = new Map<string, State>();
   /** Statuses that an agent's ledger had taken, as `boot/seq`, and whether they were given up on purpose since. */

@@ -42,7 +42,7 @@ export function judge(simulation: Simulation): void {
   judgeEnds(history, byKey, entries);
   judgeEffects(simulation, byKey);
   judgeOrder(history, byKey);
-  judgeCancels(simulation, byKey);
+  judgeCancels(simulation, byKey, entries);
   judgeCounts(simulation, deliveries);
 }
 
@@ -145,13 +145,16 @@ function judgeOrder(history: History, byKey: ReadonlyMap<string, Delivery>): voi
   }
 }
 
-/** A wish to cancel is not forgotten: what begins long after it, in calm, should not have begun. */
-function judgeCancels({ history, shape }: Simulation, byKey: ReadonlyMap<string, Delivery>): void {
+/** A wish to cancel is not forgotten: it is in the log, and in calm nothing goes on long after it. */
+function judgeCancels({ history, shape }: Simulation, byKey: ReadonlyMap<string, Delivery>, entries: readonly LogEntry[]): void {
   for (const [id, wishedMs] of history.cancelWished) {
+    if (!entries.some((entry) => entry.event_id === id && entry.message.startsWith("Cancellation asked for")))
+      history.violate(`the wish to cancel ${id} was accepted and is nowhere to be read`);
     const heardMs = Math.max(wishedMs, shape.chaosMs) + 90_000;
-    for (const [key, begunMs] of history.begun)
-      if (key === keyOf(id, 1) && begunMs > heardMs && byKey.get(key)?.state !== "cancelled")
-        history.violate(`${key} began long after it was called back`);
+    const key = keyOf(id, 1);
+    const ended = history.finishedAtAgent.get(key);
+    if (!shape.removal && ended !== undefined && ended.atMs > heardMs && byKey.get(key)?.state !== "cancelled")
+      history.violate(`${key} went on long after it was called back`);
   }
 }
 

@@ -1,7 +1,11 @@
 import type { Ledger, NewDelivery } from "../../src/agent/ledger.ts";
 import { TransporterError } from "../../src/kit/mod.ts";
+import { isTerminal, type State } from "../../src/protocol/mod.ts";
 import type { StatusOutcome, StatusWrite } from "../../src/stores/mod.ts";
+import type { ScriptRunner } from "../../src/agent/script.ts";
 import type { Around } from "./around.ts";
+import type { Disk } from "./disk.ts";
+import type { FrameFilter } from "./network.ts";
 import type { Cluster } from "./cluster.ts";
 import { type History, keyOf } from "./history.ts";
 import type { World } from "./world.ts";
@@ -93,6 +97,47 @@ export function watchStore(world: World, history: History): Around {
   };
 }
 
+const NEVER = new Set(["PAYLOAD_LOST", "INTERNAL", "INVALID_EVENT", "EMPTY_MANIFESTS", "EMPTY_SCRIPT", "CAPABILITY_MISSING"]);
+
+function recorded(disk: Disk, eventId: string, revision: number): string | undefined {
+  const rows = disk.read<{ work: string; state: string }>("SELECT work, state FROM deliveries");
+  return rows.find(({ work }) => {
+    const one = JSON.parse(work) as { readonly eventId: string; readonly revision?: number };
+    return one.eventId === eventId && one.revision === revision;
+  })?.state;
+}
+
+/** An agent may only say that it has, and that it has ended, what is on its disk. */
+export function watchFrames(history: History, diskOf: (agentId: string) => Disk | undefined): FrameFilter {
+  return (direction, text, agentId) => {
+    if (direction === "up" && text.includes('"event_ack"')) {
+      const { event_id: id, revision } = JSON.parse(text) as { readonly event_id: string; readonly revision: number };
+      const disk = diskOf(agentId);
+      if (disk !== undefined && recorded(disk, id, revision) === undefined)
+        history.violate(`${agentId} acknowledged ${keyOf(id, revision)}, which is not on its disk`);
+    } else if (direction === "up" && text.includes('"status_update"')) {
+      const {
+        event_id: id,
+        revision,
+        state,
+      } = JSON.parse(text) as { readonly event_id: string; readonly revision: number; readonly state: State };
+      const disk = diskOf(agentId);
+      if (isTerminal(state) && disk !== undefined && recorded(disk, id, revision) !== "finished")
+        history.violate(`${agentId} told the end of ${keyOf(id, revision)}, which is not on its disk`);
+    }
+    return text;
+  };
+}
+
+/** A script may only run when it is on disk that it does. */
+export function watchScripts(history: History, disk: Disk, run: ScriptRunner): ScriptRunner {
+  return (work, payload, context) => {
+    if (recorded(disk, work.eventId, work.revision ?? 0) !== "started")
+      history.violate(`the script of ${keyOf(work.eventId, work.revision ?? 0)} runs, and its start is not on disk`);
+    return run(work, payload, context);
+  };
+}
+
 /** Watches what an agent's ledger takes: what is in it must not be lost. */
 export function watchLedger(world: World, history: History, cluster: Cluster): Around {
   const works = new Map<string, { readonly eventId: string; readonly revision: number }>();
@@ -112,8 +157,6 @@ export function watchLedger(world: World, history: History, cluster: Cluster): A
       const work = works.get(args[0] as string);
       if (work !== undefined) {
         cluster.revisions.set(work.eventId, work.revision);
-        const key = keyOf(work.eventId, work.revision);
-        if (!history.begun.has(key)) history.begun.set(key, world.nowMs);
       }
     }
     if (method === "record") {
@@ -131,9 +174,11 @@ export function watchLedger(world: World, history: History, cluster: Cluster): A
           const [, work, final] = args as Parameters<Ledger["finish"]>;
           const key = keyOf(work.eventId, work.revision ?? 0);
           kept(final);
+          const code = String(final.details?.["code"] ?? "");
+          if (NEVER.has(code)) history.violate(`${key} ended with ${code}: ${final.message}`);
           const before = history.finishedAtAgent.get(key);
           if (before !== undefined) history.violate(`${key} ended ${final.state} at its agent, which had ended it ${before.state} already`);
-          history.finishedAtAgent.set(key, { atMs: world.nowMs, state: final.state, code: String(final.details?.["code"] ?? "") });
+          history.finishedAtAgent.set(key, { atMs: world.nowMs, state: final.state, code });
         } else if (method === "dropStatuses")
           for (const { bootId, seq } of args[0] as Parameters<Ledger["dropStatuses"]>[0]) history.keptStatuses.delete(`${bootId}/${seq}`);
       },

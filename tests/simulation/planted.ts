@@ -1,4 +1,5 @@
 import type { Around } from "./around.ts";
+import type { Disk } from "./disk.ts";
 import type { FrameFilter } from "./network.ts";
 import type { DeliveryMove, NewEvent, StatusWrite } from "../../src/stores/mod.ts";
 
@@ -8,7 +9,7 @@ export interface Planted {
   readonly ledger?: Around;
   readonly frames?: FrameFilter;
 }
-export type Plant = () => Planted;
+export type Plant = (place: { readonly store: Disk }) => Planted;
 
 const done = (): Promise<void> => Promise.resolve();
 
@@ -104,7 +105,6 @@ export const SKIPPED_STEPS: Readonly<Record<string, Plant>> = {
   "the ledger does not keep an end": ledgerSkips("finish"),
   "the ledger does not keep a status": ledgerSkips("addStatus"),
   "the ledger does not keep a piece of a payload": ledgerSkips("savePiece"),
-  "the ledger does not keep that a payload is whole": ledgerSkips("payloadArrived"),
 };
 
 /** Mistakes of other kinds. */
@@ -126,6 +126,30 @@ export const MISTAKES: Readonly<Record<string, Plant>> = {
       return Promise.resolve({ verdict: "apply", state: status.state, entry: undefined });
     },
   }),
+  "a delivery is acknowledged before it is recorded": () => ({
+    ledger: (method, _args, next) => {
+      if (method !== "record") return next();
+      void (next() as Promise<unknown>).catch(() => undefined);
+      return done();
+    },
+  }),
+  "an end is told before it is on disk": () => ({
+    ledger: (method, _args, next) => {
+      if (method !== "finish") return next();
+      void (next() as Promise<unknown>).catch(() => undefined);
+      return done();
+    },
+  }),
+  "two writes are swapped": () => {
+    let count = 0;
+    return {
+      store: (method, _args, next) => {
+        if (method !== "applyStatus") return next();
+        count += 1;
+        return count % 2 === 1 ? Promise.resolve().then(() => next()) : next();
+      },
+    };
+  },
   "a finished delivery is not recognised": () => ({
     ledger: (method, _args, next) => (method === "finished" ? Promise.resolve(undefined) : next()),
   }),
@@ -157,12 +181,18 @@ export const MISTAKES: Readonly<Record<string, Plant>> = {
       return method === "recover" ? { ...(result as object), deliveries: [] } : result;
     },
   }),
-  "a terminal state is overwritten": () => ({
-    store: (method, args, next) => {
-      if (method !== "applyStatus") return next();
-      const status = args[0] as StatusWrite;
-      // As if the number alone decided: a repeated word has one of its own each time.
-      return next([{ ...status, bootId: `${status.bootId}+`, seq: (status.seq ?? 0) + 1 }]);
+  "a terminal state is overwritten": ({ store }) => ({
+    store: async (method, args, next) => {
+      const result = await next();
+      if (method !== "applyStatus" || (result as { readonly verdict: string }).verdict !== "late") return result;
+      const { eventId, revision, state } = args[0] as StatusWrite;
+      store.tamper(
+        "UPDATE delivery SET state = ? WHERE revision = ? AND event_no = (SELECT no FROM event WHERE id = ?)",
+        state,
+        revision ?? 1,
+        eventId,
+      );
+      return result;
     },
   }),
   "the urgent overtake what they must wait for": () => ({
@@ -184,14 +214,6 @@ export const MISTAKES: Readonly<Record<string, Plant>> = {
     store: async (method, _args, next) => {
       const result = await next();
       return method === "openDeliveries" || method === "waitingBefore" ? (result as readonly unknown[]).toReversed() : result;
-    },
-  }),
-  "what expired is handed over all the same": () => ({
-    store: async (method, args, next) => {
-      if (method !== "moveDelivery") return next();
-      const move = args[0] as DeliveryMove;
-      const result = (await next()) as { readonly kind: string };
-      return move.to === "assigned" && result.kind === "refused" ? { kind: "moved", entry: undefined } : result;
     },
   }),
 };

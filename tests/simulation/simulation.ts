@@ -15,7 +15,7 @@ import { History } from "./history.ts";
 import { judge, judgeFinals } from "./invariants.ts";
 import { Network } from "./network.ts";
 import type { Dice } from "./random.ts";
-import { type DiskState, fillable, traced, watchLedger, watchStore } from "./observers.ts";
+import { type DiskState, fillable, traced, watchFrames, watchLedger, watchStore } from "./observers.ts";
 import type { Plant } from "./planted.ts";
 import { drawShape, drawWish, type Shape, type Wish } from "./workload.ts";
 import { type Life, World } from "./world.ts";
@@ -81,19 +81,26 @@ export class Simulation {
   readonly ledgerDisks = new Map<string, DiskState>();
   readonly points = new Map<Failpoint, number>();
   readonly #seed: number;
+  /** What clients are still going to do. */
+  #planned = 0;
 
   constructor(seed: number, options: SimulationOptions = {}) {
     this.#seed = seed;
     this.world = new World(seed, { trace: options.trace === true });
     const { world, history } = this;
-    const plant = options.plant?.();
+    const storeDisk = STORES.take();
+    const plant = options.plant?.({ store: storeDisk });
     this.shape = drawShape(world.dice.fork());
     this.network = new Network(world);
-    this.network.filter = plant?.frames;
+    const watch = watchFrames(history, (id) => this.agents.find((agent) => agent.id === id)?.disk);
+    this.network.filter = (direction, text, agentId) => {
+      const changed = plant?.frames === undefined ? text : plant.frames(direction, text, agentId);
+      return changed === undefined ? undefined : watch(direction, changed, agentId);
+    };
     this.controlPlane = new ControlPlaneProcess({
       world,
       network: this.network,
-      disk: STORES.take(),
+      disk: storeDisk,
       settings: {
         maxInFlight: this.shape.maxInFlight,
         eventRetryMax: this.shape.eventRetryMax,
@@ -122,6 +129,7 @@ export class Simulation {
           maxConcurrent: this.shape.maxConcurrent,
           heartbeatIntervalMs: 10_000,
           log: silentLogger,
+          history,
           around: [
             ...(plant?.ledger === undefined ? [] : [plant.ledger]),
             fillable(full, history),
@@ -181,7 +189,7 @@ export class Simulation {
   /** Nothing is under way anywhere. */
   get quiet(): boolean {
     const { controlPlane, clients, agents } = this;
-    if (clients.open > 0 || controlPlane.core === undefined || this.chaos.busy) return false;
+    if (clients.open > 0 || this.#planned > 0 || controlPlane.core === undefined || this.chaos.busy) return false;
     for (const { id, agent, disk } of agents) {
       if (agent === undefined || controlPlane.core.registry.get(id) === undefined) return false;
       const { running, waiting, unacknowledged, link } = agent.state();
@@ -234,33 +242,41 @@ export class Simulation {
 
   /** What the clients are going to do. */
   #work(): void {
-    const { world, shape, clients } = this;
-    const dice = world.dice.fork();
+    const { shape, clients } = this;
+    const dice = this.world.dice.fork();
     for (let number = 1; number <= shape.events; number += 1) {
       // Some come together, as from a pipeline.
       const atMs = dice.chance(0.5) ? dice.float() * shape.chaosMs * 0.8 : dice.pick([0, 500, 2_000, 6_000]);
-      const wish = drawWish(dice, shape, number, atMs);
+      const wish = drawWish(dice, shape, number);
       this.history.plans.set(wish.plan.id, wish.plan);
       const own = dice.fork();
-      world.after(atMs, undefined, "work", () => clients.submit(wish, (accepted) => accepted && this.#after(wish, own)));
-      if (dice.chance(0.15)) world.after(atMs + dice.long(0, 20_000), undefined, "work again", () => clients.submit(wish, () => undefined));
+      this.#later(atMs, "work", () => clients.submit(wish, (accepted) => accepted && this.#after(wish, own)));
+      if (dice.chance(0.15)) this.#later(atMs + dice.long(0, 20_000), "work again", () => clients.submit(wish, () => undefined));
     }
   }
 
   /** What happens to an event once it is accepted. */
   #after(wish: Wish, dice: Dice): void {
-    const { world, shape, clients } = this;
+    const { shape, clients } = this;
     const { id } = wish.plan;
-    if (dice.chance(0.1)) world.after(dice.long(0, 10_000), undefined, "other", () => clients.submitOther(wish));
-    if (dice.chance(shape.cancelChance)) world.after(dice.long(0, 15_000), undefined, "cancel", () => clients.cancel(id));
+    if (dice.chance(0.1)) this.#later(dice.long(0, 10_000), "other", () => clients.submitOther(wish));
+    if (dice.chance(shape.cancelChance)) this.#later(dice.long(0, 15_000), "cancel", () => clients.cancel(id));
     if (dice.chance(shape.retryChance)) {
       const again = (left: number): void => {
-        world.after(dice.long(500, 30_000), undefined, "retry", () =>
-          clients.retry(id, (accepted) => !accepted && left > 0 && again(left - 1)),
-        );
+        const retry = (): void => clients.retry(id, (accepted) => !accepted && left > 0 && again(left - 1));
+        this.#later(dice.long(500, 30_000), "retry", retry);
       };
       again(2);
     }
+  }
+
+  /** It is not quiet before this has happened. */
+  #later(ms: number, label: string, run: () => void): void {
+    this.#planned += 1;
+    this.world.after(ms, undefined, label, () => {
+      this.#planned -= 1;
+      run();
+    });
   }
 }
 

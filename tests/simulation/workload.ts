@@ -64,9 +64,6 @@ export interface Wish {
   readonly body: Uint8Array;
   /** The same id with other content. */
   readonly otherBody: Uint8Array;
-  /** Handed in with a key instead of an id. */
-  readonly key: string | undefined;
-  readonly atMs: number;
 }
 
 function drawFate(dice: Dice): Fate {
@@ -75,7 +72,7 @@ function drawFate(dice: Dice): Fate {
   return {
     validateMs: dice.long(1, 500),
     applyMs: dice.long(1, 2_000),
-    verifyMs: dice.long(0, dice.chance(0.1) ? 120_000 : 4_000),
+    verifyMs: dice.chance(0.02) ? dice.whole(100_000, 140_000) : dice.long(0, dice.chance(0.05) ? 60_000 : 4_000),
     trouble,
     failures: dice.whole(1, 7),
   };
@@ -85,7 +82,7 @@ const NS = 1_000_000;
 const encoder = new TextEncoder();
 
 /** Draws one event. */
-export function drawWish(dice: Dice, shape: Shape, number: number, startMs: number): Wish {
+export function drawWish(dice: Dice, shape: Shape, number: number): Wish {
   const id = `e${number}`;
   const agentId = `a${dice.whole(1, shape.agents)}`;
   const script = dice.chance(shape.scriptChance);
@@ -117,8 +114,6 @@ export function drawWish(dice: Dice, shape: Shape, number: number, startMs: numb
     plan: { id, agentId, type: script ? "script" : "k8s_resource", objects: script ? [] : objects, fate: drawFate(dice), delayed, ttlMs },
     body: body(id),
     otherBody: encoder.encode(JSON.stringify({ id, ...event, priority: 99 })),
-    key: undefined,
-    atMs: startMs,
   };
 }
 
