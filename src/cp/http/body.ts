@@ -46,10 +46,10 @@ function brokenOff(thrown: unknown): never {
  * together would hold up everybody's frames.
  */
 export function withBody<T>(request: Request, maxBytes: number, budget: BodyBudget, use: (body: Body) => Promise<T>): Promise<T> {
-  const announced = request.headers.get("content-length");
+  const announced = Number(request.headers.get("content-length") ?? Number.NaN);
   // Small ones pass whatever the large ones take: eight uploads must not turn everybody away.
-  if (announced !== null && Number(announced) <= Math.min(SMALL_BYTES, maxBytes)) return request.text().then(use, brokenOff);
-  return withLargeBody(request, announced === null ? undefined : Number(announced), maxBytes, budget, use);
+  if (announced <= Math.min(SMALL_BYTES, maxBytes)) return request.text().then(use, brokenOff);
+  return withLargeBody(request, Number.isNaN(announced) ? undefined : announced, maxBytes, budget, use);
 }
 
 async function withLargeBody<T>(
