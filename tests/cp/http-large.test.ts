@@ -88,7 +88,7 @@ test("whoever stops reading a large payload holds up nobody, and what is gone is
   expect(asked).toBe(before);
   gone = true;
   expect((await problem(await cp.get(`/v1/events/${event.id}?payload=true`), 422)).code).toBe("PAYLOAD_LOST");
-});
+}, 30_000);
 
 test("a payload that breaks off in the middle cuts the answer short instead of ending it well", async () => {
   const inner = await openStore("memory:", { ports: systemPorts, log: silentLogger });
@@ -139,4 +139,4 @@ test("large bodies are bounded together, and a large one that is refused leaves 
   expect(statuses.filter((status) => status === 202).length).toBeGreaterThanOrEqual(8);
   // What was turned away is taken when it comes again.
   for (const body of bodies) await eventually(async () => (await cp.post("/events", body)).status === 202);
-});
+}, 30_000);
