@@ -129,7 +129,7 @@ describe("a full disk", () => {
         const connection = await cp.connection();
         const nothing = { deliveries: 0 };
         const credits = (): number[] =>
-          [connection.registration["credit"] ?? nothing, ...cp.frames("credit")].map((one) => Number((one as typeof nothing).deliveries));
+          [connection.registration["credit"] ?? nothing, ...cp.frames("credit")].map((one) => (one as typeof nothing).deliveries);
         expect(credits()[0]).toBeGreaterThan(0);
         const acknowledged = (id: string): boolean => cp.frames("event_ack").some((frame) => frame["event_id"] === id);
         const manifest = (name: string): string =>

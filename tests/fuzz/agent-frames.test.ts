@@ -19,7 +19,7 @@ const GOOD_REPLY = '{"message":"ok","status":"registered","protocol":"2","featur
 /** A control plane that says anything at all, and acknowledges what a good one would. */
 class AnyCp {
   readonly #ended = new Set<string>();
-  socket: ServerWebSocket<undefined> | undefined;
+  socket: ServerWebSocket | undefined;
   registrations = 0;
   reply: string | Uint8Array = GOOD_REPLY;
   readonly #server = Bun.serve({
@@ -36,7 +36,7 @@ class AnyCp {
   });
   readonly url = `ws://127.0.0.1:${this.#server.port}/ws`;
 
-  #message(socket: ServerWebSocket<undefined>, frame: Json): void {
+  #message(socket: ServerWebSocket, frame: Json): void {
     switch (frame["type"]) {
       case undefined:
         this.registrations += 1;
@@ -53,7 +53,7 @@ class AnyCp {
     }
   }
 
-  async connected(): Promise<ServerWebSocket<undefined>> {
+  async connected(): Promise<ServerWebSocket> {
     return eventually(() => this.socket, { timeoutMs: 30_000, what: "a connection of the agent" });
   }
 

@@ -80,16 +80,16 @@ export class Line implements AsyncDisposable {
 
   /** Hands events in at this pace until told to stop. */
   steadily(everyMs: number): () => Promise<void> {
-    let going = true;
+    const pace = { going: true };
     const run = async (): Promise<void> => {
-      while (going) {
+      while (pace.going) {
         await this.submit();
         await Bun.sleep(everyMs);
       }
     };
     const done = run();
     return async () => {
-      going = false;
+      pace.going = false;
       await done;
     };
   }

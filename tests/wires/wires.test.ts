@@ -87,7 +87,7 @@ function behindConnectProxy(): Pick<Wire, "breaks" | "heals" | "open"> {
     async open() {
       through = await connectProxy();
       proxyPort = through.port;
-      return Line.open({ port: namedPort, id: "connect-proxy", connectProxyPort: through.port });
+      return Line.open({ port: namedPort, id: `connect-proxy-${crypto.randomUUID().slice(0, 8)}`, connectProxyPort: through.port });
     },
     async breaks(line) {
       await through[Symbol.asyncDispose]();
