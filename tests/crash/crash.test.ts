@@ -43,8 +43,7 @@ const DAILY_LIFE: Mix = {
   read: 20,
 };
 
-/** A service may need this long until it comes to a point again. */
-const POINT_TIMEOUT_MS = 45_000;
+const POINT_PATIENCE = { patienceMs: 15_000, attempts: 8 };
 const END_TIMEOUT_MS = 120_000;
 
 /** Takes away the object of an event that was told as ended: whoever carries it out again brings it back, and is seen. */
@@ -95,7 +94,7 @@ const STANDSTILL_MS = 60_000;
 async function dieAtEach(service: Service, points: readonly Failpoint[], dice: Dice, load: Load): Promise<void> {
   for (const point of points) {
     load.check();
-    await service.dieAt(point, dice.between(1, OFTEN.has(point) ? 25 : 2), POINT_TIMEOUT_MS);
+    await service.dieAt(point, dice.between(1, OFTEN.has(point) ? 25 : 2), POINT_PATIENCE);
   }
   await service.start();
 }

@@ -47,9 +47,10 @@ export class Service implements AsyncDisposable {
   async kill(): Promise<void> {
     this.check();
     const running = this.#running;
+    if (running === undefined) return;
     this.#running = undefined;
     const atMs = Date.now();
-    await running?.kill("SIGKILL");
+    await running.kill("SIGKILL");
     this.#options.onKill({ service: this.name, atMs, failpoint: undefined });
   }
 
@@ -58,22 +59,28 @@ export class Service implements AsyncDisposable {
     return `--- ${this.name}\n${this.#running === undefined ? "is not running" : trouble(this.#running.stderr())}`;
   }
 
-  /** Restarts it so that it kills itself at the `nth` time it comes to this point, and waits until it has. */
-  async dieAt(failpoint: Failpoint, nth: number, timeoutMs: number): Promise<void> {
-    this.check();
-    const before = this.#running;
-    this.#running = undefined;
-    await before?.kill("SIGKILL");
-    await this.start({ TRANSPORTER_FAILPOINT: `${failpoint}@${nth}` });
-    const running = this.#running as RunningProcess | undefined;
-    if (running === undefined) throw new Error(`${this.name} did not start`);
-    const ended = await within(timeoutMs, running.exited);
-    const said = running.stderr();
-    if (ended === undefined) throw new Error(`${this.name} did not come to ${failpoint}@${nth} within ${timeoutMs} ms\n${trouble(said)}`);
-    if (running.signal() !== "SIGKILL" || !said.includes(failpoint))
-      throw new Error(`${this.name} ended otherwise than at ${failpoint}@${nth} (${running.signal() ?? ended}):\n${trouble(said)}`);
-    this.#running = undefined;
-    this.#options.onKill({ service: this.name, atMs: Date.now(), failpoint });
+  /**
+   * Restarts it so that it kills itself at the `nth` time it comes to this point, and waits until it has. Where it does not come there in time
+   * it is started afresh: an agent whose control plane dies every second waits ever longer before it comes back.
+   */
+  async dieAt(failpoint: Failpoint, nth: number, { patienceMs, attempts }: { patienceMs: number; attempts: number }): Promise<void> {
+    for (let attempt = 1; ; attempt += 1) {
+      await this.kill();
+      await this.start({ TRANSPORTER_FAILPOINT: `${failpoint}@${nth}` });
+      const running = this.#running as RunningProcess | undefined;
+      if (running === undefined) throw new Error(`${this.name} did not start`);
+      const ended = await within(patienceMs, running.exited);
+      const said = running.stderr();
+      if (ended === undefined) {
+        if (attempt < attempts) continue;
+        throw new Error(`${this.name} did not come to ${failpoint}@${nth} within ${patienceMs} ms, ${attempts} times\n${trouble(said)}`);
+      }
+      if (running.signal() !== "SIGKILL" || !said.includes(failpoint))
+        throw new Error(`${this.name} ended otherwise than at ${failpoint}@${nth} (${running.signal() ?? ended}):\n${trouble(said)}`);
+      this.#running = undefined;
+      this.#options.onKill({ service: this.name, atMs: Date.now(), failpoint });
+      return;
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
