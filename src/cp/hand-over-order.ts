@@ -49,7 +49,23 @@ export async function urgentOrder(
   if (isAscending(items) && complete && earlier.every(({ delivery }) => known.has(delivery.ord))) return items;
   let due = 0;
   for (let turn = lane.turns; turn < lane.turns + lane.room; turn += 1) if (turn % TURNS === TURNS - 1) due += 1;
+  await noticeStarts(options, lane);
   return lane.precedence.clearTheWay([...earlier.slice(0, due), ...items], earlier, lane.room);
+}
+
+/** What waited for its time was left out when what waits was looked through: once that has come, it may be in the way. */
+async function noticeStarts({ store, tenant, ports }: Options, lane: Lane): Promise<void> {
+  const nowMs = ports.clock.now();
+  const come = lane.nextStartMs !== undefined && lane.nextStartMs <= nowMs;
+  if (come) lane.precedence.lookAgain();
+  if (!come && lane.startsKnown) return;
+  lane.startsKnown = true;
+  try {
+    lane.nextStartMs = await store.nextStartMs(tenant, lane.session.agentId, nowMs);
+  } catch (error) {
+    lane.startsKnown = false;
+    throw error;
+  }
 }
 
 /**
@@ -59,5 +75,7 @@ export async function urgentOrder(
 export async function resumeOrder(options: Options, lane: Lane, items: readonly DispatchItem[]): Promise<readonly DispatchItem[]> {
   if (items.every(({ delivery }) => delivery.state === "in_progress")) return items;
   const earlier = await earlierThan(options, lane, items, 1);
-  return earlier.length === 0 ? items : lane.precedence.clearTheWay(items, items, lane.room);
+  if (earlier.length === 0) return items;
+  await noticeStarts(options, lane);
+  return lane.precedence.clearTheWay(items, items, lane.room);
 }

@@ -67,6 +67,9 @@ export class Lane {
   version = 0;
   /** How many places were filled from what waited. */
   turns = 0;
+  /** When the next delivery may start that waits for its time, as far as is known; while order is being kept among what waits. */
+  nextStartMs: number | undefined;
+  startsKnown = false;
   /** Wakes the lane when something may start that waits for its time. */
   alarm: TimerHandle | undefined;
 
@@ -168,6 +171,7 @@ export class Lane {
   expect(priority: number | undefined): void {
     this.backlog = true;
     this.version += 1;
+    this.startsKnown = false;
     if (priority === undefined) this.waiting = "any";
     else if (this.waiting === "none") this.waiting = priority;
     else if (this.waiting !== priority) this.waiting = "any";

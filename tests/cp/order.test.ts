@@ -137,4 +137,21 @@ describe("order of hand-over", () => {
     await cp.advance(1_000);
     expect(agent.events().slice(0, 2)).toEqual(["low-120", "urgent"]);
   });
+
+  test("a delayed event whose time has come is not overtaken by what was accepted after that", async () => {
+    const cp = await startBareCore({ maxInFlight: 1 });
+    await cp.submit({ id: "low-1" }, { id: "low-2" }, { id: "delayed", object: "shared", delay: "5s" });
+    await cp.submit({ id: "low-3" }, { id: "high-1", priority: 1 }, { id: "high-2", priority: 1 });
+    const agent = await cp.connect();
+    // What waits has been looked through by now, the delayed one left out.
+    agent.complete("high-1");
+    await cp.advance(6_000);
+    await cp.submit({ id: "urgent", object: "shared", priority: 9 });
+    agent.complete("high-2");
+    await cp.advance(100);
+    expect(agent.events()).toEqual(["high-1", "high-2", "delayed"]);
+    agent.complete("delayed");
+    await cp.advance(100);
+    expect(agent.events().at(-1)).toBe("urgent");
+  });
 });
