@@ -45,7 +45,7 @@ async function parseText(text: string, from: string): Promise<unknown> {
   } catch {
     // Not JSON: YAML then, whose parser also says best where a broken JSON breaks.
   }
-  const { isCollection, LineCounter, parseDocument, visit } = await import("yaml");
+  const { isAlias, isCollection, isNode, isScalar, LineCounter, parseDocument, visit } = await import("yaml");
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
   const fault = document.errors[0];
@@ -56,9 +56,11 @@ async function parseText(text: string, from: string): Promise<unknown> {
   // No field has such a name, and a kilobyte of them, one inside the other, takes a minute to turn into text.
   visit(document, {
     Pair(_, { key }) {
-      if (!isCollection(key)) return;
-      const at = lines.linePos(key.range?.[0] ?? 0);
-      throw new TransporterError("INVALID_EVENT", `${from}:${at.line}:${at.col}: a field's name is a text, not a list or a map`);
+      const name = isAlias(key) ? key.resolve(document) : key;
+      const plain = !isCollection(name) && (!isScalar(name) || typeof name.value !== "object" || name.value === null);
+      if (plain) return;
+      const at = lines.linePos((isNode(key) ? key.range?.[0] : undefined) ?? 0);
+      throw new TransporterError("INVALID_EVENT", `${from}:${at.line}:${at.col}: a field's name is a text, not a list, a map or bytes`);
     },
   });
   try {
