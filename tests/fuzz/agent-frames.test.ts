@@ -168,7 +168,7 @@ describe("whatever a control plane says", () => {
           await eventually(() => cp.registrations > seen, { timeoutMs: 30_000, what: "another registration" });
           subject.expectWell();
         }),
-        { numRuns: count(4, 30) },
+        { numRuns: count(4, 15) },
       );
       cp.reply = GOOD_REPLY;
       cp.socket?.close();
