@@ -28,7 +28,7 @@ export class Footprints {
   readonly #payloads: Pick<Payloads, "text">;
   readonly #log: Logger;
   readonly #offLoopChars: number;
-  readonly #waiting = new Map<number, (footprint: Footprint) => void>();
+  readonly #waiting = new Map<number, { readonly text: string; readonly resolve: (footprint: Footprint) => void }>();
   #worker: Worker | undefined;
   #nextId = 0;
 
@@ -47,7 +47,7 @@ export class Footprints {
   }
 
   stop(): void {
-    this.#end();
+    this.#end(() => TOUCHES_NOTHING);
   }
 
   #parse(text: string): Footprint | Promise<Footprint> {
@@ -56,7 +56,7 @@ export class Footprints {
     const id = this.#nextId;
     this.#nextId += 1;
     return new Promise<Footprint>((resolve) => {
-      this.#waiting.set(id, resolve);
+      this.#waiting.set(id, { text, resolve });
       worker.postMessage({ id, text });
     });
   }
@@ -64,23 +64,23 @@ export class Footprints {
   #start(): Worker {
     const worker = new Worker(workerHref("cp/footprint.worker.ts"));
     worker.addEventListener("message", ({ data }: MessageEvent<FootprintAnswer>) => {
-      this.#waiting.get(data.id)?.(data.footprint);
+      this.#waiting.get(data.id)?.resolve(data.footprint);
       this.#waiting.delete(data.id);
       if (this.#waiting.size === 0) worker.unref();
     });
     worker.addEventListener("error", (event) => {
-      this.#log.error("What an event touches could not be found out", { error: messageOf(event.message) });
-      if (this.#worker === worker) this.#end();
+      this.#log.error("The thread that parses manifests ended", { error: messageOf(event.message) });
+      // Here and now then: order is promised, and a slow moment is not forbidden.
+      if (this.#worker === worker) this.#end(parseFootprint);
     });
     worker.unref();
     return worker;
   }
 
-  /** Nobody waits without end: what could not be parsed counts as touching nothing. */
-  #end(): void {
+  #end(answer: (text: string) => Footprint): void {
     this.#worker?.terminate();
     this.#worker = undefined;
-    for (const resolve of this.#waiting.values()) resolve(TOUCHES_NOTHING);
+    for (const { text, resolve } of this.#waiting.values()) resolve(answer(text));
     this.#waiting.clear();
   }
 }
