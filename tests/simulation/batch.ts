@@ -2,7 +2,8 @@
 import type { Report } from "./runner.ts";
 import { simulate } from "./simulation.ts";
 
-const [from = 0, step = 1, count = 0] = process.argv.slice(2).map(Number);
+const [from = 0, step = 1, count = 0, seconds = Number.POSITIVE_INFINITY] = process.argv.slice(2).map(Number);
+const lastMs = performance.now() + seconds * 1000;
 
 function fresh(): Report {
   return { runs: 0, steps: 0, virtualMs: 0, counts: {}, points: {}, deaths: {}, reached: [], failed: [] };
@@ -23,6 +24,7 @@ async function turn(): Promise<void> {
 }
 
 for (let done = 0; done < count; done += 1) {
+  const last = done === count - 1 || performance.now() > lastMs;
   const seed = from + done * step;
   const outcome = simulate(seed);
   await turn();
@@ -37,8 +39,9 @@ for (let done = 0; done < count; done += 1) {
   add(report.deaths, outcome.deaths);
   report.reached = [...new Set([...report.reached, ...outcome.reached])];
   if (violations.length > 0) report.failed.push({ seed, violations });
-  if (report.runs >= 100 || report.failed.length > 0 || done === count - 1) {
+  if (report.runs >= 100 || report.failed.length > 0 || last) {
     console.log(JSON.stringify(report));
     report = fresh();
   }
+  if (last) break;
 }

@@ -3,7 +3,8 @@ import { prepareEvent } from "../../src/cp/prepare.ts";
 import { agentSockets } from "../../src/cp/http/agent-sockets.ts";
 import { BodyBudget } from "../../src/cp/http/body.ts";
 import type { Call, Handler } from "../../src/cp/http/endpoint.ts";
-import { endpointsOf } from "../../src/cp/http/server.ts";
+import { agentEndpoints } from "../../src/cp/http/agents.ts";
+import { eventEndpoints } from "../../src/cp/http/events.ts";
 import { type Logger, Shutdown, toTransporterError, TransporterError } from "../../src/kit/mod.ts";
 import type { Metrics } from "../../src/metrics/mod.ts";
 import { httpStatusOf } from "../../src/protocol/mod.ts";
@@ -110,7 +111,7 @@ export class ControlPlaneProcess {
       log,
     });
     const { registry, bell, gauge, metrics, dispatcher, gateway, intake } = core;
-    const endpoints = endpointsOf({
+    const context = {
       ...core,
       store,
       registry,
@@ -125,7 +126,8 @@ export class ControlPlaneProcess {
       maxEventBytes: 1024 * 1024,
       bodyBudget: new BodyBudget(8 * 1024 * 1024),
       isStopping: () => this.#stopping,
-    });
+    };
+    const endpoints = [...eventEndpoints(context), ...agentEndpoints(context)];
     this.#handlers = new Map(endpoints.map(({ method, path, handler }) => [`${method} ${path}`, handler]));
     this.#shutdown = new Shutdown(log, ports.timers);
     core.stopWith(this.#shutdown, () => Promise.resolve());

@@ -2,7 +2,7 @@ import { parseArgs } from "node:util";
 import { runSeeds } from "./runner.ts";
 import { simulate } from "./simulation.ts";
 
-const USAGE = `bun run simulate [--seeds N] [--from M] [--workers W]   many runs
+const USAGE = `bun run simulate [--seeds N] [--from M] [--workers W] [--seconds S]   many runs
 bun run simulate --seed N [--trace]                     one run again`;
 
 function whole(text: string | undefined, fallback: number): number {
@@ -39,6 +39,7 @@ const { values } = parseArgs({
     seeds: { type: "string" },
     from: { type: "string" },
     workers: { type: "string" },
+    seconds: { type: "string" },
     help: { type: "boolean" },
   },
 });
@@ -48,6 +49,7 @@ else if (values.seed === undefined) {
     from: whole(values.from, 1),
     seeds: whole(values.seeds, 2_000),
     workers: Math.max(1, whole(values.workers, 2)),
+    ...(values.seconds === undefined ? {} : { seconds: whole(values.seconds, 0) }),
     say: (line) => console.log(line),
   });
   process.exitCode = result.good ? 0 : 1;

@@ -18,6 +18,8 @@ export interface RunOptions {
   readonly from: number;
   readonly seeds: number;
   readonly workers: number;
+  /** No run is begun after this long. */
+  readonly seconds?: number;
   readonly say: (line: string) => void;
 }
 
@@ -31,7 +33,7 @@ export interface Result extends Report {
 /** So many failing seeds are enough. */
 const MOST_FAILED = 10;
 /** From so many runs on, everything has to have come up. */
-const ENOUGH_RUNS = 1_500;
+const ENOUGH_RUNS = 4_000;
 const SAY_EVERY_MS = 10_000;
 
 function isOurs(name: Failpoint): boolean {
@@ -61,14 +63,12 @@ export async function runSeeds(options: RunOptions): Promise<Result> {
   let saidMs = beganMs;
   const children = Array.from({ length: workers }, (_, at) => {
     const share = Math.ceil((seeds - at) / workers);
-    return Bun.spawn(
-      [process.execPath, join(import.meta.dir, "batch.ts"), String(from + at), String(workers), String(Math.max(0, share))],
-      {
-        stdin: "ignore",
-        stdout: "pipe",
-        stderr: "inherit",
-      },
-    );
+    const args = [from + at, workers, Math.max(0, share), ...(options.seconds === undefined ? [] : [options.seconds])];
+    return Bun.spawn([process.execPath, join(import.meta.dir, "batch.ts"), ...args.map(String)], {
+      stdin: "ignore",
+      stdout: "pipe",
+      stderr: "inherit",
+    });
   });
   const broken: string[] = [];
   await Promise.all(
@@ -103,7 +103,10 @@ export async function runSeeds(options: RunOptions): Promise<Result> {
   const missed = total.runs < ENOUGH_RUNS ? [] : missedBy(total);
   for (const line of [...summary(total, seconds, workers), ...broken]) say(line);
   for (const name of missed) say(`NEVER REACHED: ${name}`);
-  const good = total.failed.length === 0 && missed.length === 0 && broken.length === 0 && total.runs === seeds;
+  const outOfTime = total.runs < seeds && options.seconds !== undefined && seconds >= options.seconds;
+  if (outOfTime) say(`ONLY ${total.runs} OF ${seeds} RUNS: the ${options.seconds} s that were given are up`);
+  const good =
+    total.failed.length === 0 && missed.length === 0 && broken.length === 0 && total.runs > 0 && (outOfTime || total.runs === seeds);
   return { ...total, seconds, missed, good };
 }
 

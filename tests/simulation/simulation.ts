@@ -24,7 +24,7 @@ import { type Life, World } from "./world.ts";
 const REST_MS = 40 * 60_000;
 const LOOK_MS = 2_000;
 /** Rest must last: what still moves in the background would show by then. */
-const AFTER_MS = 45_000;
+const AFTER_MS = 35_000;
 /** Of one run. More is a loop that never ends. */
 const MOST_STEPS = 400_000;
 
