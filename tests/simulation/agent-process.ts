@@ -105,12 +105,12 @@ export class AgentProcess {
   stop(then: () => void): void {
     const { life, agent } = this;
     if (life === undefined || agent === undefined) return;
-    this.#options.world.as(life, () => {
-      void agent.stop().then(() => {
-        if (this.life !== life) return;
-        this.crash(false);
-        then();
-      });
-    });
+    const end = async (): Promise<void> => {
+      await agent.stop();
+      if (this.life !== life) return;
+      this.crash(false);
+      then();
+    };
+    this.#options.world.as(life, () => void end());
   }
 }

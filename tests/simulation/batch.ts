@@ -1,4 +1,5 @@
 /** A child of the runner: runs its share of the seeds and tells, a line of JSON for each hundred or so, what came of them. */
+import { messageOf } from "../../src/kit/mod.ts";
 import type { Report } from "./runner.ts";
 import { simulate } from "./simulation.ts";
 
@@ -29,7 +30,7 @@ for (let done = 0; done < count; done += 1) {
   const outcome = simulate(seed);
   await turn();
   const violations =
-    stray === undefined ? [...outcome.violations] : [...outcome.violations, `a rejection that nobody took: ${String(stray)}`];
+    stray === undefined ? [...outcome.violations] : [...outcome.violations, `a rejection that nobody took: ${messageOf(stray)}`];
   stray = undefined;
   report.runs += 1;
   report.steps += outcome.steps;

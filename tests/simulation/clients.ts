@@ -144,12 +144,11 @@ export class Clients {
         world.after(network.latency(), undefined, "refused", () => end(undefined));
         return;
       }
-      world.as(life, () => {
-        void ask(controlPlane).then((answer) => {
-          if (life.dead || lost()) return;
-          world.after(network.latency(), undefined, "answer", () => end(answer));
-        });
-      });
+      const served = async (): Promise<void> => {
+        const answer = await ask(controlPlane);
+        if (!life.dead && !lost()) world.after(network.latency(), undefined, "answer", () => end(answer));
+      };
+      world.as(life, () => void served());
     });
   }
 }

@@ -155,13 +155,13 @@ export class ControlPlaneProcess {
     if (life === undefined || this.#shutdown === undefined) return;
     const shutdown = this.#shutdown;
     this.#stopping = true;
-    this.#world.as(life, () => {
-      void shutdown.run(8_000).then(() => {
-        if (this.life !== life) return;
-        this.crash(false);
-        then();
-      });
-    });
+    const end = async (): Promise<void> => {
+      await shutdown.run(8_000);
+      if (this.life !== life) return;
+      this.crash(false);
+      then();
+    };
+    this.#world.as(life, () => void end());
   }
 
   submit(bytes: Uint8Array): Promise<Answer> {

@@ -285,7 +285,7 @@ export class Link {
 
   #drained(bytes: number): void {
     this.#down.buffered -= bytes;
-    if (this.#serverOpen && this.#socket !== undefined && this.#down.buffered === 0) this.#server?.handlers.drain?.(this.#socket);
+    if (this.#serverOpen && this.#socket !== undefined && this.#down.buffered === 0) void this.#server?.handlers.drain?.(this.#socket);
   }
 
   #toServer(text: string): void {

@@ -79,19 +79,15 @@ export function watchStore(world: World, history: History): Around {
     const result = next();
     if (method === "applyStatus" && result instanceof Promise) {
       const status = args[0] as StatusWrite;
-      void result.then(
-        (outcome: StatusOutcome) => {
-          // What a dead process is told is not so.
-          if (world.current?.dead === true) return;
-          history.verdicts.add(outcome.verdict);
-          if (outcome.verdict !== "apply" || status.bootId === undefined || status.seq === undefined) return;
-          const key = `${status.eventId}#${status.revision ?? ""}/${status.bootId}`;
-          const before = applied.get(key) ?? 0;
-          if (status.seq <= before) history.violate(`status ${status.seq} of ${key} took effect after ${before}`);
-          applied.set(key, Math.max(before, status.seq));
-        },
-        () => undefined,
-      );
+      void whenDone(world, result, (value) => {
+        const outcome = value as StatusOutcome;
+        history.verdicts.add(outcome.verdict);
+        if (outcome.verdict !== "apply" || status.bootId === undefined || status.seq === undefined) return;
+        const key = `${status.eventId}#${status.revision ?? ""}/${status.bootId}`;
+        const before = applied.get(key) ?? 0;
+        if (status.seq <= before) history.violate(`status ${status.seq} of ${key} took effect after ${before}`);
+        applied.set(key, Math.max(before, status.seq));
+      });
     }
     return result;
   };
@@ -105,6 +101,21 @@ function recorded(disk: Disk, eventId: string, revision: number): string | undef
     const one = JSON.parse(work) as { readonly eventId: string; readonly revision?: number };
     return one.eventId === eventId && one.revision === revision;
   })?.state;
+}
+
+function codeOf(details: Readonly<Record<string, unknown>> | undefined): string {
+  const code = details?.["code"];
+  return typeof code === "string" ? code : "";
+}
+
+/** Tells of what a call came to, but not of what a dead process is told: that is not so. */
+async function whenDone(world: World, result: Promise<unknown>, tell: (value: unknown) => void): Promise<void> {
+  try {
+    const value = await result;
+    if (world.current?.dead !== true) tell(value);
+  } catch {
+    // Whoever asked for it sees that it failed.
+  }
 }
 
 /** An agent may only say that it has, and that it has ended, what is on its disk. */
@@ -165,25 +176,21 @@ export function watchLedger(world: World, history: History, cluster: Cluster): A
     }
     const result = next();
     if (!(result instanceof Promise)) return result;
-    void result.then(
-      (value: unknown) => {
-        if (world.current?.dead === true) return;
-        if (method === "recover") for (const one of (value as Awaited<ReturnType<Ledger["recover"]>>).deliveries) learn(one.key, one.work);
-        else if (method === "addStatus") kept(args[0] as Parameters<typeof kept>[0]);
-        else if (method === "finish") {
-          const [, work, final] = args as Parameters<Ledger["finish"]>;
-          const key = keyOf(work.eventId, work.revision ?? 0);
-          kept(final);
-          const code = String(final.details?.["code"] ?? "");
-          if (NEVER.has(code)) history.violate(`${key} ended with ${code}: ${final.message}`);
-          const before = history.finishedAtAgent.get(key);
-          if (before !== undefined) history.violate(`${key} ended ${final.state} at its agent, which had ended it ${before.state} already`);
-          history.finishedAtAgent.set(key, { atMs: world.nowMs, state: final.state, code });
-        } else if (method === "dropStatuses")
-          for (const { bootId, seq } of args[0] as Parameters<Ledger["dropStatuses"]>[0]) history.keptStatuses.delete(`${bootId}/${seq}`);
-      },
-      () => undefined,
-    );
+    void whenDone(world, result, (value) => {
+      if (method === "recover") for (const one of (value as Awaited<ReturnType<Ledger["recover"]>>).deliveries) learn(one.key, one.work);
+      else if (method === "addStatus") kept(args[0] as Parameters<typeof kept>[0]);
+      else if (method === "finish") {
+        const [, work, final] = args as Parameters<Ledger["finish"]>;
+        const key = keyOf(work.eventId, work.revision ?? 0);
+        kept(final);
+        const code = codeOf(final.details);
+        if (NEVER.has(code)) history.violate(`${key} ended with ${code}: ${final.message}`);
+        const before = history.finishedAtAgent.get(key);
+        if (before !== undefined) history.violate(`${key} ended ${final.state} at its agent, which had ended it ${before.state} already`);
+        history.finishedAtAgent.set(key, { atMs: world.nowMs, state: final.state, code });
+      } else if (method === "dropStatuses")
+        for (const { bootId, seq } of args[0] as Parameters<Ledger["dropStatuses"]>[0]) history.keptStatuses.delete(`${bootId}/${seq}`);
+    });
     return result;
   };
 }

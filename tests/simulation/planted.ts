@@ -13,6 +13,11 @@ export type Plant = (place: { readonly store: Disk }) => Planted;
 
 const done = (): Promise<void> => Promise.resolve();
 
+async function later(next: () => unknown): Promise<unknown> {
+  await Promise.resolve();
+  return next();
+}
+
 /** Leaves a step of the ledger out and says that it was done. */
 function ledgerSkips(name: string, answer: () => unknown = done): Plant {
   return () => ({ ledger: (method, _args, next) => (method === name ? answer() : next()) });
@@ -146,7 +151,7 @@ export const MISTAKES: Readonly<Record<string, Plant>> = {
       store: (method, _args, next) => {
         if (method !== "applyStatus") return next();
         count += 1;
-        return count % 2 === 1 ? Promise.resolve().then(() => next()) : next();
+        return count % 2 === 1 ? later(next) : next();
       },
     };
   },
