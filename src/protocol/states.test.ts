@@ -38,6 +38,12 @@ describe("judgeStatus", () => {
     expect(judgeStatus({ state: "in_progress", bootId: "b", seq: 4 }, { state: "completed", bootId: "b", seq: 5 })).toBe("apply");
   });
 
+  test("what comes again of an earlier boot is stale, also after a newer one spoke", () => {
+    const position = { state: "in_progress", bootId: "c", seq: 2, earlier: { b: 5 } } as const;
+    expect(judgeStatus(position, { state: "in_progress", bootId: "b", seq: 5 })).toBe("stale");
+    expect(judgeStatus(position, { state: "in_progress", bootId: "b", seq: 6 })).toBe("apply");
+  });
+
   test("another boot counts from its own beginning, so that a lost ledger freezes nobody", () => {
     expect(judgeStatus({ state: "in_progress", bootId: "b", seq: 400 }, { state: "in_progress", bootId: "c", seq: 1 })).toBe("apply");
   });
