@@ -131,6 +131,11 @@ export function workFromLedger(json: string): Work {
   return { ...kept, retry: kept.retry ?? RETRY_DEFAULTS };
 }
 
+/** The ledger keeps whole milliseconds and no more than a TTL can be: one that it could not keep would stop the agent for good. */
+function wholeMs(ms: number | undefined): number | undefined {
+  return ms === undefined ? undefined : Math.round(Math.min(Math.max(ms, 0), LIMITS.ttlMaxMs));
+}
+
 /** The revision and the TTL's rest stand beside the event and change from one handing over to the next, so they are no part of the digest. */
 function deliveryOf(frame: EventFrame, eventText: string): Delivery {
   const { event } = frame;
@@ -155,7 +160,7 @@ function deliveryOf(frame: EventFrame, eventText: string): Delivery {
     },
     manifestsJson: JSON.stringify(textsOf(event.type, event.payload)),
     // A 0.1 control plane sends no rest of the TTL; counting the whole TTL from receipt compares no clocks.
-    expiresInMs: frame.expires_in_ms ?? (revision === undefined ? toMs(event.ttl, LIMITS.ttlDefaultMs) : undefined),
+    expiresInMs: wholeMs(frame.expires_in_ms ?? (revision === undefined ? toMs(event.ttl, LIMITS.ttlDefaultMs) : undefined)),
   };
 }
 

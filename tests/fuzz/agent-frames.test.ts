@@ -72,6 +72,10 @@ class AnyCp {
     );
   }
 
+  async ended(id: string): Promise<void> {
+    await eventually(() => this.#ended.has(id), { timeoutMs: 20_000, what: `the end of ${id}` });
+  }
+
   async stop(): Promise<void> {
     await this.#server.stop(true);
   }
@@ -162,6 +166,15 @@ describe("whatever a control plane says", () => {
     },
     count(60_000, 600_000),
   );
+
+  test("a rest of its TTL that no clock has is taken for one that is possible", async () => {
+    const socket = await cp.connected();
+    for (const [at, expires] of [2.9e69, 1_500_000.25, -5e-132, 0].entries())
+      socket.send(JSON.stringify(eventFrame(`odd-${at}`, [configMap(`odd-${at}`)], { frame: { expires_in_ms: expires } })));
+    for (let at = 0; at < 4; at += 1) await cp.ended(`odd-${at}`);
+    await goodEvent();
+    subject.expectWell();
+  });
 
   test(
     "a reply to the registration that makes no sense is refused, and a good one is taken after it",
