@@ -26,10 +26,11 @@ export class Service implements AsyncDisposable {
     this.#options = options;
   }
 
-  async start(env: Readonly<Record<string, string>> = {}): Promise<void> {
+  async start(env: Readonly<Record<string, string>> = {}): Promise<RunningProcess> {
     const running = await this.#options.start(env);
     this.#running = running;
     if (env["TRANSPORTER_FAILPOINT"] === undefined) void this.#watch(running);
+    return running;
   }
 
   /** Nobody but we ends what runs without a failpoint. */
@@ -66,9 +67,7 @@ export class Service implements AsyncDisposable {
   async dieAt(failpoint: Failpoint, nth: number, { patienceMs, attempts }: { patienceMs: number; attempts: number }): Promise<void> {
     for (let attempt = 1; ; attempt += 1) {
       await this.kill();
-      await this.start({ TRANSPORTER_FAILPOINT: `${failpoint}@${nth}` });
-      const running = this.#running as RunningProcess | undefined;
-      if (running === undefined) throw new Error(`${this.name} did not start`);
+      const running = await this.start({ TRANSPORTER_FAILPOINT: `${failpoint}@${nth}` });
       const ended = await within(patienceMs, running.exited);
       const said = running.stderr();
       if (ended === undefined) {
