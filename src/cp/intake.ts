@@ -91,13 +91,17 @@ export class Intake {
         if (known !== undefined) return known;
         await this.#options.store.savePayload(prepared.encoded);
       }
-      const { reservation, message } = this.#place(prepared, times);
-      const input = this.#newEvent(prepared, source, times, reservation === undefined ? "queued" : "assigned", message);
+      let { reservation, input } = this.#placed(prepared, source, times);
       let outcome: CreateOutcome;
       try {
-        outcome = await (prepared.encoded === undefined
-          ? this.#options.store.createEvent(input)
-          : this.#createApart(input, prepared.encoded));
+        // Awaited alike for all: those that are committed together go on from here in the order of their commits.
+        outcome = await this.#options.store.createEvent(input);
+        if (outcome.kind === "conflict" && prepared.encoded !== undefined && (await this.#rewritten(input, prepared.encoded))) {
+          // What was accepted meanwhile goes first.
+          if (reservation !== undefined) dispatcher.release(reservation);
+          ({ reservation, input } = this.#placed(prepared, source, times));
+          outcome = await this.#options.store.createEvent(input);
+        }
       } catch (error) {
         if (reservation !== undefined) dispatcher.release(reservation);
         throw error;
@@ -220,6 +224,16 @@ export class Intake {
     return { eventId: prepared.event.id, duplicate: true, state: known.state };
   }
 
+  /** The event with a place at its agent, if there is one. Its commit is to be asked for in the same turn. */
+  #placed(
+    prepared: PreparedEvent,
+    source: IntakeSource,
+    times: Times,
+  ): { readonly reservation: Reservation | undefined; readonly input: NewEvent } {
+    const { reservation, message } = this.#place(prepared, times);
+    return { reservation, input: this.#newEvent(prepared, source, times, reservation === undefined ? "queued" : "assigned", message) };
+  }
+
   #place(
     { event, encoded, payloadBytes }: PreparedEvent,
     times: Times,
@@ -232,14 +246,12 @@ export class Intake {
     return { reservation: undefined, message: `Event waits: ${place.why}` };
   }
 
-  async #createApart(input: NewEvent, encoded: EncodedPayload): Promise<CreateOutcome> {
+  /** A conflict without another event of this id: the payload was swept away between its writing and the commit. Writes it once more. */
+  async #rewritten(input: NewEvent, encoded: EncodedPayload): Promise<boolean> {
     const { store } = this.#options;
-    const outcome = await store.createEvent(input);
-    if (outcome.kind !== "conflict") return outcome;
-    // Either another event has the id, or the payload was swept away between its writing and this: then it is written once more.
-    if ((await store.contentDigest(input.tenant, input.event.id)) !== undefined) return outcome;
+    if ((await store.contentDigest(input.tenant, input.event.id)) !== undefined) return false;
     await store.savePayload(encoded);
-    return store.createEvent(input);
+    return true;
   }
 
   #accepted(input: NewEvent, prepared: PreparedEvent, source: IntakeSource): void {

@@ -1,5 +1,9 @@
 import { describe, expect, test } from "bun:test";
-import { ableAgent, startBareCore } from "../support/bare-core.ts";
+import { LIMITS } from "../../src/protocol/mod.ts";
+import { ableAgent, configMap, startBareCore } from "../support/bare-core.ts";
+
+/** With this an event's payload lies apart. */
+const FILLER = `${configMap("filler")}data: {text: ${"x".repeat(LIMITS.payloadApartBytes)}}\n`;
 
 describe("order of hand-over", () => {
   test("the urgent go first, in order of acceptance inside a priority", async () => {
@@ -83,6 +87,49 @@ describe("order of hand-over", () => {
     agent.complete("older");
     await cp.advance(100);
     expect(agent.events()).toEqual(["running", "older", "newer"]);
+  });
+
+  test("of two that are committed together the earlier goes first, though its payload lies apart", async () => {
+    const together: Promise<unknown>[] = [];
+    const cp = await startBareCore({
+      around: (store) => ({
+        ...store,
+        createEvent: (input) => {
+          const created = store.createEvent(input);
+          if (input.event.id === "large") together.push(cp.submitting({ id: "small", payload: { manifests: [configMap("x")] } }));
+          return created;
+        },
+      }),
+    });
+    const agent = await cp.connect();
+    together.push(cp.submitting({ id: "large", payload: { manifests: [configMap("x"), FILLER] } }));
+    await cp.during(Promise.all(together));
+    await cp.advance(50);
+    expect(agent.ofType("event").map((frame) => "payload" in frame)).toEqual([true, false]);
+    expect(agent.events()).toEqual(["large", "small"]);
+  });
+
+  test("what must be committed a second time goes behind what was accepted meanwhile", async () => {
+    const others: Promise<unknown>[] = [];
+    const cp = await startBareCore({
+      maxInFlight: 1,
+      around: (store) => ({
+        ...store,
+        createEvent: (input) => {
+          if (input.event.id !== "large" || others.length > 0) return store.createEvent(input);
+          // As when its payload was swept away just before. The only place is held for it, so this one has to wait.
+          others.push(cp.submitting({ id: "small", payload: { manifests: [configMap("x")] } }));
+          return Promise.resolve({ kind: "conflict" });
+        },
+      }),
+    });
+    const agent = await cp.connect();
+    await cp.during(cp.submitting({ id: "large", payload: { manifests: [configMap("x"), FILLER] } }));
+    await cp.during(Promise.all(others));
+    await cp.advance(50);
+    agent.complete("small");
+    await cp.advance(50);
+    expect(agent.events()).toEqual(["small", "large"]);
   });
 
   test("what was promised together and not sent waits again, so that nothing overtakes when the agent is back", async () => {
