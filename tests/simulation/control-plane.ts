@@ -149,10 +149,10 @@ export class ControlPlaneProcess {
     this.#network.lost(life, silently);
   }
 
-  /** Stops as SIGTERM makes it; `then` when it is gone. */
+  /** Stops as SIGTERM makes it; `then` when it is gone. One that has not begun cannot be stopped: the shipped one waits until it has. */
   stop(then: () => void): void {
-    const { life } = this;
-    if (life === undefined || this.#shutdown === undefined) return;
+    const { life, core } = this;
+    if (life === undefined || core === undefined || this.#shutdown === undefined) return;
     const shutdown = this.#shutdown;
     this.#stopping = true;
     const end = async (): Promise<void> => {
