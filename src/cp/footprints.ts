@@ -1,5 +1,5 @@
 import { type Logger, messageOf, workerHref } from "../kit/mod.ts";
-import { lockSet, parseManifests } from "../manifests/mod.ts";
+import { lockSet, parseManifests, plainLockSet } from "../manifests/mod.ts";
 import type { DispatchItem } from "../stores/mod.ts";
 import type { Payloads } from "./payloads.ts";
 import { type Footprint, footprintOf, TOUCHES_NOTHING } from "./precedence.ts";
@@ -12,7 +12,8 @@ export function parseFootprint(payloadText: string): Footprint {
   try {
     const { manifests } = JSON.parse(payloadText) as { readonly manifests?: unknown };
     if (!Array.isArray(manifests)) return TOUCHES_NOTHING;
-    return footprintOf(lockSet(parseManifests(manifests.filter((one): one is string => typeof one === "string"))));
+    const texts = manifests.filter((one): one is string => typeof one === "string");
+    return footprintOf(plainLockSet(texts) ?? lockSet(parseManifests(texts)));
   } catch {
     return TOUCHES_NOTHING;
   }

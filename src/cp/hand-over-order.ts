@@ -50,7 +50,9 @@ export async function urgentOrder(
   let due = 0;
   for (let turn = lane.turns; turn < lane.turns + lane.room; turn += 1) if (turn % TURNS === TURNS - 1) due += 1;
   await noticeStarts(options, lane);
-  return lane.precedence.clearTheWay([...earlier.slice(0, due), ...items], earlier, lane.room);
+  // Their place is sure, and it is the last: what is most urgent goes out first.
+  const urgent = items.slice(0, Math.max(0, lane.room - due));
+  return lane.precedence.clearTheWay([...urgent, ...earlier.slice(0, due), ...items], earlier, lane.room);
 }
 
 /** What waited for its time was left out when what waits was looked through: once that has come, it may be in the way. */

@@ -46,9 +46,9 @@ export class FootprintBudget {
 }
 
 /** How long one look may take, and how many pages it may read, before what is safe goes; the rest is looked through meanwhile. */
-const LOOK_MS = 100;
-const PAGES_PER_LOOK = 40;
-const PAGE_ITEMS = 50;
+const LOOK_MS = 300;
+const PAGES_PER_LOOK = 100;
+const PAGE_ITEMS = 200;
 const PAGE_BYTES = 4 * 1024 * 1024;
 
 export interface PrecedenceOptions {

@@ -1,5 +1,5 @@
 import { isBuiltInGroup, isClusterWide } from "./built-in.ts";
-import { type ParsedObject, refKey } from "./object.ts";
+import { type ObjectRef, type ParsedObject, refKey } from "./object.ts";
 import { crdProvides, providedKindKey } from "./provides.ts";
 
 /** What an event writes and what it leans on, as keys. */
@@ -23,14 +23,26 @@ function definitionKey(group: string, kind: string): string {
  * that are not the API server's own.
  */
 export function lockSet(parsed: readonly ParsedObject[], defaultNamespace = "default"): LockSet {
+  const { writes, reads } = locksOf(
+    parsed.map(({ ref }) => ref),
+    defaultNamespace,
+  );
+  for (const provided of crdProvides(parsed).values()) writes.add(definitionKey(provided.group, provided.kind));
+  return { writes, reads };
+}
+
+/** The same for objects of which only the references are known, and which are no CRDs. */
+export function locksOf(
+  refs: readonly ObjectRef[],
+  defaultNamespace: string,
+): { readonly writes: Set<string>; readonly reads: Set<string> } {
   const writes = new Set<string>();
   const reads = new Set<string>();
-  for (const { ref } of parsed) {
+  for (const ref of refs) {
     writes.add(refKey(ref, defaultNamespace));
     if (!isClusterWide(ref.group, ref.kind)) reads.add(namespaceKey(ref.namespace ?? defaultNamespace));
     if (!isBuiltInGroup(ref.group)) reads.add(definitionKey(ref.group, ref.kind));
   }
-  for (const provided of crdProvides(parsed).values()) writes.add(definitionKey(provided.group, provided.kind));
   return { writes, reads };
 }
 

@@ -10,4 +10,5 @@ export * from "./locks.ts";
 export * from "./object.ts";
 export * from "./order.ts";
 export * from "./parse.ts";
+export * from "./plain-locks.ts";
 export * from "./provides.ts";

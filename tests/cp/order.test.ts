@@ -58,6 +58,17 @@ describe("order of hand-over", () => {
     expect(places.indexOf("patient-2")).toBe(15);
   });
 
+  test("what is most urgent is the first to go, and whoever waits longest goes with it", async () => {
+    const cp = await startBareCore({ maxInFlight: 16 });
+    const low = Array.from({ length: 20 }, (_, at) => ({ id: `low-${at}` }));
+    const middle = Array.from({ length: 20 }, (_, at) => ({ id: `middle-${at}`, priority: 1 }));
+    await cp.submit(...low, ...middle, { id: "urgent", priority: 2 });
+    const agent = await cp.connect();
+    expect(agent.events()).toHaveLength(16);
+    expect(agent.events()[0]).toBe("urgent");
+    expect(agent.events().slice(-2)).toEqual(["low-0", "low-1"]);
+  });
+
   test("what cannot be parsed touches nothing and blocks nobody", async () => {
     const cp = await startBareCore({ maxInFlight: 1 });
     await cp.submit(
