@@ -6,6 +6,7 @@
  * another process owns. It promises that what `GroupCommit` resolved is on disk (WAL, synchronous FULL), that a failed operation
  * takes no other with it, and that a file found damaged while it runs is not written or read again.
  */
+export * from "./checkpointer.ts";
 export * from "./copy.ts";
 export * from "./failure.ts";
 export { closeGiven, resetGiven } from "./given.ts";

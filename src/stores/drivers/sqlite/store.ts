@@ -1,6 +1,14 @@
 import type { Database } from "bun:sqlite";
 import { type Clock, failpoint, type Logger, type Timers } from "../../../kit/mod.ts";
-import { copyDatabaseInSteps, copyMemory, GroupCommit, openDatabase, type OpenedDatabase, requireRoom } from "../../../sqlite/mod.ts";
+import {
+  Checkpointer,
+  copyDatabaseInSteps,
+  copyMemory,
+  GroupCommit,
+  openDatabase,
+  type OpenedDatabase,
+  requireRoom,
+} from "../../../sqlite/mod.ts";
 import { textCursor } from "../../cursor.ts";
 import type { EncodedPayload, Ended, NewAudit, Store, SweepInput } from "../../port.ts";
 import { Agents } from "./agents.ts";
@@ -53,8 +61,10 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
   return assemble(database, options);
 }
 
-function assemble(database: OpenedDatabase, { clock, timers }: SqliteStoreOptions): Store {
+function assemble(database: OpenedDatabase, options: SqliteStoreOptions): Store {
+  const { clock, timers, log } = options;
   const memory = database.path === ":memory:";
+  const checkpointer = memory || options.database !== undefined ? undefined : new Checkpointer({ database, timers, log });
   const tally = new Tally(database);
   const deliveries = new Deliveries(database, tally);
   const audit = new Audit(database, tally);
@@ -80,7 +90,10 @@ function assemble(database: OpenedDatabase, { clock, timers }: SqliteStoreOption
         tally.write();
       },
       committing: () => failpoint("cp.store.before-commit"),
-      committed: () => failpoint("cp.store.after-commit"),
+      committed: () => {
+        failpoint("cp.store.after-commit");
+        checkpointer?.committed();
+      },
       undo: () => {
         deliveries.undo();
         audit.undo();
@@ -141,6 +154,7 @@ function assemble(database: OpenedDatabase, { clock, timers }: SqliteStoreOption
 
   // Bit by bit on the way: left to SQLite, one commit in the middle would move 16 MiB, and everybody would wait for that.
   const checkpoint = (): void => {
+    if (checkpointer?.active === true) return;
     try {
       database.db.run("PRAGMA wal_checkpoint(PASSIVE)");
     } catch {
@@ -222,7 +236,10 @@ function assemble(database: OpenedDatabase, { clock, timers }: SqliteStoreOption
       if (!memory) requireRoom(database.path, "store");
     },
     close: () => {
-      closing ??= group.close().then(() => database.close());
+      closing ??= group
+        .close()
+        .then(() => checkpointer?.stop())
+        .then(() => database.close());
       return closing;
     },
   };
