@@ -116,7 +116,7 @@ describe("transporter send", () => {
     expect(sent.code).toBe(0);
     const { out } = await runCli(["describe", "event", "later", "--cp-url", cp.url]);
     expect(out).toMatch(/Not Before: +\d{4}-/);
-    expect(out).toMatch(/Retry: +5 attempts, waits of at most 2s, doubled up to 30s/);
+    expect(out).toMatch(/Retry: +8 attempts, waits of at most 2s, doubled up to 30s/);
     expect((await runCli(["get", "events", "-o", "wide", "--cp-url", cp.url])).out).toContain("NOT BEFORE");
   });
 
