@@ -1,4 +1,4 @@
-import "./small-limits.ts";
+import { withSmallLimits } from "./small-limits.ts";
 import { Database } from "bun:sqlite";
 import { FileLedger } from "../../src/agent/ledger-file.ts";
 import { type Failpoint, listenToFailpoints, manualPorts, type Ports, silentLogger } from "../../src/kit/mod.ts";
@@ -281,5 +281,5 @@ export class Simulation {
 }
 
 export function simulate(seed: number, options: SimulationOptions = {}): Outcome {
-  return new Simulation(seed, options).run();
+  return withSmallLimits(() => new Simulation(seed, options).run());
 }
