@@ -1,9 +1,6 @@
-import { type Logger, messageOf, type Ports, Shutdown, TransporterError } from "../kit/mod.ts";
+import { messageOf, Shutdown, TransporterError } from "../kit/mod.ts";
 import type { VersionView } from "../protocol/mod.ts";
-import type { Store } from "../stores/mod.ts";
-import type { AdmissionLimits } from "./admission.ts";
-import { createCore } from "./core.ts";
-import type { IntakeLimits } from "./intake.ts";
+import { type CoreOptions, createCore } from "./core.ts";
 import { BodyBudget } from "./http/body.ts";
 import { serveHttp } from "./http/server.ts";
 
@@ -13,27 +10,14 @@ const HTTP_PATIENCE_MS = 3_000;
 /** How many bodies of the largest size may be read at once. */
 const BODIES_AT_ONCE = 8;
 
-export interface ControlPlaneOptions {
+export interface ControlPlaneOptions extends Omit<CoreOptions, "version" | "metrics" | "parser" | "offLoopChars"> {
   readonly host: string;
   /** 0 takes a free one. */
   readonly port: number;
   /** Listens beyond loopback though nobody has to prove who they are. */
   readonly insecure: boolean;
-  readonly store: Store;
   readonly version: VersionView;
-  readonly heartbeatTimeoutMs: number;
-  /** How often a delivery that its agent does not acknowledge is sent again on a connection. */
-  readonly eventRetryMax: number;
   readonly maxEventBytes: number;
-  /** Deliveries in flight per agent. */
-  readonly maxInFlight: number;
-  readonly retention: { readonly eventsMs: number; readonly auditMs: number };
-  /** Bounds at the door, where they are not to be the usual ones. */
-  readonly intake?: Partial<IntakeLimits>;
-  /** How fast agents are let in, where that is not to be the usual. */
-  readonly admission?: Partial<AdmissionLimits>;
-  readonly ports: Ports;
-  readonly log: Logger;
 }
 
 export interface ControlPlane {

@@ -1,5 +1,6 @@
 import * as v from "valibot";
-import { type Checked, idProblem, issueRefusal } from "./event.ts";
+import { type Checked, issueRefusal } from "./checked.ts";
+import { idProblem } from "./event.ts";
 
 /** The protocol version of this program; 0.1 agents announce none. */
 export const PROTOCOL_VERSION = 2;

@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import type { ErrorCode } from "./codes.ts";
+import { type Checked, issueRefusal, type Refusal, refuse } from "./checked.ts";
 import { NS_PER_MS, formatDurationMs, parseGoDuration } from "./duration.ts";
 import { LIMITS } from "./limits.ts";
 import { parseTimestampMs } from "./timestamp.ts";
@@ -108,20 +108,6 @@ export interface Event {
   readonly traceparent: string | undefined;
   /** Fields we do not know, kept as they came. */
   readonly extra: Readonly<Record<string, unknown>>;
-}
-
-export interface Refusal {
-  readonly ok: false;
-  readonly code: ErrorCode;
-  /** For people; names the field and what was wrong with it. */
-  readonly message: string;
-  /** JSON pointer of the field, where one field is to blame. */
-  readonly pointer?: string;
-}
-export type Checked<T> = { readonly ok: true; readonly value: T } | Refusal;
-
-function refuse(code: ErrorCode, message: string, pointer?: string): Refusal {
-  return pointer === undefined ? { ok: false, code, message } : { ok: false, code, message, pointer };
 }
 
 const KNOWN_FIELDS: ReadonlySet<string> = new Set(Object.keys(EventSchema.entries));
@@ -388,16 +374,4 @@ export function checkEvent(input: unknown): Checked<Event> {
       extra,
     },
   };
-}
-
-/** Turns valibot's first issue into a refusal that names the field by JSON pointer. */
-export function issueRefusal(issue: v.BaseIssue<unknown>, code: ErrorCode): Refusal {
-  const keys = issue.path?.map((item) => String(item.key)) ?? [];
-  const pointer = keys.map((key) => `/${key.replaceAll("~", "~0").replaceAll("/", "~1")}`).join("");
-  const where = keys.length === 0 ? "the value" : keys.join(".");
-  return refuse(
-    code,
-    `${where}: expected ${issue.expected ?? "something else"} but received ${issue.received.slice(0, 80)}`,
-    pointer === "" ? undefined : pointer,
-  );
 }

@@ -1,6 +1,7 @@
 import * as v from "valibot";
 import { CreditSchema } from "./agent.ts";
-import { EventSchema, type Checked, issueRefusal } from "./event.ts";
+import { type Checked, issueRefusal } from "./checked.ts";
+import { EventSchema } from "./event.ts";
 import { LogLevelSchema, PhaseSchema, StateSchema } from "./states.ts";
 
 /** One object's outcome. 0.1 knows created, updated, unchanged and failed; `pending` is ours: never reached because something before it failed. */

@@ -5,6 +5,7 @@
  */
 export * from "./agent.ts";
 export * from "./api.ts";
+export { type Checked, issueRefusal, type Refusal } from "./checked.ts";
 export * from "./codes.ts";
 export * from "./duration.ts";
 export * from "./event.ts";
