@@ -14,8 +14,13 @@ function frame(id: string, priority = 0): string {
 
 class FailingLedger extends MemoryLedger {
   failures = 0;
+  /** Ids of what was written, in order. */
+  readonly written: string[] = [];
   override record(...args: Parameters<Ledger["record"]>): Promise<void> {
-    if (this.failures === 0) return super.record(...args);
+    if (this.failures === 0) {
+      this.written.push(args[0].delivery.work.eventId);
+      return super.record(...args);
+    }
     this.failures -= 1;
     return Promise.reject(new TransporterError("STORE_FULL", "the disk of the ledger is full"));
   }
@@ -134,6 +139,22 @@ describe("what arrives", () => {
     inbound.receive(frame("later"));
     await time.settle();
     expect(events.at(-1)).toBe("accept later");
+  });
+
+  test("is not recorded before what came earlier and could not be, so that a crash does not turn them round", async () => {
+    const { inbound, events, ledger, time } = rig();
+    ledger.failures = 1;
+    inbound.receive(frame("a"));
+    await time.settle();
+    inbound.receive(frame("b"));
+    inbound.receive(frame("c"));
+    await time.settle();
+    expect(ledger.written).toEqual([]);
+    await time.advance(60_000);
+    expect(ledger.written).toEqual(["a", "b", "c"]);
+    inbound.receive(frame("d"));
+    await time.settle();
+    expect(events.filter((event) => event.startsWith("accept"))).toEqual(["accept a", "accept b", "accept c", "accept d"]);
   });
 
   test("with a full disk is neither acknowledged nor accepted, and both once there is room; nothing behind overtakes it", async () => {

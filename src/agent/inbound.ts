@@ -44,10 +44,14 @@ type Found =
   | { readonly kind: "held" }
   | { readonly kind: "finished"; readonly final: StatusRecord }
   | { readonly kind: "new" }
+  /** One that came earlier could not be recorded so far. */
+  | { readonly kind: "behind" }
   | { readonly kind: "trouble"; readonly error: unknown };
 
 interface Arrival {
   readonly entry: NewDelivery;
+  /** Which one it is of all that arrived. */
+  readonly number: number;
   readonly found: Promise<Found>;
 }
 
@@ -77,6 +81,9 @@ export class Inbound {
   /** Deliveries on their way through the ledger, one after the other. */
   readonly #arrived: Arrival[] = [];
   readonly #arrivedKeys = new Set<string>();
+  #arrivals = 0;
+  /** Numbers of those that could not be recorded so far. */
+  readonly #unrecorded = new Set<number>();
   #taking = false;
   readonly #stopped = new AbortController();
 
@@ -216,7 +223,9 @@ export class Inbound {
     const expiresAtMs = delivery.expiresInMs === undefined ? undefined : receivedAtMs + delivery.expiresInMs;
     const entry: NewDelivery = { delivery, receivedAtMs, expiresAtMs };
     // Asked for at once, so that deliveries that come together share a commit; answered in order.
-    this.#arrived.push({ entry, found: this.#look(entry) });
+    this.#arrivals += 1;
+    const number = this.#arrivals;
+    this.#arrived.push({ entry, number, found: this.#look(entry, number) });
     if (this.#taking) return;
     this.#taking = true;
     void this.#takeAll();
@@ -231,34 +240,40 @@ export class Inbound {
   }
 
   /** Looks a delivery up and records it when it is new; never rejects. */
-  async #look(entry: NewDelivery): Promise<Found> {
+  async #look(entry: NewDelivery, number: number): Promise<Found> {
     const { ledger, holds, repeatsMeanAgain, credit } = this.#options;
     const { key } = entry.delivery;
     if (holds(key)) return { kind: "held" };
     try {
       const final = repeatsMeanAgain() ? undefined : await ledger.finished(key);
       if (final !== undefined) return { kind: "finished", final };
+      // The ledger is read in the order in which it was written: on disk before an earlier one, it would go first after a crash.
+      for (const other of this.#unrecorded) if (other < number) return { kind: "behind" };
       await ledger.record(entry);
       failpoint("agent.inbound.recorded");
       return { kind: "new" };
     } catch (error) {
+      this.#unrecorded.add(number);
       credit.ledgerFailing();
       return { kind: "trouble", error };
     }
   }
 
-  async #take({ entry, found: first }: Arrival): Promise<void> {
+  async #take({ entry, number, found: first }: Arrival): Promise<void> {
     const { ports, log } = this.#options;
     const { work } = entry.delivery;
     const fields = { event_id: work.eventId, ...(work.revision === undefined ? {} : { revision: work.revision }) };
     const backoff = new Backoff({ firstMs: 1_000, maxMs: 15_000 }, ports.random);
     let found = await first;
+    // All that came before it have been recorded by now.
+    if (found.kind === "behind") found = await this.#look(entry, number);
     if (found.kind === "trouble")
       log.error("The event cannot be recorded and is not acknowledged", { ...fields, error: messageOf(found.error) });
     while (found.kind === "trouble" && !this.#stopped.signal.aborted) {
       await ports.timers.sleep(backoff.next(), this.#stopped.signal).catch(() => undefined);
-      found = await this.#look(entry);
+      found = await this.#look(entry, number);
     }
+    this.#unrecorded.delete(number);
     // What is recorded and not acknowledged when the agent stops is handed over again, and found.
     if (!this.#stopped.signal.aborted) this.#settle(entry, found, fields);
   }
@@ -268,6 +283,7 @@ export class Inbound {
     const { delivery, expiresAtMs } = entry;
     const { key, work, payload } = delivery;
     switch (found.kind) {
+      case "behind":
       case "trouble":
         return;
       case "held":
