@@ -16,10 +16,13 @@ class FailingLedger extends MemoryLedger {
   failures = 0;
   /** Ids of what was written, in order. */
   readonly written: string[] = [];
+  /** Behind which key each was to be written. */
+  readonly after: (string | undefined)[] = [];
   override record(...args: Parameters<Ledger["record"]>): Promise<void> {
     if (this.failures === 0) {
       this.written.push(args[0].delivery.work.eventId);
-      return super.record(...args);
+      this.after.push(args[1]);
+      return super.record(args[0]);
     }
     this.failures -= 1;
     return Promise.reject(new TransporterError("STORE_FULL", "the disk of the ledger is full"));
@@ -112,11 +115,13 @@ function rig(): Rig {
 
 describe("what arrives", () => {
   test("is acknowledged after it is recorded and before it is accepted, in the order it came", async () => {
-    const { inbound, events, time } = rig();
+    const { inbound, events, ledger, time, held } = rig();
     inbound.receive(frame("a"));
     inbound.receive(frame("b"));
     await time.settle();
     expect(events).toEqual(["ack a", "accept a", "ack b", "accept b"]);
+    // They may share a commit, of which the ledger must not take the second alone.
+    expect(ledger.after).toEqual([undefined, [...held][0]]);
   });
 
   test("waits for a large one before it, but for what is small and means the same whenever it is read", async () => {

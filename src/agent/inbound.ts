@@ -82,6 +82,8 @@ export class Inbound {
   readonly #arrived: Arrival[] = [];
   readonly #arrivedKeys = new Set<string>();
   #arrivals = 0;
+  /** Of the last that arrived, while it is on its way through the ledger. */
+  #lastKey: string | undefined;
   /** Numbers of those that could not be recorded so far. */
   readonly #unrecorded = new Set<number>();
   #taking = false;
@@ -225,7 +227,8 @@ export class Inbound {
     // Asked for at once, so that deliveries that come together share a commit; answered in order.
     this.#arrivals += 1;
     const number = this.#arrivals;
-    this.#arrived.push({ entry, number, found: this.#look(entry, number) });
+    this.#arrived.push({ entry, number, found: this.#look(entry, number, this.#lastKey) });
+    this.#lastKey = key;
     if (this.#taking) return;
     this.#taking = true;
     void this.#takeAll();
@@ -237,19 +240,21 @@ export class Inbound {
       this.#arrivedKeys.delete(arrival.entry.delivery.key);
     }
     this.#taking = false;
+    this.#lastKey = undefined;
   }
 
   /** Looks a delivery up and records it when it is new; never rejects. */
-  async #look(entry: NewDelivery, number: number): Promise<Found> {
+  async #look(entry: NewDelivery, number: number, after?: string): Promise<Found> {
     const { ledger, holds, repeatsMeanAgain, credit } = this.#options;
     const { key } = entry.delivery;
     if (holds(key)) return { kind: "held" };
     try {
       const final = repeatsMeanAgain() ? undefined : await ledger.finished(key);
       if (final !== undefined) return { kind: "finished", final };
-      // The ledger is read in the order in which it was written: on disk before an earlier one, it would go first after a crash.
+      // The ledger is read in the order in which it was written: on disk before an earlier one, it would go first after a crash. The ledger
+      // itself looks for the one before it as well, whose fate is not known here when both are of one commit.
       for (const other of this.#unrecorded) if (other < number) return { kind: "behind" };
-      await ledger.record(entry);
+      await ledger.record(entry, after);
       failpoint("agent.inbound.recorded");
       return { kind: "new" };
     } catch (error) {

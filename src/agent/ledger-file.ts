@@ -101,12 +101,14 @@ export class FileLedger implements Ledger {
     });
   }
 
-  record(entry: NewDelivery): Promise<void> {
+  record(entry: NewDelivery, after?: string): Promise<void> {
     const { key, work, manifestsJson, payload } = entry.delivery;
     const workJson = JSON.stringify(work);
     const payloadJson = payload === undefined ? null : JSON.stringify(payload);
     return this.#run(() => {
       const { db } = this.#file.open;
+      if (after !== undefined && db.query("SELECT 1 FROM deliveries WHERE key = ?").get(after) === null)
+        throw new TransporterError("STORE_UNAVAILABLE", "an event that came before this one could not be recorded");
       // A finished one that is to be done again goes to the end of the order.
       db.query("DELETE FROM deliveries WHERE key = ? AND state = 'finished'").run(key);
       db.query(

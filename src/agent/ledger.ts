@@ -75,7 +75,8 @@ export interface Ledger {
   recover(): Promise<Recovered>;
   /** How a finished delivery ended, or undefined when it is not known or not finished. */
   finished(key: string): Promise<StatusRecord | undefined>;
-  record(entry: NewDelivery): Promise<void>;
+  /** `after`: the key of what came before it; where that is not on disk, this is refused with STORE_UNAVAILABLE, or it would go first after a crash. */
+  record(entry: NewDelivery, after?: string): Promise<void>;
   /** The manifests of a recorded delivery; undefined when it is not known or finished, or its payload is not whole. */
   manifests(key: string): Promise<ManifestSource | undefined>;
   /** It is being carried out, and this far. A process that dies from here on counts as a crash of this delivery, until it ends or is interrupted. */

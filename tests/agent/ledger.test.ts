@@ -68,6 +68,35 @@ function bytes(count: number, value: number): Uint8Array<ArrayBuffer> {
 
 const TRAITS = { verifyTimeoutMs: 7, forceConflicts: true };
 
+test("of two in one commit the later is not kept where the earlier cannot be, so that it does not go first after a crash", async () => {
+  const database = new Database(":memory:");
+  const ledger = new FileLedger({
+    stateDir: "",
+    database,
+    agentId: "agent-1",
+    clock: systemPorts.clock,
+    timers: systemPorts.timers,
+    log: silentLogger,
+  });
+  const [earlier, later] = [delivery("earlier"), delivery("later")];
+  const recordBoth = (): Promise<PromiseSettledResult<void>[]> =>
+    Promise.allSettled([
+      ledger.record({ delivery: earlier, receivedAtMs: 1, expiresAtMs: undefined }),
+      ledger.record({ delivery: later, receivedAtMs: 2, expiresAtMs: undefined }, earlier.key),
+    ]);
+  await ledger.recover();
+  // As a disk that takes small ones only.
+  database.run(
+    `CREATE TRIGGER small BEFORE INSERT ON deliveries WHEN NEW.key = '${earlier.key}' BEGIN SELECT RAISE(ABORT, 'no room'); END`,
+  );
+  expect((await recordBoth()).map(({ status: how }) => how)).toEqual(["rejected", "rejected"]);
+  expect((await ledger.recover()).deliveries).toEqual([]);
+  database.run("DROP TRIGGER small");
+  expect((await recordBoth()).map(({ status: how }) => how)).toEqual(["fulfilled", "fulfilled"]);
+  expect((await ledger.recover()).deliveries.map(({ work }) => work.eventId)).toEqual(["earlier", "later"]);
+  await ledger.close();
+});
+
 describe("payloads in the ledger on disk", () => {
   const recordAll = async (ledger: FileLedger, ...all: readonly Delivery[]): Promise<void> => {
     for (const one of all) await ledger.record({ delivery: one, receivedAtMs: 1, expiresAtMs: undefined });
