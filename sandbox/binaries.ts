@@ -11,10 +11,13 @@ const PACKAGES = {
   "kube-controller-manager": "k8s.io/kubernetes/cmd/kube-controller-manager",
   "kube-scheduler": "k8s.io/kubernetes/cmd/kube-scheduler",
   kwok: "sigs.k8s.io/kwok/cmd/kwok",
+  "nats-server": "github.com/nats-io/nats-server/v2",
 } as const;
 
 export type BinaryName = keyof typeof PACKAGES;
 const BINARY_NAMES = Object.keys(PACKAGES) as BinaryName[];
+/** What a cluster is made of. */
+export const CLUSTER_BINARIES: readonly BinaryName[] = BINARY_NAMES.filter((name) => name !== "nats-server");
 
 /** Each resolves to a path as soon as that one program is there; all reject together when the build fails. */
 export type Binaries = Readonly<Record<BinaryName, Promise<string>>>;
@@ -22,6 +25,8 @@ export type Binaries = Readonly<Record<BinaryName, Promise<string>>>;
 export interface BinariesOptions {
   /** Receives one line at a time for people; called only when there is something to wait for. */
   readonly onProgress?: (line: string) => void;
+  /** All when absent. What is not asked for and not there is never resolved. */
+  readonly names?: readonly BinaryName[];
 }
 
 /** Without news for longer than this, the holder of the build lock is taken for dead. */
@@ -64,11 +69,11 @@ async function present(name: BinaryName, directory: string): Promise<string | un
   return (await isExecutable(join(directory, name))) ? join(directory, name) : undefined;
 }
 
-/** The names of the programs that would have to be built. */
-export async function missingBinaries(): Promise<BinaryName[]> {
+/** The names of those programs that would have to be built. */
+export async function missingBinaries(names: readonly BinaryName[] = BINARY_NAMES): Promise<BinaryName[]> {
   const directory = await binariesDirectory();
   const missing: BinaryName[] = [];
-  for (const name of BINARY_NAMES) if ((await present(name, directory)) === undefined) missing.push(name);
+  for (const name of names) if ((await present(name, directory)) === undefined) missing.push(name);
   return missing;
 }
 
@@ -80,13 +85,18 @@ export function prepareBinaries(options: BinariesOptions = {}): Binaries {
   >;
   // Whoever asked for one program only must not be ended by the rejection of another.
   for (const name of BINARY_NAMES) waiting[name].promise.catch(() => undefined);
-  void provide((name, path) => waiting[name].resolve(path), options.onProgress ?? (() => undefined)).catch((error: unknown) => {
+  const { names = BINARY_NAMES, onProgress = () => undefined } = options;
+  void provide(names, (name, path) => waiting[name].resolve(path), onProgress).catch((error: unknown) => {
     for (const name of BINARY_NAMES) waiting[name].reject(error);
   });
   return Object.fromEntries(BINARY_NAMES.map((name) => [name, waiting[name].promise])) as unknown as Binaries;
 }
 
-async function provide(found: (name: BinaryName, path: string) => void, say: (line: string) => void): Promise<void> {
+async function provide(
+  asked: readonly BinaryName[],
+  found: (name: BinaryName, path: string) => void,
+  say: (line: string) => void,
+): Promise<void> {
   const directory = await binariesDirectory();
   const missing = new Set<BinaryName>();
   const look = async (names: readonly BinaryName[]): Promise<void> => {
@@ -99,7 +109,7 @@ async function provide(found: (name: BinaryName, path: string) => void, say: (li
       }
     }
   };
-  await look(BINARY_NAMES);
+  await look(asked);
   if (missing.size === 0) return;
 
   await mkdir(directory, { recursive: true });

@@ -2,7 +2,7 @@ import { generateKeyPairSync } from "node:crypto";
 import { mkdir, mkdtemp, readFile, realpath, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { prepareBinaries, type Binaries, type BinaryName } from "./binaries.ts";
+import { CLUSTER_BINARIES, prepareBinaries, type Binaries, type BinaryName } from "./binaries.ts";
 import { ClientAuthority, type Certified } from "./certificates.ts";
 import { Children, type Child } from "./children.ts";
 import { freePorts } from "./free-port.ts";
@@ -74,7 +74,10 @@ class StartFailure extends Error {
  * report what their labels ask for (sandbox/stages), and no container runs. Everything ends with us, even by kill -9.
  */
 export async function startCluster(options: ClusterOptions = {}): Promise<Cluster> {
-  const binaries = prepareBinaries(options.onProgress === undefined ? {} : { onProgress: options.onProgress });
+  const binaries = prepareBinaries({
+    names: CLUSTER_BINARIES,
+    ...(options.onProgress === undefined ? {} : { onProgress: options.onProgress }),
+  });
   for (let attempt = 1; ; attempt += 1) {
     const directory = await mkdtemp(join(await realpath(tmpdir()), "transporter-sandbox-"));
     const children = new Children(directory);

@@ -3,7 +3,7 @@
  * containers and no images; its nodes are simulated. It never touches another cluster, reads no kubeconfig of the user's, and leaves
  * nothing running and nothing but its cache behind.
  */
-export { binariesDirectory, missingBinaries, prepareBinaries } from "./binaries.ts";
+export { binariesDirectory, CLUSTER_BINARIES, missingBinaries, prepareBinaries } from "./binaries.ts";
 export { Children, type Child, type SpawnOptions } from "./children.ts";
 export { startCluster, type Cluster, type ClusterOptions } from "./cluster.ts";
 export { freePorts, portIfFree } from "./free-port.ts";

@@ -209,6 +209,28 @@ export const CODES = {
     title: "Another process uses this store",
     remedy: "Stop the other process, or give this one a store of its own.",
   },
+  // Queues in front of the control planes.
+  QUEUE_UNAVAILABLE: {
+    kind: "unavailable",
+    title: "The queue does not answer",
+    remedy: "Try again; check its address and that it runs. /readyz?verbose of a control plane says how it sees it.",
+  },
+  QUEUE_INVALID: {
+    kind: "invalid",
+    title: "The queue's address or its settings cannot be used",
+    remedy: "Use nats://HOST, memphis://USER@HOST/STATION or redis://HOST?stream=NAME; docs/queues.md has what each must be set to.",
+  },
+  QUEUE_DENIED: {
+    kind: "denied",
+    title: "The queue does not accept the credentials, or they lack a right",
+    remedy: "Check the user, token or credentials file, and what they may do; docs/queues.md lists what is needed.",
+  },
+  QUEUE_MESSAGE_TOO_LARGE: {
+    kind: "invalid",
+    title: "The event is larger than the queue accepts",
+    remedy: "Split the event, hand it in over HTTP, or raise the queue's own limit.",
+    httpStatus: 413,
+  },
   // What the agent says about the work.
   CAPABILITY_MISSING: {
     kind: "failed",

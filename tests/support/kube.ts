@@ -1,6 +1,7 @@
 import { test } from "bun:test";
 import {
   binariesDirectory,
+  CLUSTER_BINARIES,
   missingBinaries,
   startCluster,
   type Cluster,
@@ -14,7 +15,7 @@ export type { Cluster, ClusterOptions, KubectlResult };
 const IN_CI = !["", "0", "false"].includes(process.env["CI"] ?? "");
 
 /** The programs that the sandbox lacks; empty when a real API server can be started at once. */
-export const MISSING_KUBE: readonly string[] = await missingBinaries();
+export const MISSING_KUBE: readonly string[] = await missingBinaries(CLUSTER_BINARIES);
 
 if (MISSING_KUBE.length > 0 && !IN_CI)
   console.warn(
