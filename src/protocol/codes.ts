@@ -203,7 +203,16 @@ export const CODES = {
     title: "The store was written by a newer version",
     remedy: "Run that version or a later one; downgrades need a backup from before.",
   },
-  STORE_INVALID: { kind: "invalid", title: "The store's address is not understood", remedy: "Use sqlite:PATH or memory:." },
+  STORE_INVALID: {
+    kind: "invalid",
+    title: "The store's address is not understood",
+    remedy: "Use sqlite:PATH, memory: or redis://HOST; docs/redis.md has all forms.",
+  },
+  STORE_DENIED: {
+    kind: "denied",
+    title: "The store does not accept the credentials, or they lack a right",
+    remedy: "Check user and password, and what they may do; docs/redis.md lists what is needed.",
+  },
   STORE_LOCKED: {
     kind: "conflict",
     title: "Another process uses this store",
