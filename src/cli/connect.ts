@@ -26,16 +26,25 @@ export interface Target {
   readonly caFile: string | undefined;
 }
 
-type ClientCall = Pick<Call<ClientSettings>, "values" | "origins" | "places" | "host" | "ports">;
+type ClientCall = Pick<Call<ClientSettings>, "values" | "origins" | "places" | "host" | "ports" | "signal">;
 
-/** Where the control plane is: flag, environment, file, context, default, in that order; a `--context` flag goes over the environment. */
+/**
+ * Where the control plane is: flag, environment, file, context, default, in that order; a `--context` flag goes over the environment. Of
+ * several it is the first that answers now, and the first of all where none does.
+ */
 export async function findTarget(call: ClientCall): Promise<Target> {
   const { values, origins } = call;
   const contextAsked = origins.context.from === "flag" && origins["cp-url"].from !== "flag";
-  if (values["cp-url"] !== undefined && !contextAsked) return checkedTarget(values["cp-url"], describeOrigin(origins["cp-url"]), values);
+  if (values["cp-url"].length > 0 && !contextAsked) {
+    const from = describeOrigin(origins["cp-url"]);
+    return firstThatAnswers(
+      values["cp-url"].map((url) => checkedTarget(url, from, values)),
+      call,
+    );
+  }
   const contexts = await readContexts(call.places);
   const name = values.context ?? contexts.current;
-  if (name === undefined) return checkedTarget(DEFAULT_CP_URL, "the default", values);
+  if (name === undefined) return checkedTarget(DEFAULT_CP_URL, DEFAULT_FROM, values);
   const context = contextNamed(contexts, name);
   if (context === undefined)
     throw new TransporterError(
@@ -46,6 +55,37 @@ export async function findTarget(call: ClientCall): Promise<Target> {
       },
     );
   return checkedTarget(context.cp_url, `context ${name}`, { ...values, "ca-file": values["ca-file"] ?? context.ca_file });
+}
+
+/** What a target that nobody named says of itself. */
+const DEFAULT_FROM = "the default";
+
+/** Whether somebody said where the control plane is. */
+export function isNamed(target: Target): boolean {
+  return target.from !== DEFAULT_FROM;
+}
+
+const PROBE_MS = 2000;
+
+async function firstThatAnswers(targets: readonly Target[], call: ClientCall): Promise<Target> {
+  const [first, ...others] = targets;
+  if (first === undefined) return checkedTarget(DEFAULT_CP_URL, DEFAULT_FROM, call.values);
+  if (others.length === 0) return first;
+  for (const target of targets) {
+    const client = await clientFor(target, call);
+    const limit = new AbortController();
+    const timer = call.ports.timers.after(PROBE_MS, () => limit.abort(new Error("no answer in time")));
+    try {
+      // Any answer is one: what it says is for the command to judge.
+      await client.text("/livez", { signal: AbortSignal.any([limit.signal, call.signal]) });
+      return target;
+    } catch {
+      call.signal.throwIfAborted();
+    } finally {
+      timer.cancel();
+    }
+  }
+  return first;
 }
 
 function checkedTarget(text: string, from: string, values: Pick<ValuesOf<ClientSettings>, "ca-file">): Target {

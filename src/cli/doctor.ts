@@ -1,5 +1,5 @@
 import { writeFile } from "node:fs/promises";
-import { type Origin, OUTPUT_FORMATS, type Settings, choiceOr, describeOrigin, text } from "../config/mod.ts";
+import { type Origin, OUTPUT_FORMATS, type Settings, choiceOr, describeOrigin, text, withoutSecrets } from "../config/mod.ts";
 import { REDACTED, TransporterError, isSecretName, messageOf, redact, redactText, toTransporterError } from "../kit/mod.ts";
 import { type ArchiveFile, tarGz, zip } from "./archive.ts";
 import type { Call } from "./command.ts";
@@ -137,7 +137,12 @@ function settingsOf(call: AnyCall, settings: Settings): Record<string, { readonl
     const value = call.values[name];
     const origin = call.origins[name];
     out[name] = {
-      value: setting.secret === true && value !== undefined ? REDACTED : (value ?? null),
+      value:
+        setting.secret === true && value !== undefined
+          ? REDACTED
+          : typeof value === "string" && setting.shown !== undefined
+            ? setting.shown(value)
+            : (value ?? null),
       from: origin === undefined ? "" : describeOrigin(origin),
     };
   }
@@ -151,7 +156,7 @@ const TELLING =
 function environmentOf(env: Readonly<Record<string, string | undefined>>): Record<string, string> {
   const out: Record<string, string> = {};
   for (const [name, value] of Object.entries(env).toSorted(([a], [b]) => (a < b ? -1 : 1)))
-    if (value !== undefined && TELLING.test(name)) out[name] = isSecretName(name) ? REDACTED : redactText(value);
+    if (value !== undefined && TELLING.test(name)) out[name] = isSecretName(name) ? REDACTED : redactText(withoutSecrets(value));
   return out;
 }
 

@@ -4,7 +4,7 @@ import { agentUrl } from "./address.ts";
 import { COMMON_SETTINGS, LOG_SETTINGS } from "./common.ts";
 import type { Places } from "./places.ts";
 import { type Resolved, describeOrigin } from "./resolve.ts";
-import { durationOr, integerOr, pairs, text, textOr, toggle } from "./setting.ts";
+import { durationOr, integerOr, listOr, pairs, text, textOr, toggle } from "./setting.ts";
 
 export const AGENT_SETTINGS = {
   "agent-id": text({
@@ -18,7 +18,11 @@ export const AGENT_SETTINGS = {
   region: textOr("local", { describe: "Region of the cluster", hint: "NAME" }),
   namespace: textOr("default", { describe: "Namespace the agent runs in, for the record", hint: "NAME" }),
   label: pairs({ describe: "Label of the agent; repeatable", key: "labels" }),
-  "cp-url": textOr("ws://localhost:8080/ws", { describe: "Control plane to connect to (ws, wss, http or https)", hint: "URL" }),
+  "cp-url": listOr(["ws://localhost:8080/ws"], {
+    describe:
+      "Control plane to connect to (ws, wss, http or https); several, separated by commas or by repeating the flag, are tried in turn",
+    hint: "URL",
+  }),
   "ca-file": text({ describe: "PEM file of the CA that signed the control plane's certificate", hint: "FILE", completes: "file" }),
   insecure: toggle(false, { describe: "Do not check the control plane's certificate", key: "agent-insecure" }),
   kubeconfig: text({ describe: "Kubeconfig of the cluster; without it KUBECONFIG or ~/.kube/config", hint: "FILE", completes: "file" }),
@@ -50,8 +54,8 @@ export interface AgentConfig {
   readonly region: string;
   readonly namespace: string;
   readonly labels: Readonly<Record<string, string>>;
-  /** ws or wss. */
-  readonly cpUrl: string;
+  /** ws or wss; at least one, each once. */
+  readonly cpUrls: readonly [string, ...string[]];
   readonly caFile: string | undefined;
   readonly insecure: boolean;
   readonly kubeconfig: string | undefined;
@@ -73,6 +77,20 @@ function segment(id: string): string {
     .replace(/^\.+$/, (dots) => dots.replaceAll(".", "%2E"));
 }
 
+function controlPlanes(texts: readonly string[], origin: string): readonly [string, ...string[]] {
+  const urls = texts.map((text) => {
+    const url = agentUrl(text);
+    if (url !== undefined) return url;
+    throw new TransporterError(
+      "CONFIG_INVALID",
+      `${origin}: ${JSON.stringify(text)} cannot be used; allowed: a ws://, wss://, http:// or https:// URL without user, query or fragment`,
+    );
+  });
+  const [first, ...others] = new Set(urls);
+  if (first === undefined) throw new TransporterError("CONFIG_INVALID", `${origin}: no control plane is named`);
+  return [first, ...others];
+}
+
 /** Turns resolved settings into what the agent is started with. Throws CONFIG_INVALID. */
 export function agentConfig({ values, origins, warnings }: Resolved<typeof AGENT_SETTINGS>, where: Places): AgentConfig {
   const id = values["agent-id"];
@@ -87,12 +105,7 @@ export function agentConfig({ values, origins, warnings }: Resolved<typeof AGENT
       `${describeOrigin(origins["in-cluster"])} and ${describeOrigin(other)} contradict each other: the pod's account has no kubeconfig`,
     );
   }
-  const cpUrl = agentUrl(values["cp-url"]);
-  if (cpUrl === undefined)
-    throw new TransporterError(
-      "CONFIG_INVALID",
-      `${describeOrigin(origins["cp-url"])}: ${JSON.stringify(values["cp-url"])} cannot be used; allowed: a ws://, wss://, http:// or https:// URL without user, query or fragment`,
-    );
+  const cpUrls = controlPlanes(values["cp-url"], describeOrigin(origins["cp-url"]));
   if (values["state-dir"] === undefined && where.state === undefined)
     throw new TransporterError("CONFIG_INVALID", "there is no place for the ledger: neither HOME nor XDG_STATE_HOME is set", {
       remedy: "Give --state-dir DIR.",
@@ -105,7 +118,7 @@ export function agentConfig({ values, origins, warnings }: Resolved<typeof AGENT
     region: values.region,
     namespace: values.namespace,
     labels: values.label,
-    cpUrl,
+    cpUrls,
     caFile: values["ca-file"],
     insecure: values.insecure,
     kubeconfig: values.kubeconfig,

@@ -1,4 +1,4 @@
-import { choice, text, toggle } from "./setting.ts";
+import { choice, list, text, toggle } from "./setting.ts";
 
 /** What every command takes. */
 export const COMMON_SETTINGS = {
@@ -21,8 +21,8 @@ export const DEFAULT_CP_URL = "http://localhost:8080";
 
 /** What the commands that talk to a control plane take. `cp-url` may also be written as the agent's (ws://…/ws). */
 export const CONNECTION_SETTINGS = {
-  "cp-url": text({
-    describe: `Address of the control plane; without it that of the context, or ${DEFAULT_CP_URL}`,
+  "cp-url": list({
+    describe: `Address of the control plane; without it that of the context, or ${DEFAULT_CP_URL}. Of several, separated by commas or by repeating the flag, the first that answers is asked`,
     hint: "URL",
   }),
   context: text({ describe: "Use this context of `transporter context` instead of the current one", hint: "NAME", completes: "context" }),

@@ -1,10 +1,29 @@
 import { TransporterError } from "../kit/mod.ts";
 import { LIMITS } from "../protocol/mod.ts";
+import { apiUrl } from "./address.ts";
 import { COMMON_SETTINGS, LOG_SETTINGS } from "./common.ts";
 import { isLoopbackHost } from "./host.ts";
 import type { Places } from "./places.ts";
+import {
+  QUEUE_SETTINGS,
+  type QueueTarget,
+  contradiction,
+  memphisQueue,
+  queueOfUrl,
+  queueUrlSetting,
+  unusedQueueSettings,
+} from "./queue.ts";
 import { type Resolved, describeOrigin } from "./resolve.ts";
-import { bytesOr, durationOr, integer, integerOr, text, textOr, toggle } from "./setting.ts";
+import { isRedisUrl } from "./server-url.ts";
+import { bytesOr, durationOr, integerOr, list, text, textOr, toggle } from "./setting.ts";
+import { STORE_SETTINGS, storeTarget } from "./store.ts";
+
+const PUBLISHED = ["status", "audit"] as const;
+
+/** Where statuses and audit entries are published, and which of them. */
+export interface OutletTarget extends QueueTarget {
+  readonly kinds: readonly (typeof PUBLISHED)[number][];
+}
 
 const HOUR_MS = 3_600_000;
 const YEARS_MS = LIMITS.ttlMaxMs;
@@ -17,11 +36,7 @@ export const CP_SETTINGS = {
       /^[\w.:%[\]-]+$/.test(host) && !/^[^:]+:\d+$/.test(host) ? undefined : "a host name or an IP address, without a port",
   }),
   "ws-port": integerOr(8080, { describe: "Port to listen on; 0 takes a free one", min: 0, max: 65_535 }),
-  store: text({
-    describe: "Where events are kept: sqlite:PATH or memory: (lost at exit); without it a file in the state directory",
-    hint: "URL",
-    check: (url) => (/^[a-z][a-z0-9+]*:/.test(url) ? undefined : "sqlite:PATH or memory:"),
-  }),
+  ...STORE_SETTINGS,
   insecure: toggle(false, { describe: "Allow listening beyond this machine without any security" }),
   "heartbeat-timeout": durationOr(30_000, { describe: "Silence after which an agent counts as unhealthy", min: 1000, max: HOUR_MS }),
   "event-retry-max": integerOr(3, { describe: "How often an unanswered event is handed to its agent again", min: 0, max: 1000 }),
@@ -29,16 +44,37 @@ export const CP_SETTINGS = {
   "max-in-flight": integerOr(16, { describe: "Events one agent is given before it has finished earlier ones", min: 1, max: 10_000 }),
   retention: durationOr(168 * HOUR_MS, { describe: "How long finished events are kept", min: 1000, max: YEARS_MS }),
   "audit-retention": durationOr(720 * HOUR_MS, { describe: "How long audit entries are kept", min: 1000, max: YEARS_MS }),
-  "redis-addr": text({ describe: "Redis to keep events in (0.1); not available in this version yet", hint: "HOST:PORT" }),
-  "redis-password": text({ describe: "Password of that Redis", hint: "SECRET", secret: true }),
-  "redis-db": integer({ describe: "Database number in that Redis", min: 0, max: 1_000_000 }),
-  "memphis-enabled": toggle(false, { describe: "Take events from a Memphis station (0.1); not available in this version yet" }),
-  "memphis-host": text({ describe: "Memphis broker", hint: "HOST:PORT" }),
-  "memphis-username": textOr("root", { describe: "Memphis user", hint: "NAME" }),
-  "memphis-password": text({ describe: "Password of that user", hint: "SECRET", secret: true }),
-  "memphis-connection-token": text({ describe: "Connection token, instead of user and password", hint: "SECRET", secret: true }),
-  "memphis-station": textOr("transporter-events", { describe: "Memphis station", hint: "NAME" }),
-  "memphis-account-id": integer({ describe: "Memphis account", min: 0, max: 2_147_483_647 }),
+  "redis-compat-keys": toggle(false, {
+    describe: "In Redis, keep 0.1's keys (event:status:ID, agent:ID and their indexes) up to date as well, for scripts that read them",
+  }),
+  queue: queueUrlSetting(
+    "Queue to take events from, beside HTTP: memphis://HOST:PORT/STATION, nats://HOST:PORT/STREAM (tls://) or redis://HOST:PORT/DB",
+  ),
+  "memphis-enabled": toggle(false, { describe: "Take events from a Memphis station, as the other --memphis flags name it (0.1)" }),
+  ...QUEUE_SETTINGS,
+  publish: list({
+    describe: "What to publish for others to read, as CloudEvents: status, audit, or both with a comma between",
+    hint: "KINDS",
+    check: (kind) => (PUBLISHED.some((known) => known === kind) ? undefined : PUBLISHED.join(", ")),
+  }),
+  "publish-to": queueUrlSetting("Where to publish it; without it the server of --queue. Alone, it publishes status and audit"),
+  "publish-password": text({ describe: "Password for that address, where it has none", hint: "SECRET", secret: true }),
+  "publish-token": text({ describe: "Token for that address, instead of user and password", hint: "SECRET", secret: true }),
+  "replica-id": text({
+    describe: "Name of this control plane among those that share a store; made from the host's name when not given",
+    hint: "NAME",
+    check: (name) => (/^[a-z0-9][a-z0-9._-]{0,62}$/i.test(name) ? undefined : "1 to 63 letters, digits, dots, dashes and underscores"),
+  }),
+  advertise: text({
+    describe: "Address of this very control plane, as people reach it; shown by `get replicas`",
+    hint: "URL",
+    check: (url) => (apiUrl(url) === undefined ? "an http:// or https:// URL without user, query or fragment" : undefined),
+  }),
+  drain: durationOr(5000, {
+    describe: "Over how long agents are sent to other control planes when this one stops; for those that share a store",
+    min: 0,
+    max: 600_000,
+  }),
   ...LOG_SETTINGS,
   ...COMMON_SETTINGS,
 } as const;
@@ -48,7 +84,18 @@ export interface ControlPlaneConfig {
   readonly host: string;
   readonly port: number;
   readonly insecure: boolean;
+  /** May hold a password: show `withoutSecrets` of it. */
   readonly storeUrl: string;
+  /** For a store whose URL has none itself. */
+  readonly storePassword: string | undefined;
+  /** 0.1's keys beside our own; only ever true with Redis. */
+  readonly redisCompatKeys: boolean;
+  readonly queue: QueueTarget | undefined;
+  readonly outlet: OutletTarget | undefined;
+  readonly replicaId: string | undefined;
+  /** http or https. */
+  readonly advertise: string | undefined;
+  readonly drainMs: number;
   readonly heartbeatTimeoutMs: number;
   readonly eventRetryMax: number;
   readonly maxEventBytes: number;
@@ -60,41 +107,21 @@ export interface ControlPlaneConfig {
   readonly warnings: readonly string[];
 }
 
-function notYet(what: string, origin: string, instead: string): TransporterError {
-  return new TransporterError("CONFIG_INVALID", `${origin}: ${what} is not available in this version yet`, { remedy: instead });
-}
-
-/** The URL of the store that is used when none is named. */
-export function defaultStoreUrl(where: Places): string {
-  if (where.state === undefined)
-    throw new TransporterError("CONFIG_INVALID", "there is no place for the store: neither HOME nor XDG_STATE_HOME is set", {
-      remedy: "Give --store sqlite:PATH.",
-    });
-  return `sqlite:${where.state}/cp.db`;
-}
-
 /**
- * Turns resolved settings into what the control plane is started with. Throws CONFIG_INVALID where settings contradict each other or
- * select what this version lacks, and INSECURE_REFUSED where it would be open to the network without anybody having said so.
+ * Turns resolved settings into what the control plane is started with. Throws CONFIG_INVALID where settings contradict each other, and
+ * INSECURE_REFUSED where it would be open to the network without anybody having said so.
  */
-export function controlPlaneConfig({ values, origins, warnings }: Resolved<typeof CP_SETTINGS>, where: Places): ControlPlaneConfig {
-  if (values["redis-addr"] !== undefined) {
-    const contradicts = values.store === undefined ? "" : `, and ${describeOrigin(origins.store)} names another store`;
-    throw notYet(
-      `keeping events in Redis${contradicts}`,
-      describeOrigin(origins["redis-addr"]),
-      "Leave it out and use --store sqlite:PATH.",
-    );
-  }
-  if (values["memphis-enabled"])
-    throw notYet(
-      "taking events from Memphis",
-      describeOrigin(origins["memphis-enabled"]),
-      "Leave it out and send over HTTP: `transporter send`.",
-    );
-  const unused = (
-    ["redis-password", "redis-db", "memphis-host", "memphis-password", "memphis-connection-token", "memphis-account-id"] as const
-  ).filter((name) => values[name] !== undefined);
+export function controlPlaneConfig(resolved: Resolved<typeof CP_SETTINGS>, where: Places): ControlPlaneConfig {
+  const { values, origins, warnings } = resolved;
+  const store = storeTarget(resolved, where);
+  const compat = values["redis-compat-keys"] && isRedisUrl(store.url);
+  const queue = queueOf(resolved, store.url);
+  const outlet = outletOf(resolved, queue);
+  const noEffect = [
+    ...unusedQueueSettings(origins, queue),
+    ...(values["redis-compat-keys"] && !compat ? (["redis-compat-keys"] as const) : []),
+    ...(outlet === undefined ? (["publish-password", "publish-token"] as const).filter((name) => values[name] !== undefined) : []),
+  ];
   const host = values["ws-addr"].replace(/^\[(.*)\]$/, "$1");
   if (!isLoopbackHost(host) && !values.insecure)
     throw new TransporterError(
@@ -105,7 +132,14 @@ export function controlPlaneConfig({ values, origins, warnings }: Resolved<typeo
     host,
     port: values["ws-port"],
     insecure: values.insecure,
-    storeUrl: values.store ?? defaultStoreUrl(where),
+    storeUrl: store.url,
+    storePassword: store.password,
+    redisCompatKeys: compat,
+    queue,
+    outlet,
+    replicaId: values["replica-id"],
+    advertise: values.advertise === undefined ? undefined : apiUrl(values.advertise),
+    drainMs: values.drain,
     heartbeatTimeoutMs: values["heartbeat-timeout"],
     eventRetryMax: values["event-retry-max"],
     maxEventBytes: values["max-event-bytes"],
@@ -113,6 +147,31 @@ export function controlPlaneConfig({ values, origins, warnings }: Resolved<typeo
     retention: { eventsMs: values.retention, auditMs: values["audit-retention"] },
     debug: values.debug,
     logFormat: values["log-format"],
-    warnings: [...warnings, ...unused.map((name) => `${describeOrigin(origins[name])} has no effect: nothing selects what it belongs to`)],
+    warnings: [
+      ...warnings,
+      ...store.warnings,
+      ...noEffect.map((name) => `${describeOrigin(origins[name])} has no effect: nothing selects what it belongs to`),
+    ],
   };
+}
+
+function queueOf({ values, origins }: Resolved<typeof CP_SETTINGS>, storeUrl: string): QueueTarget | undefined {
+  if (values.queue === undefined) return values["memphis-enabled"] ? memphisQueue(values, origins) : undefined;
+  if (values["memphis-enabled"])
+    throw contradiction(origins.queue, origins["memphis-enabled"], "events are taken from one queue, and each names another");
+  return queueOfUrl(values.queue, values, { storeUrl, password: values["redis-password"] });
+}
+
+function outletOf({ values, origins }: Resolved<typeof CP_SETTINGS>, queue: QueueTarget | undefined): OutletTarget | undefined {
+  const to = values["publish-to"];
+  if (values.publish.length === 0 && to === undefined) return undefined;
+  const target =
+    to === undefined
+      ? queue
+      : queueOfUrl(to, { "queue-password": values["publish-password"], "queue-token": values["publish-token"] }, undefined);
+  if (target === undefined)
+    throw new TransporterError("CONFIG_INVALID", `${describeOrigin(origins.publish)} says what to publish, and nothing says where`, {
+      remedy: "Give --publish-to URL, or --queue URL, whose server is then used.",
+    });
+  return { ...target, kinds: PUBLISHED.filter((kind) => values.publish.length === 0 || values.publish.includes(kind)) };
 }

@@ -58,7 +58,8 @@ function isServiceLink(name: string, value: string): boolean {
 }
 
 function invalid(setting: Setting<unknown>, origin: Origin, raws: readonly unknown[], allowed: string): TransporterError {
-  const shown = setting.secret === true ? "" : ` ${JSON.stringify(raws.length === 1 ? raws[0] : raws).slice(0, 80)}`;
+  const safe = raws.map((raw) => (typeof raw === "string" ? (setting.shown?.(raw) ?? raw) : raw));
+  const shown = setting.secret === true ? "" : ` ${JSON.stringify(safe.length === 1 ? safe[0] : safe).slice(0, 80)}`;
   return new TransporterError("CONFIG_INVALID", `${describeOrigin(origin)}: the value${shown} cannot be used; allowed: ${allowed}`);
 }
 
@@ -79,7 +80,7 @@ export function resolveSettings<S extends Settings>(settings: S, sources: Source
     }
     const read = setting.read(found.raws);
     if (!read.ok) throw invalid(setting, found.origin, found.raws, read.allowed);
-    if (setting.secret === true && found.origin.from === "flag")
+    if (found.origin.from === "flag" && holdsSecret(setting, found.raws))
       warnings.push(
         `${found.origin.name} puts a secret on the command line, where every user of this machine can read it; use ${envName(name, setting)} instead`,
       );
@@ -87,6 +88,12 @@ export function resolveSettings<S extends Settings>(settings: S, sources: Source
     origins[name] = found.origin;
   }
   return { values: values as ValuesOf<S>, origins: origins as Resolved<S>["origins"], warnings };
+}
+
+function holdsSecret(setting: Setting<unknown>, raws: readonly unknown[]): boolean {
+  if (setting.secret === true) return true;
+  const { shown } = setting;
+  return shown !== undefined && raws.some((raw) => typeof raw === "string" && shown(raw) !== raw);
 }
 
 interface Found {

@@ -6,6 +6,7 @@ import { isLoopbackHost } from "./host.ts";
 import { knownFileKeys, knownVariables, unknownVariableWarnings } from "./known.ts";
 import { places } from "./places.ts";
 import { resolveSettings } from "./resolve.ts";
+import { withoutSecrets } from "./server-url.ts";
 
 const HERE = places({ HOME: "/home/me" });
 const cp = (env: Record<string, string> = {}): ReturnType<typeof controlPlaneConfig> =>
@@ -19,6 +20,13 @@ test("the control plane's defaults are the documented ones", () => {
     port: 8080,
     insecure: false,
     storeUrl: "sqlite:/home/me/.local/state/transporter/cp.db",
+    storePassword: undefined,
+    redisCompatKeys: false,
+    queue: undefined,
+    outlet: undefined,
+    replicaId: undefined,
+    advertise: undefined,
+    drainMs: 5000,
     heartbeatTimeoutMs: 30_000,
     eventRetryMax: 3,
     maxEventBytes: 33_554_432,
@@ -44,18 +52,105 @@ describe("beyond this machine", () => {
   });
 });
 
-describe("what this version lacks", () => {
-  test("is an error where it is selected", () => {
-    expect(() => cp({ TRANSPORTER_REDIS_ADDR: "localhost:6379" })).toThrow(
-      "environment variable TRANSPORTER_REDIS_ADDR: keeping events in Redis is not available",
+describe("the store", () => {
+  const store = (env: Record<string, string>): readonly [string, string | undefined] => {
+    const { storeUrl, storePassword } = cp(env);
+    return [storeUrl, storePassword];
+  };
+  test("0.1's three settings select Redis, from wherever they come", () => {
+    expect(store({ TRANSPORTER_REDIS_ADDR: "redis:6379" })).toEqual(["redis://redis:6379", undefined]);
+    expect(store({ TRANSPORTER_REDIS_ADDR: "redis", TRANSPORTER_REDIS_DB: "3", TRANSPORTER_REDIS_PASSWORD: "p@ss/word" })).toEqual([
+      "redis://redis:6379/3",
+      "p@ss/word",
+    ]);
+    expect(store({ TRANSPORTER_REDIS_ADDR: "[::1]:6380" })).toEqual(["redis://[::1]:6380", undefined]);
+    expect(() => cp({ TRANSPORTER_REDIS_ADDR: "redis://x" })).toThrow("allowed: HOST:PORT");
+  });
+  test("a store that says otherwise is a contradiction, with both origins", () => {
+    const both = (url: string) => () => cp({ TRANSPORTER_REDIS_ADDR: "redis:6379", TRANSPORTER_STORE: url });
+    expect(both("memory:")).toThrow(
+      "environment variable TRANSPORTER_STORE and environment variable TRANSPORTER_REDIS_ADDR contradict each other",
     );
-    expect(() => cp({ TRANSPORTER_REDIS_ADDR: "localhost:6379", TRANSPORTER_STORE: "memory:" })).toThrow("names another store");
-    expect(() => cp({ TRANSPORTER_MEMPHIS_ENABLED: "true" })).toThrow("Memphis is not available");
+    expect(both("redis://:secret@other:6379")).toThrow('either in "redis://other:6379" or in the Redis at redis:6379');
+    expect(both("redis://redis/1")()).toMatchObject({ storeUrl: "redis://redis/1" });
   });
-  test("is accepted with a word where it selects nothing", () => {
-    const { warnings } = cp({ TRANSPORTER_MEMPHIS_HOST: "broker:6666", TRANSPORTER_MEMPHIS_ENABLED: "false", TRANSPORTER_REDIS_DB: "0" });
-    expect(warnings).toHaveLength(2);
+  test("what its address leaves out is filled in, what it says stays", () => {
+    const env = { TRANSPORTER_REDIS_PASSWORD: "pw", TRANSPORTER_REDIS_DB: "2" };
+    expect(store({ ...env, TRANSPORTER_STORE: "rediss://me@a:1?prefix=x" })).toEqual(["rediss://me@a:1/2?prefix=x", "pw"]);
+    expect(store({ ...env, TRANSPORTER_STORE: "redis://me:own@a/2" })).toEqual(["redis://me:own@a/2", undefined]);
+    expect(store({ ...env, TRANSPORTER_STORE: "redis+sentinel://a:1,b:2/main" })).toEqual(["redis+sentinel://a:1,b:2/main/2", "pw"]);
+    expect(() => cp({ ...env, TRANSPORTER_STORE: "redis://a/7" })).toThrow("contradict each other: database 7 or 2");
   });
+  test("what is not chosen gets a word, and what nobody knows none of its password back", () => {
+    expect(cp({ TRANSPORTER_REDIS_DB: "0", TRANSPORTER_REDIS_COMPAT_KEYS: "true" }).warnings).toEqual([
+      "environment variable TRANSPORTER_REDIS_DB has no effect: events are not kept in Redis",
+      "environment variable TRANSPORTER_REDIS_COMPAT_KEYS has no effect: nothing selects what it belongs to",
+    ]);
+    expect(() => cp({ TRANSPORTER_STORE: "postgres://me:secret@db/x" })).toThrow('"postgres://me@db/x" cannot be used');
+  });
+});
+
+describe("the queue", () => {
+  test("0.1's settings name a Memphis, and no other setting of theirs is left over", () => {
+    const { queue, warnings } = cp({
+      TRANSPORTER_MEMPHIS_ENABLED: "true",
+      TRANSPORTER_MEMPHIS_HOST: "broker",
+      TRANSPORTER_MEMPHIS_CONNECTION_TOKEN: "token",
+      TRANSPORTER_MEMPHIS_ACCOUNT_ID: "7",
+    });
+    expect(queue).toMatchObject({
+      kind: "memphis",
+      url: "memphis://root@broker:6666/transporter-events?account-id=7",
+      secrets: { token: "token" },
+    });
+    expect(warnings).toEqual([]);
+    expect(cp({ TRANSPORTER_MEMPHIS_ENABLED: "true" }).queue?.url).toBe("memphis://root@localhost:6666/transporter-events");
+    expect(() => cp({ TRANSPORTER_MEMPHIS_ENABLED: "true", TRANSPORTER_MEMPHIS_HOST: "nats://x" })).toThrow("allowed: HOST:PORT");
+  });
+  test("is named once", () => {
+    expect(() => cp({ TRANSPORTER_MEMPHIS_ENABLED: "true", TRANSPORTER_QUEUE: "nats://n" })).toThrow("contradict each other");
+    expect(() => cp({ TRANSPORTER_QUEUE: "kafka://me:secret@k" })).toThrow('"kafka://me@k" cannot be used; allowed: memphis://');
+    expect(cp({ TRANSPORTER_MEMPHIS_HOST: "broker:6666", TRANSPORTER_MEMPHIS_ENABLED: "false" }).warnings).toHaveLength(1);
+  });
+  test("takes its secrets beside its address, the store's where both are one Redis", () => {
+    const queueOf = (env: Record<string, string>) => cp(env).queue;
+    expect(queueOf({ TRANSPORTER_QUEUE: "nats://n/S", TRANSPORTER_QUEUE_TOKEN: "t" })).toMatchObject({
+      kind: "nats",
+      secrets: { token: "t" },
+    });
+    expect(queueOf({ TRANSPORTER_QUEUE: "tls://me@n/S", TRANSPORTER_QUEUE_PASSWORD: "p" })?.secrets).toEqual({ password: "p" });
+    expect(queueOf({ TRANSPORTER_QUEUE: "memphis://me@m/s", TRANSPORTER_MEMPHIS_PASSWORD: "p" })?.secrets).toEqual({ password: "p" });
+    expect(queueOf({ TRANSPORTER_QUEUE: "redis://:own@r/1", TRANSPORTER_QUEUE_PASSWORD: "p" })?.secrets).toEqual({});
+    const shared = { TRANSPORTER_STORE: "redis://r:6379/0", TRANSPORTER_REDIS_PASSWORD: "p" };
+    expect(queueOf({ ...shared, TRANSPORTER_QUEUE: "redis://r:6379/1" })?.secrets).toEqual({ password: "p" });
+    expect(queueOf({ ...shared, TRANSPORTER_QUEUE: "redis://other:6379/1" })?.secrets).toEqual({});
+  });
+  test("is where statuses are published, unless an address says otherwise", () => {
+    expect(cp({ TRANSPORTER_QUEUE: "nats://n/S", TRANSPORTER_PUBLISH: "audit,status" }).outlet).toMatchObject({
+      url: "nats://n/S",
+      kinds: ["status", "audit"],
+    });
+    expect(cp({ TRANSPORTER_PUBLISH_TO: "nats://o", TRANSPORTER_PUBLISH_TOKEN: "t" }).outlet).toMatchObject({
+      url: "nats://o",
+      kinds: ["status", "audit"],
+      secrets: { token: "t" },
+    });
+    expect(() => cp({ TRANSPORTER_PUBLISH: "status" })).toThrow("nothing says where");
+    expect(() => cp({ TRANSPORTER_PUBLISH: "states" })).toThrow("allowed: status, audit");
+  });
+});
+
+test("an address may be shown without what is secret in it", () => {
+  for (const [url, shown] of [
+    ["redis://a:6379/0", "redis://a:6379/0"],
+    ["redis://:p@a", "redis://a"],
+    ["redis+sentinel://u:p%40@a:1,b:2/m/0?sentinel-password=x&prefix=y", "redis+sentinel://u@a:1,b:2/m/0?sentinel-password=…&prefix=y"],
+    ["redis://a?password-file=/run/secret", "redis://a?password-file=/run/secret"],
+    ["nats://token@a", "nats://a"],
+    ["memphis://root@a/s", "memphis://root@a/s"],
+    ["sqlite:/x", "sqlite:/x"],
+  ] as const)
+    expect(withoutSecrets(url)).toBe(shown);
 });
 
 describe("the agent", () => {
@@ -67,10 +162,15 @@ describe("the agent", () => {
       clusterName: "default",
       clusterProvider: "kind",
       region: "local",
-      cpUrl: "ws://localhost:8080/ws",
+      cpUrls: ["ws://localhost:8080/ws"],
       stateDir: "/home/me/.local/state/transporter/agents/a%2F1",
       heartbeatIntervalMs: 10_000,
     });
+  });
+  test("may have several control planes, each checked", () => {
+    const urls = (text: string): readonly string[] => agent({ TRANSPORTER_AGENT_ID: "a", TRANSPORTER_CP_URL: text }).cpUrls;
+    expect(urls("ws://a/ws, https://b ,ws://a/ws")).toEqual(["ws://a/ws", "wss://b/ws"]);
+    expect(() => urls("ws://a,ftp://b")).toThrow('environment variable TRANSPORTER_CP_URL: "ftp://b" cannot be used');
   });
   test("an id never leaves its directory", () => {
     expect(agent({ TRANSPORTER_AGENT_ID: ".." }).stateDir).toBe("/home/me/.local/state/transporter/agents/%2E%2E");

@@ -20,6 +20,8 @@ interface Common {
   readonly flagOnly?: true;
   /** Its value is never shown, and as a flag it is accepted with a warning. */
   readonly secret?: true;
+  /** For a value that may have a secret in it, such as an address: what of it may be shown. As a flag, one that has is accepted with a warning. */
+  readonly shown?: (text: string) => string;
   /** What stands for the value in `--help`. */
   readonly hint?: string;
   readonly completes?: Completes;
@@ -266,14 +268,21 @@ function readList(raws: readonly unknown[], allowed: string): Read<readonly stri
   return { ok: true, value: out };
 }
 
+type ListOptions = Common & { readonly check?: (item: string) => string | undefined };
+
 /** Several texts: the flag repeated, or separated by commas, or a YAML list. */
-export function list(options: Common & { readonly check?: (item: string) => string | undefined }): Setting<readonly string[]> {
+export function list(options: ListOptions): Setting<readonly string[]> {
+  return listOr([], options);
+}
+
+/** The same with a default. */
+export function listOr(fallback: readonly string[], options: ListOptions): Setting<readonly string[]> {
   const allowed = "one or more values, separated by commas or by repeating the flag";
   return {
     ...options,
     kind: "list",
-    default: [],
-    defaultText: undefined,
+    default: fallback,
+    defaultText: fallback.length === 0 ? undefined : fallback.join(","),
     read(raws) {
       const read = readList(raws, allowed);
       if (!read.ok || options.check === undefined) return read;

@@ -14,6 +14,7 @@ export const agent = command({
   examples: [
     "transporter agent --agent-id agent-1 --cp-url ws://localhost:8080/ws --kubeconfig ~/.kube/config --context kind-dev",
     "transporter agent --agent-id agent-1 --cp-url wss://cp.example.com/ws --ca-file ca.pem --in-cluster",
+    "transporter agent --agent-id agent-1 --cp-url wss://cp-1.example.com/ws,wss://cp-2.example.com/ws --in-cluster",
     "transporter agent --agent-id agent-1 --read-only",
   ],
   run: async (call) => {
@@ -23,7 +24,7 @@ export const agent = command({
     const logging = serviceLog(host, ports, { debug: config.debug, format: config.logFormat });
     const { log } = logging;
     for (const warning of config.warnings) log.warn(warning);
-    if (config.insecure) log.warn("The control plane's certificate is not checked", { cp_url: config.cpUrl });
+    if (config.insecure) log.warn("The control plane's certificate is not checked", { cp_urls: config.cpUrls });
     return runService(host, ports, logging, async () => {
       const [{ startAgent }, { readCaFile }] = await Promise.all([import("../../agent/mod.ts"), import("../../net/mod.ts")]);
       const caPem = config.caFile === undefined ? undefined : await readCaFile(config.caFile);
@@ -37,7 +38,7 @@ export const agent = command({
         labels: config.labels,
         version: VERSION,
         hostname: hostname(),
-        cpUrl: config.cpUrl,
+        cpUrls: config.cpUrls,
         ...(caPem === undefined ? {} : { caPem }),
         insecureTls: config.insecure,
         proxyEnv: host.env,

@@ -18,38 +18,42 @@ export const doctorAgent = command({
   run: async (call) => {
     const { ports, signal, host } = call;
     const config = agentConfig(call, call.places);
-    const base = apiUrl(config.cpUrl) ?? config.cpUrl;
-    const client = await clientFor({ url: base, from: "settings", caFile: config.caFile }, call);
     let clockOffsetMs: number | undefined;
-    let reached = false;
+    let reached: string | undefined;
     return examine(
       call,
       SETTINGS,
       [
-        { name: "settings", run: async () => ok(`agent ${config.id} of cluster ${config.clusterName}, control plane ${config.cpUrl}`) },
+        {
+          name: "settings",
+          run: async () => ok(`agent ${config.id} of cluster ${config.clusterName}, control plane ${config.cpUrls.join(", ")}`),
+        },
         environmentCheck(host.env, config.insecure),
         { name: "state", run: () => directoryFinding(config.stateDir, ports) },
-        {
+        ...config.cpUrls.map((cpUrl) => ({
           name: "control plane",
           run: async () => {
-            const dialled = config.cpUrl.replace(/^ws/, "http");
+            const dialled = cpUrl.replace(/^ws/, "http");
             const { status, tookMs, clockOffsetMs: offset } = await reach(dialled, config.caFile, ports, signal);
-            clockOffsetMs = offset;
+            clockOffsetMs ??= offset;
             // A plain GET where a WebSocket is expected: a control plane says so (426; 0.1: 400).
             if (status === 426 || status === 400) {
-              reached = true;
-              return ok(`${config.cpUrl} speaks WebSocket (${Math.round(tookMs)} ms)`);
+              reached ??= apiUrl(cpUrl);
+              return ok(`${cpUrl} speaks WebSocket (${Math.round(tookMs)} ms)`);
             }
             return fail(
               `${dialled} answers ${status}, which no control plane would`,
               "Check --cp-url: its path is /ws. A proxy or load balancer on the way must let WebSocket pass.",
             );
           },
-        },
+        })),
         { name: "clock", run: async () => clockFinding(clockOffsetMs) },
         { name: "cluster", run: () => clusterFinding() },
       ],
-      () => controlPlaneFiles(reached ? client : undefined, signal),
+      async () => {
+        const client = reached === undefined ? undefined : await clientFor({ url: reached, from: "settings", caFile: config.caFile }, call);
+        return controlPlaneFiles(client, signal);
+      },
     );
 
     async function clusterFinding(): Promise<Finding> {
