@@ -240,6 +240,11 @@ export const CODES = {
     remedy: "Split the event, hand it in over HTTP, or raise the queue's own limit.",
     httpStatus: 413,
   },
+  QUEUE_DELIVERIES_EXHAUSTED: {
+    kind: "failed",
+    title: "The message was handed out again and again and never settled",
+    remedy: "Look at the control planes' logs for what ended them; then send it again from the dead letters.",
+  },
   // What the agent says about the work.
   CAPABILITY_MISSING: {
     kind: "failed",
