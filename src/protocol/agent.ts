@@ -46,6 +46,8 @@ export const RegistrationSchema = v.looseObject({
   /** The agent's clock when it registered, RFC 3339. */
   sent_at: v.nullish(v.string()),
   credit: v.nullish(CreditSchema),
+  /** The highest epoch that a control plane ever told this agent; 0 when none did. Whoever takes it on has one above it. */
+  seen_epoch: v.nullish(v.pipe(v.number(), v.safeInteger(), v.minValue(0))),
 });
 export type Registration = v.InferOutput<typeof RegistrationSchema>;
 
@@ -71,12 +73,16 @@ export function hasFeature(registration: Pick<Registration, "protocol" | "featur
   return acknowledges(registration) && (registration.features ?? []).includes(feature);
 }
 
-/** Builds the reply to a good registration. Protocol 2 fields go only to those who announced protocol 2. */
-export function registrationReply(registration: Registration): RegistrationReply {
+/**
+ * Builds the reply to a good registration. Protocol 2 fields go only to those who announced protocol 2. `epoch` is that of this connection:
+ * above all that the agent has seen, or it hangs up, as a control plane that has lost it without knowing must not command it.
+ */
+export function registrationReply(registration: Registration, epoch: number): RegistrationReply {
   const reply: RegistrationReply = { status: "registered", message: `Agent ${registration.id} registered successfully` };
   if ((registration.protocol ?? 0) >= 2) {
     reply["protocol"] = String(PROTOCOL_VERSION);
     reply["features"] = FEATURES.filter((feature) => registration.features?.includes(feature)).join(",");
+    if (typeof registration.seen_epoch === "number") reply["epoch"] = String(epoch);
   }
   return reply;
 }

@@ -292,6 +292,8 @@ export const CLOSE = {
   /** It does not take what is sent to it fast enough. */
   tooSlow: 4004,
   removed: 4005,
+  /** This control plane is about to stop: the agent is to connect again now, to another. */
+  moveOn: 4006,
 } as const;
 
 /**
