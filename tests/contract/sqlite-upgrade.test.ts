@@ -7,7 +7,7 @@ import { silentLogger, systemPorts } from "../../src/kit/mod.ts";
 import type { State } from "../../src/protocol/mod.ts";
 import { openStore, type Store } from "../../src/stores/mod.ts";
 import { STORE_APPLICATION_ID, STORE_MIGRATIONS } from "../../src/stores/drivers/sqlite/schema.ts";
-import { anAudit, HOUR_MS, newEvent, sha256, statusOf, T0, TENANT, textOf } from "../support/store-inputs.ts";
+import { aClaim, anAgent, anAudit, aReplica, HOUR_MS, newEvent, sha256, statusOf, T0, TENANT, textOf } from "../support/store-inputs.ts";
 
 const ALL = { payload: true, log: true } as const;
 
@@ -252,7 +252,7 @@ describe("a store of schema 1", () => {
       "urgent",
       "waits",
     ]);
-    expect((await store.expireDue(T0 + 2 * HOUR_MS, 10, new Set())).map((ended) => `${ended.eventId} ${ended.state}`).toSorted()).toEqual([
+    expect((await store.expireDue(T0 + 2 * HOUR_MS, 10)).map((ended) => `${ended.eventId} ${ended.state}`).toSorted()).toEqual([
       "failed expired",
       "handed failed",
       "urgent expired",
@@ -267,5 +267,48 @@ describe("a store of schema 1", () => {
       expect(`${table} ${JSON.stringify(db.query(`SELECT count(*) AS n FROM ${table}`).get())}`).toBe(`${table} {"n":0}`);
     expect(db.query("PRAGMA integrity_check").get()).toEqual({ integrity_check: "ok" });
     db.close();
+  });
+});
+
+/** Writes a store as version 2 of the schema did: what version 1 left, and an agent that is connected. */
+function writeVersion2(path: string): void {
+  writeVersion1(path);
+  const db = new Database(path);
+  db.run(STORE_MIGRATIONS[1]?.sql ?? "");
+  db.run("PRAGMA user_version = 2");
+  const agent = anAgent("agent-1");
+  db.run(
+    `INSERT INTO agent (tenant, id, principal, cluster_name, status, paused, remote_address, connected_at_ms, last_seen_ms, registration)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+    [TENANT, "agent-1", agent.principal, "kind", "connected", 1, agent.remoteAddress, T0, T0, JSON.stringify(agent.registration)],
+  );
+  db.close();
+}
+
+describe("a store of schema 2", () => {
+  test("its agents have had no epoch, are not connected any more, and go on from their next connection", async () => {
+    const directory = await mkdtemp(join(tmpdir(), "transporter-upgrade-"));
+    const path = join(directory, "store.db");
+    writeVersion2(path);
+    const open = (): Promise<Store> => openStore(`sqlite:${path}`, { ports: systemPorts, log: silentLogger });
+    const store = await open();
+    expect(store.info.schemaVersion).toBe(3);
+    expect(await store.getAgent(TENANT, "agent-1")).toEqual({ ...anAgent("agent-1"), paused: true, epoch: 0, replicaId: undefined });
+    const lease = await store.renewLease({ replica: aReplica("replica-1"), ttlMs: HOUR_MS, nowMs: T0 + 5 });
+    expect(lease.orphaned).toEqual([{ tenant: TENANT, id: "agent-1" }]);
+    expect(await store.getAgent(TENANT, "agent-1")).toMatchObject({ status: "disconnected", disconnectedAtMs: T0 + 5 });
+    expect(await store.claimAgent(aClaim("agent-1"), anAudit())).toEqual({ epoch: 1, paused: true, before: undefined });
+    const runs = newEvent({ id: "runs" });
+    expect((await store.applyStatus(statusOf(runs, "completed", { bootId: "boot", seq: 8 }))).verdict).toBe("fenced");
+    expect(await store.applyStatus(statusOf(runs, "completed", { epoch: 1, bootId: "boot", seq: 8 }))).toMatchObject({ verdict: "apply" });
+    await store.saveMark("how far", "here");
+    expect(await store.importCounters("elsewhere", { total: 1 })).toBe(true);
+    await store.close();
+    const again = await open();
+    expect(await again.mark("how far")).toBe("here");
+    expect(await again.importCounters("elsewhere", { total: 1 })).toBe(false);
+    expect(await again.getAgent(TENANT, "agent-1")).toMatchObject({ epoch: 1 });
+    await again.close();
+    await rm(directory, { recursive: true, force: true });
   });
 });

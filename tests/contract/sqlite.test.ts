@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { silentLogger, systemPorts } from "../../src/kit/mod.ts";
 import { closeGiven, resetGiven } from "../../src/sqlite/mod.ts";
 import { openStore, type Store } from "../../src/stores/mod.ts";
-import { anAgent, newEvent, TENANT } from "../support/store-inputs.ts";
+import { aClaim, anAudit, aReplica, newEvent, T0, TENANT } from "../support/store-inputs.ts";
 import { storeContract } from "./store.ts";
 
 const open = (url: string): Promise<Store> => openStore(url, { ports: systemPorts, log: silentLogger });
@@ -78,12 +78,36 @@ storeContract({
   },
 });
 
+describe("a store of one process", () => {
+  test("whoever it says is connected was so in the process before, and is not from the first lease on", async () => {
+    const database = new Database(":memory:");
+    const before = await openStore("memory:", { ports: systemPorts, log: silentLogger, database });
+    await before.renewLease({ replica: aReplica("before"), ttlMs: 600_000, nowMs: T0 });
+    const { epoch } = await before.claimAgent(aClaim("was-there", { replicaId: "before" }), anAudit());
+    await before.importAgent({ ...aClaim("was-gone").agent, status: "disconnected", disconnectedAtMs: T0 - 1 });
+    const store = await openStore("memory:", { ports: systemPorts, log: silentLogger, database });
+    expect(store.info.shared).toBe(false);
+    const lease = await store.renewLease({ replica: aReplica("after"), ttlMs: 600_000, nowMs: T0 + 100 });
+    expect(lease).toEqual({ replicas: [aReplica("after")], lapsed: false, orphaned: [{ tenant: TENANT, id: "was-there" }] });
+    expect(await store.getAgent(TENANT, "was-there")).toMatchObject({
+      status: "disconnected",
+      disconnectedAtMs: T0 + 100,
+      replicaId: undefined,
+      epoch,
+    });
+    expect(await store.getAgent(TENANT, "was-gone")).toMatchObject({ status: "disconnected", disconnectedAtMs: T0 - 1 });
+    expect((await store.claimAgent(aClaim("was-there", { replicaId: "after" }), anAudit())).epoch).toBe(epoch + 1);
+    await store.close();
+    closeGiven(database);
+  });
+});
+
 describe("a given database", () => {
   test("emptied, it is as new, and whoever opens it anew counts from the beginning", async () => {
     const database = new Database(":memory:");
     const first = await openStore("memory:", { ports: systemPorts, log: silentLogger, database });
     const created = await first.createEvent(newEvent({ id: "one" }));
-    await first.saveAgent(anAgent("agent-1"));
+    await first.claimAgent(aClaim("agent-1"), anAudit());
     resetGiven(database);
     const second = await openStore("memory:", { ports: systemPorts, log: silentLogger, database });
     expect(await second.counters()).toMatchObject({ total: 0, queued: 0 });

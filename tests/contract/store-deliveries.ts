@@ -22,7 +22,7 @@ export function deliveryContract(subject: Subject): void {
   const ids = async (parts: Partial<OpenQuery> = {}): Promise<string[]> => (await open(parts)).map((item) => item.event.id);
   const stateOf = async (id: string): Promise<State | undefined> => (await subject.store.getEvent(TENANT, id, ALL))?.summary.state;
   const move = (eventId: string, to: "assigned" | "queued", nowMs = T0 + 10) =>
-    subject.store.moveDelivery({ tenant: TENANT, eventId, revision: 1, to, nowMs, message: `to ${to}` });
+    subject.store.moveDelivery({ tenant: TENANT, eventId, revision: 1, to, epoch: 0, nowMs, message: `to ${to}` });
 
   const cancel = (eventId: string) =>
     subject.store.cancelEvent({
@@ -31,7 +31,6 @@ export function deliveryContract(subject: Subject): void {
       nowMs: T0 + 50,
       message: "Event cancelled",
       requestMessage: "Event is to be cancelled",
-      canRecall: () => false,
       audit: anAudit({ action: "event_cancelled", eventId }),
     });
 
@@ -105,10 +104,8 @@ export function deliveryContract(subject: Subject): void {
       await store.applyStatus(statusOf(input, "failed"));
       expect(await move("running", "assigned")).toEqual({ kind: "refused", state: "failed" });
       expect(await move("unknown", "assigned")).toEqual({ kind: "refused", state: undefined });
-      expect(await store.moveDelivery({ tenant: TENANT, eventId: "running", revision: 2, to: "queued", nowMs: T0, message: "" })).toEqual({
-        kind: "refused",
-        state: undefined,
-      });
+      const other = { tenant: TENANT, eventId: "running", revision: 2, to: "queued", epoch: 0, nowMs: T0, message: "" } as const;
+      expect(await store.moveDelivery(other)).toEqual({ kind: "refused", state: undefined });
     });
   });
 

@@ -1,11 +1,10 @@
 import { describe, expect, test } from "bun:test";
 import { LIMITS } from "../../src/protocol/mod.ts";
 import type { Store } from "../../src/stores/mod.ts";
-import { anAgent, anAudit, HOUR_MS, newEvent, statusOf, T0, TENANT, textOf } from "../support/store-inputs.ts";
+import { aClaim, anAgent, anAudit, aReplica, HOUR_MS, newEvent, statusOf, T0, TENANT, textOf } from "../support/store-inputs.ts";
 import type { Subject } from "./store.ts";
 
 const GRACE_MS = 30_000;
-const NOBODY: ReadonlySet<string> = new Set();
 const ALL = { payload: true, log: true } as const;
 
 async function finish(store: Store, id: string, nowMs: number, payloadText?: string): Promise<void> {
@@ -16,8 +15,18 @@ async function finish(store: Store, id: string, nowMs: number, payloadText?: str
 }
 
 export function endingContract(subject: Subject): void {
-  const due = async (nowMs: number, connected: ReadonlySet<string> = NOBODY, limit = 100): Promise<string[]> =>
-    (await subject.store.expireDue(nowMs, limit, connected)).map((ended) => `${ended.eventId} ${ended.state}`);
+  const due = async (nowMs: number, limit = 100): Promise<string[]> =>
+    (await subject.store.expireDue(nowMs, limit)).map((ended) => `${ended.eventId} ${ended.state}`);
+  /** The agent comes, and stays as long as its control plane has a lease; answers its epoch. */
+  const comes = async (): Promise<number> => {
+    await subject.store.renewLease({ replica: aReplica("replica-1"), ttlMs: HOUR_MS, nowMs: T0 });
+    return (await subject.store.claimAgent(aClaim("agent-1"), anAudit())).epoch;
+  };
+  const goes = (epoch: number): Promise<boolean> =>
+    subject.store.releaseAgent(
+      { tenant: TENANT, id: "agent-1", epoch, disconnectedAtMs: T0, lastSeenMs: T0, clockOffsetMs: undefined },
+      anAudit(),
+    );
 
   const sweep = (finishedBeforeMs: number, limit = 1000, auditBeforeMs = 0) =>
     subject.store.sweep({ finishedBeforeMs, auditBeforeMs, limit });
@@ -27,9 +36,10 @@ export function endingContract(subject: Subject): void {
       const { store } = subject;
       await store.createEvent(newEvent({ id: "soon", expiresAtMs: T0 + 1000 }));
       await store.createEvent(newEvent({ id: "later", expiresAtMs: T0 + 2000 }));
+      await comes();
       expect(await store.nextDueMs()).toBe(T0 + 1000);
       expect(await due(T0 + 999)).toEqual([]);
-      const [ended] = await store.expireDue(T0 + 1000, 100, new Set(["agent-1"]));
+      const [ended] = await store.expireDue(T0 + 1000, 100);
       expect(ended).toMatchObject({
         tenant: TENANT,
         eventId: "soon",
@@ -41,8 +51,8 @@ export function endingContract(subject: Subject): void {
       expect(await due(T0 + 1000)).toEqual([]);
       expect(await store.nextDueMs()).toBe(T0 + 2000);
       const again = await subject.reopenIfDurable();
-      expect((await again.expireDue(T0 + 5000, 100, NOBODY)).map((one) => one.eventId)).toEqual(["later"]);
-      expect(await again.expireDue(T0 + 5000, 100, NOBODY)).toEqual([]);
+      expect((await again.expireDue(T0 + 5000, 100)).map((one) => one.eventId)).toEqual(["later"]);
+      expect(await again.expireDue(T0 + 5000, 100)).toEqual([]);
       expect(await again.nextDueMs()).toBeUndefined();
       expect(await again.counters()).toMatchObject({ expired: 2 });
       expect((await again.getEvent(TENANT, "soon", ALL))?.summary).toMatchObject({
@@ -57,13 +67,14 @@ export function endingContract(subject: Subject): void {
       await store.createEvent(newEvent({ id: "handed", state: "assigned", expiresAtMs: T0 + 1000 }));
       expect(await store.nextDueMs()).toBe(T0 + 1000 + GRACE_MS);
       expect(await due(T0 + 999 + GRACE_MS)).toEqual([]);
-      const connected = new Set(["agent-1"]);
-      expect(await due(T0 + 1000 + GRACE_MS, connected)).toEqual([]);
+      const epoch = await comes();
+      expect(await due(T0 + 1000 + GRACE_MS)).toEqual([]);
       // Looked at again within the grace time, so that it cannot hide what is due after it.
       const nextMs = await store.nextDueMs();
       expect(nextMs).toBeGreaterThan(T0 + 1000 + GRACE_MS);
       expect(nextMs).toBeLessThanOrEqual(T0 + 1000 + 2 * GRACE_MS);
-      const [ended] = await store.expireDue(T0 + 1000 + 2 * GRACE_MS, 100, NOBODY);
+      await goes(epoch);
+      const [ended] = await store.expireDue(T0 + 1000 + 2 * GRACE_MS, 100);
       expect(ended).toMatchObject({
         eventId: "handed",
         state: "failed",
@@ -77,7 +88,7 @@ export function endingContract(subject: Subject): void {
     test("what waits again after a hand-over expires at its TTL", async () => {
       const { store } = subject;
       await store.createEvent(newEvent({ id: "back", state: "assigned", expiresAtMs: T0 + 1000 }));
-      await store.moveDelivery({ tenant: TENANT, eventId: "back", revision: 1, to: "queued", nowMs: T0 + 1, message: "" });
+      await store.moveDelivery({ tenant: TENANT, eventId: "back", revision: 1, to: "queued", epoch: 0, nowMs: T0 + 1, message: "" });
       expect(await store.nextDueMs()).toBe(T0 + 1000);
       expect(await due(T0 + 1000)).toEqual(["back expired"]);
     });
@@ -94,10 +105,11 @@ export function endingContract(subject: Subject): void {
       }
       expect(await store.nextDueMs()).toBe(T0 + 500 + 60_000 + GRACE_MS);
       expect(await due(T0 + 499 + 60_000 + GRACE_MS)).toEqual([]);
-      expect(await due(T0 + 500 + 60_000 + GRACE_MS, new Set(["agent-1"]))).toEqual(["own deadline failed"]);
+      const epoch = await comes();
+      expect(await due(T0 + 500 + 60_000 + GRACE_MS)).toEqual(["own deadline failed"]);
       expect(await store.nextDueMs()).toBe(T0 + 500 + LIMITS.deadlineDefaultMs + GRACE_MS);
       expect(await due(T0 + 500 + LIMITS.deadlineDefaultMs + GRACE_MS)).toEqual(["usual deadline failed"]);
-      expect((await store.applyStatus(statusOf(own, "completed"))).verdict).toBe("late");
+      expect((await store.applyStatus(statusOf(own, "completed", { epoch }))).verdict).toBe("late");
     });
 
     test("it is bounded, and those left to their agents do not count against it", async () => {
@@ -107,10 +119,10 @@ export function endingContract(subject: Subject): void {
         newEvent({ id: `waits-${at}`, agentId: "gone", expiresAtMs: T0 + GRACE_MS + at }),
       );
       await Promise.all([...left, ...waiting].map((input) => store.createEvent(input)));
-      const connected = new Set(["agent-1"]);
-      expect((await due(T0 + HOUR_MS, connected, 100)).length).toBe(100);
-      expect((await due(T0 + HOUR_MS, connected, 100)).length).toBe(50);
-      expect(await due(T0 + HOUR_MS, connected, 100)).toEqual([]);
+      await comes();
+      expect((await due(T0 + HOUR_MS, 100)).length).toBe(100);
+      expect((await due(T0 + HOUR_MS, 100)).length).toBe(50);
+      expect(await due(T0 + HOUR_MS, 100)).toEqual([]);
       expect(await store.openCounts()).toMatchObject({ queued: 0, inFlight: 300 });
     });
   });
@@ -163,7 +175,7 @@ export function endingContract(subject: Subject): void {
       expect((await sweep(T0 + HOUR_MS)).events).toBe(1);
       expect(await store.applyStatus(late)).toEqual({ verdict: "unknown", state: undefined, entry: undefined });
       await store.createEvent(newEvent({ id: "again" }));
-      const move = { tenant: TENANT, eventId: "again", revision: 1, to: "assigned", nowMs: T0 + 2, message: "" } as const;
+      const move = { tenant: TENANT, eventId: "again", revision: 1, to: "assigned", epoch: 0, nowMs: T0 + 2, message: "" } as const;
       expect(await store.moveDelivery(move)).toMatchObject({ kind: "moved" });
     });
 
@@ -180,7 +192,7 @@ export function endingContract(subject: Subject): void {
   describe("removing an agent", () => {
     test("what waits is cancelled, what was handed over is unknown, what is finished stays", async () => {
       const { store } = subject;
-      await store.saveAgent(anAgent("agent-1"));
+      await store.importAgent(anAgent("agent-1"));
       const [waiting, handed, running, done] = [
         newEvent({ id: "waiting" }),
         newEvent({ id: "handed", state: "assigned" }),
@@ -207,7 +219,7 @@ export function endingContract(subject: Subject): void {
 
     test("also when very much waits for it", async () => {
       const { store } = subject;
-      await store.saveAgent(anAgent("agent-1"));
+      await store.importAgent(anAgent("agent-1"));
       await Promise.all(Array.from({ length: 500 }, () => store.createEvent(newEvent())));
       const ended = await store.removeAgent(TENANT, "agent-1", T0 + 1, anAudit());
       expect(ended?.length).toBe(500);

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { TERMINAL_STATES } from "../../src/protocol/mod.ts";
 import type { RetryOutcome, Store } from "../../src/stores/mod.ts";
-import { anAudit, HOUR_MS, newEvent, statusOf, T0, TENANT } from "../support/store-inputs.ts";
+import { aClaim, anAudit, HOUR_MS, newEvent, statusOf, T0, TENANT } from "../support/store-inputs.ts";
 import type { Subject } from "./store.ts";
 
 const ALL = { payload: true, log: true } as const;
@@ -17,16 +17,18 @@ export function revisionContract(subject: Subject): void {
       message: "Event queued again",
       audit: anAudit({ action: "event_retried", eventId }),
     });
-  const cancel = (eventId: string, nowMs: number, canRecall: (agentId: string) => boolean = () => false) =>
+  const cancel = (eventId: string, nowMs: number) =>
     subject.store.cancelEvent({
       tenant: TENANT,
       eventId,
       nowMs,
       message: "Event cancelled",
       requestMessage: "Cancellation asked for",
-      canRecall,
       audit: anAudit({ action: "event_cancelled", eventId }),
     });
+  /** The agent registers with these features; answers its epoch. */
+  const comes = async (features: string[]): Promise<number> =>
+    (await subject.store.claimAgent(aClaim("agent-1", { agent: { registration: { protocol: 2, features } } }), anAudit())).epoch;
   const fail = async (id: string, nowMs: number): Promise<void> => {
     const input = newEvent({ id, state: "assigned" });
     await subject.store.createEvent(input);
@@ -147,11 +149,11 @@ export function revisionContract(subject: Subject): void {
         await retry(id, T0 + 10);
       }
       const { store } = subject;
-      const move = { tenant: TENANT, eventId: "handed", to: "assigned", nowMs: T0 + 20, message: "assigned again" } as const;
+      const move = { tenant: TENANT, eventId: "handed", to: "assigned", epoch: 0, nowMs: T0 + 20, message: "assigned again" } as const;
       expect(await store.moveDelivery({ ...move, revision: 1 })).toEqual({ kind: "refused", state: "failed" });
       expect(await store.moveDelivery({ ...move, revision: 2 })).toMatchObject({ kind: "moved", entry: { revision: 2 } });
       expect(await cancel("cancelling", T0 + 20)).toMatchObject({ kind: "cancelled", entry: { revision: 2 } });
-      const ended = await store.expireDue(T0 + 10 + HOUR_MS, 10, NOBODY);
+      const ended = await store.expireDue(T0 + 10 + HOUR_MS, 10);
       expect(ended.map((one) => [one.eventId, one.revision, one.state])).toEqual([["expiring", 2, "expired"]]);
       for (const id of ["handed", "expiring", "cancelling"]) expect(await positions(store, [[id, 1]])).toEqual(["failed"]);
     });
@@ -274,16 +276,15 @@ export function revisionContract(subject: Subject): void {
       const { store } = subject;
       const input = newEvent({ id: "held", state: "assigned" });
       await store.createEvent(input);
-      const asked: string[] = [];
-      const outcome = await cancel("held", T0 + 100, (agentId) => asked.push(agentId) > 0);
+      const epoch = await comes(["ack", "cancel"]);
+      const outcome = await cancel("held", T0 + 100);
       expect(outcome).toMatchObject({
         kind: "requested",
         agentId: "agent-1",
         revision: 1,
         entry: { state: "assigned", message: "Cancellation asked for", timestamp: "2026-02-10T10:00:00.100Z" },
       });
-      expect(new Set(asked)).toEqual(new Set(["agent-1"]));
-      expect(await cancel("held", T0 + 200, () => true)).toEqual({
+      expect(await cancel("held", T0 + 200)).toEqual({
         kind: "requested",
         agentId: "agent-1",
         revision: 1,
@@ -302,19 +303,19 @@ export function revisionContract(subject: Subject): void {
         maxBytes: 1e6,
       });
       expect(handedOver.map((item) => item.delivery.cancelRequested)).toEqual([true]);
-      await again.applyStatus(statusOf(input, "in_progress", { bootId: "b", seq: 1 }));
+      await again.applyStatus(statusOf(input, "in_progress", { epoch, bootId: "b", seq: 1 }));
       const running = await again.getEvent(TENANT, "held", ALL);
       expect(running?.delivery.cancelRequested).toBe(true);
       expect(running?.summary).toMatchObject({ state: "in_progress", message: "now in_progress" });
       const result = { success: false, error_code: "EVENT_CANCELLED" };
-      expect(await again.applyStatus(statusOf(input, "cancelled", { bootId: "b", seq: 2, result }))).toMatchObject({
+      expect(await again.applyStatus(statusOf(input, "cancelled", { epoch, bootId: "b", seq: 2, result }))).toMatchObject({
         verdict: "apply",
         state: "cancelled",
       });
       const stored = await again.getEvent(TENANT, "held", ALL);
       expect(stored).toMatchObject({ result, delivery: { cancelRequested: false, state: "cancelled" } });
       expect(stored?.log.map((entry) => entry.state)).toEqual(["assigned", "assigned", "in_progress", "cancelled"]);
-      expect(await cancel("held", T0 + 300, () => true)).toEqual({ kind: "already" });
+      expect(await cancel("held", T0 + 300)).toEqual({ kind: "already" });
       expect(await again.counters()).toMatchObject({ cancelled: 1, assigned: 1, in_progress: 1 });
     });
 
@@ -322,12 +323,15 @@ export function revisionContract(subject: Subject): void {
       const { store } = subject;
       const input = newEvent({ id: "late", state: "assigned" });
       await store.createEvent(input);
-      expect(await cancel("late", T0 + 1, () => false)).toEqual({ kind: "refused", state: "assigned" });
+      expect(await cancel("late", T0 + 1)).toEqual({ kind: "refused", state: "assigned" });
+      await comes(["ack", "credit"]);
+      expect(await cancel("late", T0 + 1)).toEqual({ kind: "refused", state: "assigned" });
       expect((await store.getEvent(TENANT, "late", ALL))?.delivery.cancelRequested).toBe(false);
       expect((await store.listAudit({ tenant: TENANT, action: "event_cancelled", limit: 5 })).items).toEqual([]);
-      await cancel("late", T0 + 2, () => true);
-      await store.applyStatus(statusOf(input, "completed", { result: { success: true } }));
-      expect(await cancel("late", T0 + 3, () => true)).toEqual({ kind: "refused", state: "completed" });
+      const epoch = await comes(["ack", "cancel"]);
+      await cancel("late", T0 + 2);
+      await store.applyStatus(statusOf(input, "completed", { epoch, result: { success: true } }));
+      expect(await cancel("late", T0 + 3)).toEqual({ kind: "refused", state: "completed" });
       expect((await store.getEvent(TENANT, "late", ALL))?.delivery).toMatchObject({ state: "completed", cancelRequested: false });
     });
 
@@ -335,8 +339,9 @@ export function revisionContract(subject: Subject): void {
       const { store } = subject;
       const input = newEvent({ id: "fresh", state: "assigned" });
       await store.createEvent(input);
-      await cancel("fresh", T0 + 1, () => true);
-      await store.applyStatus(statusOf(input, "cancelled"));
+      const epoch = await comes(["ack", "cancel"]);
+      await cancel("fresh", T0 + 1);
+      await store.applyStatus(statusOf(input, "cancelled", { epoch }));
       expect(await retry("fresh", T0 + 2)).toMatchObject({ delivery: { revision: 2, cancelRequested: false } });
     });
   });

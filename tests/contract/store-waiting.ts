@@ -59,7 +59,7 @@ export function waitingContract(subject: Subject): void {
       await take({ a: 0, b: 7, c: -7, d: 0, e: 7 });
       const { store } = subject;
       for (const eventId of ["e", "a", "c"])
-        await store.moveDelivery({ tenant: TENANT, eventId, revision: 1, to: "assigned", nowMs: T0, message: "" });
+        await store.moveDelivery({ tenant: TENANT, eventId, revision: 1, to: "assigned", epoch: 0, nowMs: T0, message: "" });
       await store.applyStatus(statusOf(newEvent({ id: "c" }), "in_progress"));
       const handedOver = ["assigned", "in_progress"] as const;
       expect(await open({ states: handedOver, order: "accepted" })).toEqual(["a", "c", "e"]);
@@ -69,7 +69,7 @@ export function waitingContract(subject: Subject): void {
       expect(await open({ order: "accepted" })).toEqual(["b", "d"]);
       expect(await open({ states: ["queued", ...handedOver], order: "accepted" })).toEqual(["a", "b", "c", "d", "e"]);
       expect(await open({ states: ["queued", ...handedOver] })).toEqual(["b", "e", "a", "d", "c"]);
-      await store.moveDelivery({ tenant: TENANT, eventId: "a", revision: 1, to: "queued", nowMs: T0, message: "" });
+      await store.moveDelivery({ tenant: TENANT, eventId: "a", revision: 1, to: "queued", epoch: 0, nowMs: T0, message: "" });
       expect(await open({ order: "accepted" })).toEqual(["a", "b", "d"]);
     });
 
@@ -151,12 +151,11 @@ export function waitingContract(subject: Subject): void {
         nowMs: T0,
         message: "cancelled",
         requestMessage: "",
-        canRecall: () => false,
         audit: newEvent().audit,
       });
       expect(outcome.kind).toBe("cancelled");
       expect(await start(T0)).toBe(T0 + HOUR_MS);
-      expect((await store.expireDue(T0 + 2 * HOUR_MS, 10, new Set())).map((one) => one.eventId)).toEqual(["expiring"]);
+      expect((await store.expireDue(T0 + 2 * HOUR_MS, 10)).map((one) => one.eventId)).toEqual(["expiring"]);
       expect(await start(T0)).toBeUndefined();
       expect(await open({ nowMs: T0 + 2 * HOUR_MS })).toEqual([]);
     });

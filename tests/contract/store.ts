@@ -5,8 +5,10 @@ import { deliveryContract } from "./store-deliveries.ts";
 import { endingContract } from "./store-endings.ts";
 import { eventContract } from "./store-events.ts";
 import { listingContract } from "./store-listings.ts";
+import { ownerContract } from "./store-owners.ts";
 import { payloadContract } from "./store-payloads.ts";
 import { revisionContract } from "./store-revisions.ts";
+import { sharingContract } from "./store-sharing.ts";
 import { waitingContract } from "./store-waiting.ts";
 
 /** A store of its own for one test. */
@@ -67,5 +69,7 @@ export function storeContract(driver: StoreDriver): void {
     payloadContract(subject);
     listingContract(subject);
     agentContract(subject);
+    ownerContract(subject);
+    sharingContract(subject);
   });
 }

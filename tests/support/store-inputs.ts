@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { TransporterError } from "../../src/kit/mod.ts";
 import type { Registration, State } from "../../src/protocol/mod.ts";
-import type { AgentWrite, EventMeta, NewAudit, NewEvent, PayloadSource, StatusWrite } from "../../src/stores/mod.ts";
+import type { AgentClaim, AgentWrite, EventMeta, NewAudit, NewEvent, PayloadSource, Replica, StatusWrite } from "../../src/stores/mod.ts";
 
 export const TENANT = "default";
 /** A fixed moment to count from: 2026-02-10T10:00:00.000Z. */
@@ -75,6 +75,7 @@ export function newEvent(parts: EventParts = {}): NewEvent {
     expiresAtMs: receivedAtMs + HOUR_MS,
     notBeforeMs: undefined,
     state,
+    ...(state === "assigned" ? { epoch: 0 } : {}),
     message: state === "queued" ? "Event queued for offline agent" : "Event assigned to agent",
     audit: {
       tenant: rest.tenant ?? TENANT,
@@ -111,6 +112,7 @@ export function statusOf(
     eventId: event.event.id,
     revision: undefined,
     agentId: event.event.targetAgent,
+    epoch: 0,
     bootId: undefined,
     seq: undefined,
     state,
@@ -147,4 +149,17 @@ export function anAgent(
     ...rest,
     registration: { id, name: `Agent ${id}`, cluster_name: "kind", version: "0.2.0", capabilities: ["k8s_crud"], ...registration },
   };
+}
+
+/** An agent that comes to `replica-1` and has never seen an epoch. */
+export function aClaim(
+  id: string,
+  parts: Partial<Omit<AgentClaim, "agent">> & { readonly agent?: Parameters<typeof anAgent>[1] } = {},
+): AgentClaim {
+  const { agent, ...rest } = parts;
+  return { agent: anAgent(id, agent), replicaId: "replica-1", seenEpoch: 0, ...rest };
+}
+
+export function aReplica(id: string): Replica {
+  return { id, version: "0.3.0", address: `127.0.0.1:8080 (${id})`, startedAtMs: T0 };
 }

@@ -19,7 +19,7 @@ import {
   SELECT_REVISION,
   SHIFTED,
 } from "./delivery.ts";
-import { LogBook, type Step } from "./log-book.ts";
+import type { LogBook, Step } from "./log-book.ts";
 import { isInFlight, type Tally } from "./tally.ts";
 
 /** Open deliveries whose row is kept in memory, so that a status needs no SELECT. About half a kilobyte each. */
@@ -71,8 +71,8 @@ export class Deliveries {
   readonly #wish: Statement<unknown, [number, number]>;
   readonly #earlier: Statement<unknown, [string, number]>;
 
-  constructor(database: OpenedDatabase, tally: Tally) {
-    this.#tally = tally;
+  constructor(database: OpenedDatabase, parts: { readonly tally: Tally; readonly log: LogBook }) {
+    this.#tally = parts.tally;
     this.#newest = database.prepare(SELECT_NEWEST);
     this.#ofRevision = database.prepare(SELECT_REVISION);
     this.#byOrd = database.prepare(SELECT_ORD);
@@ -80,7 +80,7 @@ export class Deliveries {
       `INSERT INTO delivery (ord, event_no, tenant, agent_id, principal, revision, priority, expires_at_ms, due_at_ms, state, phase, entered,
        attempts, last_seq, updated_at_ms, message, lane, not_before_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     );
-    this.#log = new LogBook(database);
+    this.#log = parts.log;
     this.#said = database.prepare<unknown, [string, string, SqlText, SqlNumber, number, number, number]>(
       "UPDATE delivery SET phase = ?, message = ?, boot_id = ?, seq = ?, last_seq = ?, updated_at_ms = ? WHERE ord = ?",
     );

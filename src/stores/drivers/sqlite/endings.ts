@@ -2,6 +2,7 @@ import type { Statement } from "bun:sqlite";
 import type { OpenedDatabase } from "../../../sqlite/mod.ts";
 import { dueAtMs, EXPIRED_MESSAGE, GRACE_MS, REMOVED_MESSAGE, unknownOutcome } from "../../ending.ts";
 import type { Ended } from "../../port.ts";
+import type { Agents } from "./agents.ts";
 import type { Deliveries } from "./deliveries.ts";
 import type { Delivery } from "./delivery.ts";
 import { ownStep } from "./handling.ts";
@@ -17,12 +18,14 @@ const MOST_PUT_OFF = 64;
 /** Ends that the control plane itself decides on: nobody came for an event, or nobody ever said how it went. */
 export class Endings {
   readonly #deliveries: Deliveries;
+  readonly #agents: Agents;
   readonly #due: Statement<Ord, [number, number]>;
   readonly #nextDue: Statement<Ord & { readonly due: number }, []>;
   readonly #openOfAgent: Statement<Ord, [string, string, number]>;
 
-  constructor(database: OpenedDatabase, deliveries: Deliveries) {
-    this.#deliveries = deliveries;
+  constructor(database: OpenedDatabase, parts: { readonly deliveries: Deliveries; readonly agents: Agents }) {
+    this.#deliveries = parts.deliveries;
+    this.#agents = parts.agents;
     this.#due = database.prepare(
       "SELECT ord FROM delivery INDEXED BY delivery_due WHERE lane IS NOT NULL AND due_at_ms <= ? ORDER BY due_at_ms LIMIT ?",
     );
@@ -45,7 +48,7 @@ export class Endings {
   }
 
   /** Answers also how many rows it looked at, so that the caller knows whether more are due. */
-  expire(nowMs: number, limit: number, connected: ReadonlySet<string>): { readonly ended: Ended[]; readonly seen: number } {
+  expire(nowMs: number, limit: number): { readonly ended: Ended[]; readonly seen: number } {
     this.#deliveries.save();
     const ended: Ended[] = [];
     const due = this.#due.all(nowMs, limit);
@@ -54,7 +57,7 @@ export class Endings {
       if (delivery === undefined || this.#putOff(delivery, nowMs)) continue;
       if (isWaiting(delivery.state)) {
         ended.push(this.#end(delivery, { ...ownStep("expired", EXPIRED_MESSAGE, nowMs), level: "warning" }));
-      } else if (delivery.state === "assigned" && connected.has(delivery.agentId)) {
+      } else if (delivery.state === "assigned" && this.#agents.isConnected(delivery.tenant, delivery.agentId)) {
         // Its agent has it and is there. Looked at again later, or those that are left alone would hide all that are due after them.
         this.#deliveries.postpone(delivery, nowMs + GRACE_MS);
       } else {

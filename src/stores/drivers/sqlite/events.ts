@@ -9,9 +9,11 @@ import {
   type State,
 } from "../../../protocol/mod.ts";
 import type { OpenedDatabase } from "../../../sqlite/mod.ts";
+import { FENCED_MESSAGE } from "../../ending.ts";
 import type { CreateOutcome, DeliveryRow, EventMeta, NewEvent, PayloadSource, RetryInput, RetryOutcome } from "../../port.ts";
 import type { Audit } from "./audit.ts";
 import type { Deliveries } from "./deliveries.ts";
+import type { Owners } from "./owners.ts";
 import type { Payloads } from "./payloads.ts";
 import type { Tally } from "./tally.ts";
 
@@ -62,7 +64,11 @@ export interface JoinedRow {
 interface RetriedRow {
   readonly ttl_ns: number;
   readonly options: string | null;
+  readonly content_digest: string;
 }
+
+/** Stands for the content of an event that was imported: no content is the same. */
+export const IMPORTED_DIGEST = "";
 
 type EventValues = [
   number,
@@ -99,6 +105,7 @@ export class Events {
   readonly #deliveries: Deliveries;
   readonly #audit: Audit;
   readonly #payloads: Payloads;
+  readonly #owners: Owners;
   readonly #insert: Statement<unknown, EventValues>;
   readonly #known: Statement<{ readonly content_digest: string; readonly no: number }, [string, string]>;
   readonly #sharedNo: Statement<{ readonly no: number }, [string]>;
@@ -113,10 +120,12 @@ export class Events {
       readonly deliveries: Deliveries;
       readonly audit: Audit;
       readonly payloads: Payloads;
+      readonly owners: Owners;
     },
   ) {
     this.#tally = parts.tally;
     this.#payloads = parts.payloads;
+    this.#owners = parts.owners;
     this.#deliveries = parts.deliveries;
     this.#audit = parts.audit;
     this.#insert = database.prepare(
@@ -130,7 +139,7 @@ export class Events {
     this.#payload = database.prepare(
       "SELECT coalesce(e.payload, p.text) AS text, e.apart_no FROM event e LEFT JOIN payload p ON p.no = e.payload_no WHERE e.no = ?",
     );
-    this.#retried = database.prepare("SELECT ttl_ns, options FROM event WHERE no = ?");
+    this.#retried = database.prepare("SELECT ttl_ns, options, content_digest FROM event WHERE no = ?");
   }
 
   create(input: NewEvent): CreateOutcome {
@@ -168,6 +177,7 @@ export class Events {
       inline ? payloadText : null,
     );
     if (written.changes === 0) return this.#repeated(input);
+    const fenced = input.state === "assigned" && !this.#owners.admits(tenant, event.targetAgent, input.epoch ?? 0);
     const { row, entry } = this.#deliveries.create({
       ord: no,
       eventNo: no,
@@ -181,8 +191,8 @@ export class Events {
       notBeforeMs: notYet(input.notBeforeMs, input),
       deadlineMs: event.deadlineMs,
       payloadBytes: input.payloadBytes,
-      state: input.state,
-      message: input.message,
+      state: fenced ? "queued" : input.state,
+      message: fenced ? FENCED_MESSAGE : input.message,
       nowMs: input.receivedAtMs,
     });
     this.#audit.append(input.audit);
@@ -199,7 +209,8 @@ export class Events {
     const before = this.#deliveries.find(input.tenant, input.eventId);
     const event = before === undefined ? null : this.#retried.get(before.eventNo);
     if (before === undefined || event === null) return { kind: "missing" };
-    if (!isTerminal(before.state)) return { kind: "refused", state: before.state };
+    // Of what was imported nobody knows what was asked, so it cannot be asked again.
+    if (!isTerminal(before.state) || event.content_digest === IMPORTED_DIGEST) return { kind: "refused", state: before.state };
     this.#deliveries.supersede(before);
     // Its delay is over; the time that it must not start before still holds.
     const { notBeforeMs } = event.options === null ? {} : (JSON.parse(event.options) as Options);

@@ -1,4 +1,4 @@
-import type { SQLQueryBindings } from "bun:sqlite";
+import type { SQLQueryBindings, Statement } from "bun:sqlite";
 import type { Clock, Timers } from "../../../kit/mod.ts";
 import { type AuditEntry, type EventSummary, OPEN_STATES, type State } from "../../../protocol/mod.ts";
 import type { GroupCommit, OpenedDatabase } from "../../../sqlite/mod.ts";
@@ -8,6 +8,7 @@ import { type Audit, auditEntry, type AuditRow } from "./audit.ts";
 import type { Deliveries } from "./deliveries.ts";
 import { NEWEST_ORD } from "./delivery.ts";
 import { eventSummary, JOINED, type JoinedRow } from "./events.ts";
+import type { Imports } from "./imports.ts";
 import type { Tally } from "./tally.ts";
 
 /** A time filter may leave a scan early only when even a clock that was set back by this much cannot have hidden a match. */
@@ -17,6 +18,8 @@ const STEP_MS = 4;
 const FIRST_STEP = 4096;
 /** Up to so many open deliveries are sorted in one step; where there are more, they are dense enough to be met in a scan. */
 const FEW_OPEN = 4096;
+
+const AUDIT_COLUMNS = "seq, principal, at_ms, action, event_id, agent_id, user, remote_address, request_id, details";
 
 interface Scan<Row> {
   /** Rows of [from, to) of the key, newest first, at most `limit`. */
@@ -41,10 +44,12 @@ export class Listing {
   readonly #tally: Tally;
   readonly #deliveries: Deliveries;
   readonly #audit: Audit;
+  readonly #imports: Imports;
   readonly #lowestEvent;
   readonly #lowestAudit;
   readonly #receivedBefore;
   readonly #auditedBefore;
+  readonly #auditedAfter: Statement<AuditRow, [string, number, number]>;
 
   constructor(
     database: OpenedDatabase,
@@ -55,6 +60,7 @@ export class Listing {
       readonly tally: Tally;
       readonly deliveries: Deliveries;
       readonly audit: Audit;
+      readonly imports: Imports;
     },
   ) {
     this.#database = database;
@@ -64,11 +70,13 @@ export class Listing {
     this.#tally = parts.tally;
     this.#deliveries = parts.deliveries;
     this.#audit = parts.audit;
+    this.#imports = parts.imports;
     this.#lowestEvent = database.prepare<{ readonly key: number | null }, []>("SELECT min(no) AS key FROM event");
     this.#lowestAudit = database.prepare<{ readonly key: number | null }, []>("SELECT min(seq) AS key FROM audit");
     this.#receivedBefore = database.prepare<{ readonly at: number }, [number]>(
       "SELECT received_at_ms AS at FROM event WHERE no < ? ORDER BY no DESC LIMIT 1",
     );
+    this.#auditedAfter = database.prepare(`SELECT ${AUDIT_COLUMNS} FROM audit WHERE tenant = ? AND seq > ? ORDER BY seq LIMIT ?`);
     this.#auditedBefore = database.prepare<{ readonly at: number }, [number]>(
       "SELECT at_ms AS at FROM audit WHERE seq < ? ORDER BY seq DESC LIMIT 1",
     );
@@ -109,7 +117,9 @@ export class Listing {
       window: (from, to, limit) => this.#database.db.query<JoinedRow, SQLQueryBindings[]>(sql).all(from, to, ...filter.values, limit),
       keyOf: (row) => row.no,
       lowest: () => this.#lowestEvent.get()?.key ?? undefined,
-      ...(sinceMs === undefined ? {} : { pastBelow: (key: number) => (this.#receivedBefore.get(key)?.at ?? 0) < sinceMs - CLOCK_SLACK_MS }),
+      ...(sinceMs === undefined
+        ? {}
+        : { pastBelow: (key: number) => !this.#outOfOrder() && (this.#receivedBefore.get(key)?.at ?? 0) < sinceMs - CLOCK_SLACK_MS }),
       whole: open,
     });
   }
@@ -123,7 +133,7 @@ export class Listing {
     if (query.agentId !== undefined) filter.add("agent_id = ?", query.agentId);
     if (query.sinceMs !== undefined) filter.add("at_ms >= ?", query.sinceMs);
     if (query.untilMs !== undefined) filter.add("at_ms < ?", query.untilMs);
-    const sql = `SELECT seq, principal, at_ms, action, event_id, agent_id, user, remote_address, request_id, details FROM audit
+    const sql = `SELECT ${AUDIT_COLUMNS} FROM audit
       WHERE seq >= ? AND seq < ? AND ${filter.where} ORDER BY seq DESC LIMIT ?`;
     const { sinceMs } = query;
     return this.#page("audit", before ?? Number.MAX_SAFE_INTEGER, query.limit, auditEntry, {
@@ -133,6 +143,18 @@ export class Listing {
       ...(sinceMs === undefined ? {} : { pastBelow: (key: number) => (this.#auditedBefore.get(key)?.at ?? 0) < sinceMs - CLOCK_SLACK_MS }),
       whole: false,
     });
+  }
+
+  /** Oldest first. */
+  auditAfter(tenant: string, afterSeq: number, limit: number): AuditEntry[] {
+    this.#audit.flush();
+    return this.#auditedAfter.all(tenant, afterSeq, limit).map(auditEntry);
+  }
+
+  /** Whether the order of numbers may not be that of time, as events were imported. */
+  #outOfOrder(): boolean {
+    const upTo = this.#imports.upTo();
+    return upTo > 0 && (this.#lowestEvent.get()?.key ?? 0) <= upTo;
   }
 
   /** One range of keys below `before`; has no effect of its own, so that the transaction may run it again. */

@@ -212,7 +212,25 @@ CREATE TABLE apart_piece (
 CREATE INDEX event_by_apart ON event (apart_no) WHERE apart_no IS NOT NULL;
 `;
 
+/**
+ * - `agent.epoch` grows with each connection of an agent, and `agent.replica_id` is the control plane that the last one came to.
+ * - `imported` has what came from elsewhere at most once; `up_to` is the highest number of an event that did.
+ */
+const THIRD = `
+ALTER TABLE agent ADD COLUMN epoch INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE agent ADD COLUMN replica_id TEXT;
+CREATE TABLE mark (
+  name TEXT PRIMARY KEY,
+  value TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE imported (
+  source TEXT PRIMARY KEY,
+  up_to INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+`;
+
 export const STORE_MIGRATIONS: readonly Migration[] = [
   { version: 1, name: "first schema", sql: FIRST },
   { version: 2, name: "delayed starts, revisions, payloads in pieces, a shorter log", sql: SECOND },
+  { version: 3, name: "owners of agents, marks, what was imported", sql: THIRD },
 ];

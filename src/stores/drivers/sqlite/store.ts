@@ -17,7 +17,12 @@ import { Deliveries } from "./deliveries.ts";
 import { Endings } from "./endings.ts";
 import { Events } from "./events.ts";
 import { Handling } from "./handling.ts";
+import { Imports } from "./imports.ts";
+import { Leases } from "./leases.ts";
 import { Listing } from "./listing.ts";
+import { LogBook } from "./log-book.ts";
+import { Marks } from "./marks.ts";
+import { Owners } from "./owners.ts";
 import { Payloads } from "./payloads.ts";
 import { Reading } from "./reading.ts";
 import { Retention } from "./retention.ts";
@@ -62,19 +67,24 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
 }
 
 function assemble(database: OpenedDatabase, options: SqliteStoreOptions): Store {
-  const { clock, timers, log } = options;
+  const { clock, timers } = options;
   const memory = database.path === ":memory:";
-  const checkpointer = memory || options.database !== undefined ? undefined : new Checkpointer({ database, timers, log });
+  const checkpointer = memory || options.database !== undefined ? undefined : new Checkpointer({ database, timers, log: options.log });
   const tally = new Tally(database);
-  const deliveries = new Deliveries(database, tally);
+  const log = new LogBook(database);
+  const deliveries = new Deliveries(database, { tally, log });
   const audit = new Audit(database, tally);
   const payloads = new Payloads(database, tally);
-  const events = new Events(database, { tally, deliveries, audit, payloads });
-  const handling = new Handling({ deliveries, audit });
-  const endings = new Endings(database, deliveries);
+  const owners = new Owners(database);
+  const leases = new Leases(clock);
+  const agents = new Agents(database, { owners, leases });
+  const events = new Events(database, { tally, deliveries, audit, payloads, owners });
+  const handling = new Handling({ deliveries, audit, agents, owners });
+  const endings = new Endings(database, { deliveries, agents });
+  const imports = new Imports(database, { tally, log });
+  const marks = new Marks(database);
   const reading = new Reading(database, { events, deliveries });
   const waiting = new Waiting(database, { events, deliveries, tally });
-  const agents = new Agents(database);
   const retention = new Retention(database, { deliveries, audit });
   const group = new GroupCommit({
     db: database.db,
@@ -83,7 +93,10 @@ function assemble(database: OpenedDatabase, options: SqliteStoreOptions): Store 
     what: "store",
     prepare: (sql) => database.prepare<unknown, []>(sql),
     hooks: {
-      begin: () => tally.begin(),
+      begin: () => {
+        tally.begin();
+        leases.begin();
+      },
       beforeCommit: () => {
         deliveries.save();
         audit.flush();
@@ -98,10 +111,12 @@ function assemble(database: OpenedDatabase, options: SqliteStoreOptions): Store 
         deliveries.undo();
         audit.undo();
         tally.undo();
+        owners.undo();
+        leases.undo();
       },
     },
   });
-  const listing = new Listing(database, { group, clock, timers, tally, deliveries, audit });
+  const listing = new Listing(database, { group, clock, timers, tally, deliveries, audit, imports });
 
   const removeAgent = async (tenant: string, id: string, nowMs: number, entry: NewAudit): Promise<Ended[] | undefined> => {
     const ended: Ended[] = [];
@@ -123,11 +138,11 @@ function assemble(database: OpenedDatabase, options: SqliteStoreOptions): Store 
     }
   };
 
-  const expireDue = async (nowMs: number, limit: number, connected: ReadonlySet<string>): Promise<Ended[]> => {
+  const expireDue = async (nowMs: number, limit: number): Promise<Ended[]> => {
     const ended: Ended[] = [];
     while (ended.length < limit) {
       const most = Math.min(STEP_ROWS, limit - ended.length);
-      const step = await group.run(() => endings.expire(nowMs, most, connected));
+      const step = await group.run(() => endings.expire(nowMs, most));
       ended.push(...step.ended);
       if (step.seen < most) break;
     }
@@ -181,7 +196,7 @@ function assemble(database: OpenedDatabase, options: SqliteStoreOptions): Store 
 
   let closing: Promise<void> | undefined;
   return {
-    info: { driver: memory ? "memory" : "sqlite", location: database.path, schemaVersion: database.version },
+    info: { driver: memory ? "memory" : "sqlite", location: database.path, schemaVersion: database.version, shared: false },
     savePayload,
     payloadPiece: (digest, offset) => group.run(() => payloads.piece(digest, offset)),
     createEvent: (input) => group.run(() => events.create(input)),
@@ -200,11 +215,19 @@ function assemble(database: OpenedDatabase, options: SqliteStoreOptions): Store 
     nextDueMs: () => group.run(() => endings.nextDueMs()),
     logAfter: (query) => group.run(() => reading.log(query)),
     lastSeq: () => group.run(() => tally.lastSeq),
-    saveAgent: (agent, entry) =>
+    claimAgent: (claim, entry) =>
       group.run(() => {
-        agents.save(agent);
-        if (entry !== undefined) audit.append(entry);
+        const claimed = agents.claim(claim);
+        audit.append(entry);
+        return claimed;
       }),
+    releaseAgent: (release, entry) =>
+      group.run(() => {
+        const released = agents.release(release);
+        if (released) audit.append(entry);
+        return released;
+      }),
+    importAgent: (agent) => group.run(() => agents.import(agent)),
     touchAgents: (seen) => group.run(() => agents.touch(seen)),
     getAgent: (tenant, id) => group.run(() => agents.get(tenant, id)),
     listAgents: async (query) => {
@@ -219,9 +242,27 @@ function assemble(database: OpenedDatabase, options: SqliteStoreOptions): Store 
         return agent;
       }),
     removeAgent,
-    disconnectAll: (nowMs) => group.run(() => agents.disconnectAll(nowMs)),
+    renewLease: ({ replica, ttlMs, nowMs }) =>
+      group.run(() => {
+        const lapsed = leases.renew(replica, ttlMs);
+        const orphaned = agents.orphan(nowMs);
+        return { replicas: leases.replicas(), lapsed, orphaned };
+      }),
+    endLease: (replicaId, nowMs) =>
+      group.run(() => {
+        leases.end(replicaId);
+        agents.disconnect(replicaId, nowMs);
+      }),
+    takeDuty: (duty, replicaId, ttlMs) => group.run(() => leases.takeDuty(duty, replicaId, ttlMs)),
+    // Nobody else uses this store.
+    hear: () => () => undefined,
+    saveMark: (name, value) => group.run(() => marks.save(name, value)),
+    mark: (name) => group.run(() => marks.get(name)),
+    importEvent: (event) => group.run(() => imports.event(event)),
+    importCounters: (source, counters) => group.run(() => imports.counters(source, counters)),
     appendAudit: (entry) => group.run(() => audit.append(entry)),
     listAudit: (query) => listing.audit(query),
+    auditAfter: (tenant, afterSeq, limit) => group.run(() => listing.auditAfter(tenant, afterSeq, limit)),
     counters: () => group.run(() => tally.counters()),
     openCounts: () => group.run(() => tally.openCounts()),
     sweep,
@@ -235,6 +276,7 @@ function assemble(database: OpenedDatabase, options: SqliteStoreOptions): Store 
       await group.run(() => tally.touch());
       if (!memory) requireRoom(database.path, "store");
     },
+    inspect: () => Promise.resolve([]),
     close: () => {
       closing ??= group
         .close()

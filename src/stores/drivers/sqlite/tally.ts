@@ -111,6 +111,12 @@ export class Tally {
     this.#numbers[state] += 1;
   }
 
+  /** Adds what was counted elsewhere. */
+  add(counters: Partial<EventCounters>): void {
+    this.#changed = true;
+    for (const column of COUNTED) this.#numbers[column] += counters[column] ?? 0;
+  }
+
   /** A delivery of this agent went from one state to another; undefined is "not there yet". */
   moved(agentId: string, from: State | undefined, to: State): void {
     const before = from === undefined ? undefined : sideOf(from);
