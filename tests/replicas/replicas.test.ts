@@ -1,0 +1,74 @@
+import { existsSync } from "node:fs";
+import { describe, expect } from "bun:test";
+import { natsTest } from "../support/nats.ts";
+import { count, PROVE } from "../support/prove.ts";
+import { EXECUTABLE_PATH } from "../support/process.ts";
+import { faultLines, prove, type ProofOptions, report } from "./proof.ts";
+
+/** A number from the environment, for a machine that carries more or less. */
+function sized(name: string, usual: number): number {
+  return Number(process.env[`TRANSPORTER_REPLICAS_${name}`] ?? usual);
+}
+
+const seconds = sized("SECONDS", count(12, 180));
+const options: ProofOptions = {
+  replicas: 3,
+  agents: sized("AGENTS", count(50, 1_000)),
+  agentProcesses: sized("AGENT_PROCESSES", count(1, 2)),
+  perSecond: sized("PER_SECOND", count(60, 500)),
+  queuePercent: 40,
+  compiled: existsSync(EXECUTABLE_PATH),
+  appendfsync: process.env["TRANSPORTER_REPLICAS_APPENDFSYNC"] === "everysec" ? "everysec" : "always",
+  ledgers: process.env["TRANSPORTER_REPLICAS_LEDGERS"] !== "memory",
+  ...(process.env["TRANSPORTER_REPLICAS_DIRECTORY"] === undefined ? {} : { directory: process.env["TRANSPORTER_REPLICAS_DIRECTORY"] }),
+  chaos: {
+    seconds,
+    killEveryMs: count(3_000, 5_000),
+    redisRestarts: count(1, 2),
+    natsRestarts: count(1, 2),
+    stops: count(0, 4),
+    stopMs: 8_000,
+  },
+  warmUpMs: count(1_000, 5_000),
+  settleMs: count(500, 5_000),
+  patienceMs: count(30_000, 120_000),
+  say: (line) => void (PROVE && console.log(`  ${line}`)),
+};
+
+describe("three control planes in reality", () => {
+  natsTest(
+    "killed, stopped, without Redis and NATS for a while, and replaced one after the other, they lose nothing and do nothing twice",
+    async () => {
+      const result = await prove(options);
+      console.log(
+        report(result)
+          .split("\n")
+          .map((line) => `  ${line}`)
+          .join("\n"),
+      );
+      expect(faultLines(result)).toEqual([]);
+      expect(result.story.accepted.length).toBeGreaterThan(seconds * 10);
+      expect(result.kills.length).toBeGreaterThan(0);
+      // Figures are held where nothing else runs beside.
+      const undisturbed = result.kills.filter((kill) => !result.disturbed.has(kill)).map(({ routedMs }) => routedMs);
+      expect(Math.max(...undisturbed)).toBeLessThan(count(30_000, 5_000));
+      expect(Math.max(...result.rollingDelaysMs)).toBeLessThan(count(20_000, 2_000));
+    },
+    count(120_000, 1_500_000),
+  );
+
+  natsTest(
+    "an effect that is missing, and one that is there twice, are seen",
+    async () => {
+      const small = { ...options, agents: 5, agentProcesses: 1, perSecond: 40, warmUpMs: 1_500, settleMs: 0, patienceMs: 1_500 };
+      const chaos = { ...options.chaos, seconds: 0, redisRestarts: 0, natsRestarts: 0, stops: 0 };
+      for (const what of ["lost", "doubled"] as const) {
+        const { verdict } = await prove({ ...small, chaos, plant: { what, perThousand: 200 } });
+        expect({ what, seen: verdict[what].length > 0 }).toEqual({ what, seen: true });
+        const other = what === "lost" ? "doubled" : "lost";
+        expect(verdict[other]).toEqual([]);
+      }
+    },
+    90_000,
+  );
+});
