@@ -8,4 +8,5 @@ export { Children, type Child, type SpawnOptions } from "./children.ts";
 export { startCluster, type Cluster, type ClusterOptions } from "./cluster.ts";
 export { freePorts, portIfFree } from "./free-port.ts";
 export type { KubectlOptions, KubectlResult } from "./kubectl.ts";
+export { findRedis, prepareRedis, type RedisFlavor, type RedisPrograms } from "./redis.ts";
 export { Watchdog } from "./watchdog.ts";

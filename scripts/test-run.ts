@@ -1,7 +1,7 @@
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { prepareBinaries } from "../sandbox/mod.ts";
+import { prepareBinaries, prepareRedis } from "../sandbox/mod.ts";
 import { build } from "./build.ts";
 import { BUN, ROOT } from "./run.ts";
 
@@ -22,9 +22,13 @@ export interface Outcome {
 
 /** Prepares what the tests need, runs them, prints `N passed, N failed` as the last line; gives the exit code. */
 export async function runTests({ args, env = {}, timeoutMs = 30_000 }: TestRunOptions): Promise<number> {
+  const onProgress = (line: string): void => console.log(line);
   const ready = await Promise.allSettled([
     build(),
-    Promise.all(Object.values(prepareBinaries({ onProgress: (line) => console.log(line) }))),
+    prepareRedis({ onProgress }),
+    // Where it can be had, the store's contract is tried on it as well; nobody has to have it.
+    prepareRedis({ flavor: "valkey", onProgress }).catch(() => undefined),
+    Promise.all(Object.values(prepareBinaries({ onProgress }))),
   ]);
   for (const part of ready)
     if (part.status === "rejected") {

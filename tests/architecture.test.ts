@@ -7,7 +7,10 @@ const SRC = join(ROOT, "src");
 /** Where a package may be imported; what is not named here may be used anywhere in src. */
 const HOMES: Readonly<Record<string, readonly string[]>> = {
   "@kubernetes/client-node": ["k8s"],
-  ioredis: ["stores"],
+  ioredis: ["redis"],
+  "@nats-io/transport-node": ["queues"],
+  "@nats-io/nats-core": ["queues"],
+  "@nats-io/jetstream": ["queues"],
   consola: ["kit"],
   citty: ["cli"],
   "prom-client": ["metrics"],
