@@ -2,7 +2,8 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { silentLogger, systemPorts } from "../../src/kit/mod.ts";
-import { openStore, type NewEvent, type StatusWrite, type Store } from "../../src/stores/mod.ts";
+import { type AgentWrite, openStore, type NewEvent, type StatusOutcome, type StatusWrite, type Store } from "../../src/stores/mod.ts";
+import { cpuUs } from "./proc.ts";
 
 export interface StoreFigures {
   /** Acknowledged events a second, nothing else going on. */
@@ -12,9 +13,12 @@ export interface StoreFigures {
   readonly handledPerSecond: number;
   readonly handledCpuUs: number;
   /** Where the event's five statuses reach the store in five different transactions: the dearest way. */
+  readonly apartPerSecond: number;
   readonly apartCpuUs: number;
   /** The longest that one event or status waited for its commit. */
   readonly slowestMs: number;
+  /** Of the server, where there is one: for one that was accepted, and for one with its five statuses. */
+  readonly serverCpuUs: { readonly accept: number; readonly handled: number; readonly apart: number } | undefined;
 }
 
 export interface StoreBenchOptions {
@@ -22,8 +26,10 @@ export interface StoreBenchOptions {
   /** Events in flight: what a control plane holds open at a time. */
   readonly concurrency?: number;
   readonly agents?: number;
-  /** A sqlite: or memory: URL; a file in the temporary directory when absent. */
+  /** A file in the temporary directory when absent. */
   readonly url?: string;
+  /** The process that keeps what the URL names, when that is another. */
+  readonly serverPid?: number;
   /** `sorted` are UUIDs as our producer makes them; `random` ones, as 0.1's made them, each dirty another page of the index. */
   readonly ids?: "sorted" | "random";
 }
@@ -33,7 +39,7 @@ const PAYLOAD = JSON.stringify({
 });
 const DIGEST = new Bun.CryptoHasher("sha256").update(PAYLOAD).digest("hex");
 
-function newEvent(id: string, agentId: string, nowMs: number): NewEvent {
+function newEvent(id: string, agentId: string, epoch: number, nowMs: number): NewEvent {
   return {
     tenant: "default",
     principal: "local",
@@ -63,6 +69,7 @@ function newEvent(id: string, agentId: string, nowMs: number): NewEvent {
     expiresAtMs: nowMs + 3_600_000,
     notBeforeMs: undefined,
     state: "assigned",
+    epoch,
     message: `Event assigned to agent ${agentId}`,
     audit: {
       tenant: "default",
@@ -86,13 +93,14 @@ const PHASES = [
   ["completed", "completed", "1 object applied: 1 created"],
 ] as const;
 
-function statuses(id: string, agentId: string, bootId: string, nowMs: number): StatusWrite[] {
+function statuses(id: string, agentId: string, epoch: number, bootId: string, nowMs: number): StatusWrite[] {
   const timestamp = new Date(nowMs).toISOString();
   return PHASES.map(([state, phase, message], at) => ({
     tenant: "default",
     eventId: id,
     revision: 1,
     agentId,
+    epoch,
     bootId,
     seq: nextSeq + at,
     state,
@@ -120,12 +128,18 @@ let nextSeq = 1;
 interface Run {
   readonly perSecond: number;
   readonly cpuUs: number;
+  readonly serverCpuUs: number;
   readonly slowestMs: number;
 }
 
-async function drive(count: number, concurrency: number, one: (at: number) => Promise<void>): Promise<Run> {
+async function drive(
+  { count, concurrency, serverPid }: { readonly count: number; readonly concurrency: number; readonly serverPid: number | undefined },
+  one: (at: number) => Promise<void>,
+): Promise<Run> {
   let at = 0;
   let slowestMs = 0;
+  const serverUs = (): number => (serverPid === undefined ? 0 : cpuUs(serverPid));
+  const serverBefore = serverUs();
   const cpu = process.cpuUsage();
   const began = performance.now();
   const worker = async (): Promise<void> => {
@@ -140,39 +154,84 @@ async function drive(count: number, concurrency: number, one: (at: number) => Pr
   await Promise.all(Array.from({ length: concurrency }, worker));
   const seconds = (performance.now() - began) / 1000;
   const used = process.cpuUsage(cpu);
-  return { perSecond: count / seconds, cpuUs: (used.user + used.system) / count, slowestMs };
+  return {
+    perSecond: count / seconds,
+    cpuUs: (used.user + used.system) / count,
+    serverCpuUs: (serverUs() - serverBefore) / count,
+    slowestMs,
+  };
 }
 
-/** Measures a store with synchronous FULL. The CPU is this process's own, from getrusage, the making of the input included. */
+/** A connected agent, as a control plane writes it down; answers the epoch under which its deliveries are written. */
+async function claim(store: Store, id: string, nowMs: number): Promise<number> {
+  const agent: AgentWrite = {
+    tenant: "default",
+    id,
+    registration: { id, name: id, cluster_name: `cluster-of-${id}`, version: "0.2.0", capabilities: ["k8s_crud"] },
+    status: "connected",
+    principal: `agent:${id}`,
+    remoteAddress: "127.0.0.1",
+    connectedAtMs: nowMs,
+    disconnectedAtMs: undefined,
+    lastSeenMs: nowMs,
+    clockOffsetMs: undefined,
+  };
+  const audit = { tenant: "default", atMs: nowMs, principal: "local", action: "agent_registered", agentId: id };
+  return (await store.claimAgent({ agent, replicaId: REPLICA, seenEpoch: 0 }, audit)).epoch;
+}
+const REPLICA = "bench";
+
+/**
+ * Measures a store: SQLite with synchronous FULL, or what the URL names. The CPU is this process's own, from getrusage, the making of the
+ * input included.
+ */
 export async function benchStore(options: StoreBenchOptions = {}): Promise<StoreFigures> {
-  const { events = 20_000, concurrency = 64, agents = 50, ids = "sorted" } = options;
+  const { events = 20_000, concurrency = 64, agents = 50, ids = "sorted", serverPid } = options;
   const directory = await mkdtemp(join(tmpdir(), "transporter-bench-"));
   const store: Store = await openStore(options.url ?? `sqlite:${join(directory, "store.db")}`, { ports: systemPorts, log: silentLogger });
   const bootId = systemPorts.ids.uuid();
   const newId = (): string => (ids === "sorted" ? systemPorts.ids.uuid() : crypto.randomUUID());
   try {
-    const accept = (id: string, agentId: string) => store.createEvent(newEvent(id, agentId, Date.now()));
-    await drive(2000, concurrency, async (at) => void (await accept(`warm-${at}`, "warm")));
-    const accepted = await drive(events, concurrency, async (at) => void (await accept(newId(), `agent-${at % agents}`)));
-    const together = await drive(events, concurrency, async (at) => {
-      const [id, agentId] = [newId(), `agent-${at % agents}`];
-      await accept(id, agentId);
+    const startedAtMs = Date.now();
+    await store.renewLease({ replica: { id: REPLICA, version: "bench", address: "", startedAtMs }, ttlMs: 3_600_000, nowMs: startedAtMs });
+    const known = await Promise.all(
+      Array.from({ length: agents }, async (_, at) => ({ id: `agent-${at}`, epoch: await claim(store, `agent-${at}`, startedAtMs) })),
+    );
+    const agentOf = (at: number): { readonly id: string; readonly epoch: number } => known[at % known.length] ?? { id: "", epoch: 0 };
+    const accept = async (id: string, agent: { readonly id: string; readonly epoch: number }): Promise<void> => {
+      const outcome = await store.createEvent(newEvent(id, agent.id, agent.epoch, Date.now()));
+      if (outcome.kind !== "created" || outcome.delivery.state !== "assigned")
+        throw new Error(`an event was ${outcome.kind === "created" ? outcome.delivery.state : outcome.kind}`);
+    };
+    const handle = async (at: number, tell: (writes: readonly StatusWrite[]) => Promise<readonly StatusOutcome[]>): Promise<void> => {
+      const [id, agent] = [newId(), agentOf(at)];
+      await accept(id, agent);
       nextSeq += PHASES.length;
-      await Promise.all(statuses(id, agentId, bootId, Date.now()).map((status) => store.applyStatus(status)));
-    });
-    const apart = await drive(events, concurrency, async (at) => {
-      const [id, agentId] = [newId(), `agent-${at % agents}`];
-      await accept(id, agentId);
-      nextSeq += PHASES.length;
-      for (const status of statuses(id, agentId, bootId, Date.now())) await store.applyStatus(status);
-    });
+      const outcomes = await tell(statuses(id, agent.id, agent.epoch, bootId, Date.now()));
+      const other = outcomes.find(({ verdict }) => verdict !== "apply");
+      if (other !== undefined) throw new Error(`a status was judged as ${other.verdict}`);
+    };
+    const task = { count: events, concurrency, serverPid };
+    await drive({ ...task, count: 2_000 }, (at) => accept(newId(), agentOf(at)));
+    const accepted = await drive(task, (at) => accept(newId(), agentOf(at)));
+    const together = await drive(task, (at) => handle(at, (writes) => Promise.all(writes.map((status) => store.applyStatus(status)))));
+    const apart = await drive(task, (at) =>
+      handle(at, async (writes) => {
+        const outcomes: StatusOutcome[] = [];
+        for (const status of writes) outcomes.push(await store.applyStatus(status));
+        return outcomes;
+      }),
+    );
     return {
       acceptedPerSecond: accepted.perSecond,
       acceptCpuUs: accepted.cpuUs,
       handledPerSecond: together.perSecond,
       handledCpuUs: together.cpuUs,
+      apartPerSecond: apart.perSecond,
       apartCpuUs: apart.cpuUs,
       slowestMs: Math.max(accepted.slowestMs, together.slowestMs),
+      serverCpuUs:
+        serverPid === undefined ? undefined : { accept: accepted.serverCpuUs, handled: together.serverCpuUs, apart: apart.serverCpuUs },
     };
   } finally {
     await store.close();
@@ -187,17 +246,22 @@ export async function printStoreBench(options: StoreBenchOptions = {}): Promise<
     console.log(
       `store, ${ids} ids: accepted ${figures.acceptedPerSecond.toFixed(0)} events/s, ${figures.acceptCpuUs.toFixed(1)} µs CPU each;` +
         ` with five statuses ${figures.handledPerSecond.toFixed(0)} events/s, ${figures.handledCpuUs.toFixed(1)} µs CPU each` +
-        ` (${figures.apartCpuUs.toFixed(1)} µs with a transaction for each status); slowest ${figures.slowestMs.toFixed(1)} ms`,
+        ` (${figures.apartCpuUs.toFixed(1)} µs with a transaction for each status); slowest ${figures.slowestMs.toFixed(1)} ms` +
+        (figures.serverCpuUs === undefined
+          ? ""
+          : `; CPU of the server ${figures.serverCpuUs.accept.toFixed(1)} µs to accept, ${figures.serverCpuUs.handled.toFixed(1)} µs in all` +
+            ` (${figures.serverCpuUs.apart.toFixed(1)} µs apart)`),
     );
   }
 }
 
 if (import.meta.main) {
-  const [events = "20000", concurrency = "64", agents = "50", url] = process.argv.slice(2);
+  const [events = "20000", concurrency = "64", agents = "50", url, serverPid] = process.argv.slice(2);
   await printStoreBench({
     events: Number(events),
     concurrency: Number(concurrency),
     agents: Number(agents),
     ...(url === undefined ? {} : { url }),
+    ...(serverPid === undefined ? {} : { serverPid: Number(serverPid) }),
   });
 }
