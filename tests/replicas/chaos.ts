@@ -63,7 +63,7 @@ export async function wreak(site: Site, options: ChaosOptions): Promise<void> {
   };
   const restartRedis = async (): Promise<void> => {
     mark("redis-down", site.redis.port);
-    await site.redis.stop("SIGKILL");
+    await site.redis.kill();
     await site.redis.start();
     mark("redis-up", site.redis.port);
   };

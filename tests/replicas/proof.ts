@@ -168,7 +168,7 @@ async function reckon(site: Site, load: LoadResult, drainMs: number): Promise<Pr
     redisDownMs: gapsMs(story, "redis-down", "redis-up"),
     natsDownMs: gapsMs(story, "nats-down", "nats-up"),
     drainMs,
-    redisBytes: await site.redis.info("used_memory"),
+    redisBytes: await site.redisInfo("used_memory"),
   };
 }
 

@@ -20,7 +20,6 @@ const options: ProofOptions = {
   compiled: existsSync(EXECUTABLE_PATH),
   appendfsync: process.env["TRANSPORTER_REPLICAS_APPENDFSYNC"] === "everysec" ? "everysec" : "always",
   ledgers: process.env["TRANSPORTER_REPLICAS_LEDGERS"] !== "memory",
-  ...(process.env["TRANSPORTER_REPLICAS_DIRECTORY"] === undefined ? {} : { directory: process.env["TRANSPORTER_REPLICAS_DIRECTORY"] }),
   chaos: {
     seconds,
     killEveryMs: count(3_000, 5_000),

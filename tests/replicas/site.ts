@@ -1,14 +1,14 @@
-import { mkdir, mkdtemp, realpath } from "node:fs/promises";
+import { mkdtemp, realpath } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Child, Children, freePorts } from "../../sandbox/mod.ts";
 import { eventually } from "../support/eventually.ts";
 import { type Nats, startNats } from "../support/nats.ts";
 import { transporterCommand } from "../support/process.ts";
+import { type RedisServer, startRedis } from "../support/redis.ts";
 import type { AgentsConfig } from "./agents.ts";
 import { Journal } from "./journal.ts";
 import type { LoadConfig, LoadResult } from "./load.ts";
-import { RedisProcess } from "./redis-process.ts";
 
 export interface SiteOptions {
   readonly replicas: number;
@@ -21,8 +21,6 @@ export interface SiteOptions {
   /** Agents keep their ledgers in files, as they do in a cluster; else in memory. */
   readonly ledgers: boolean;
   readonly plant?: AgentsConfig["plant"];
-  /** Where all files go; the temporary directory when absent. */
-  readonly directory?: string;
   readonly cpFlags?: readonly string[];
   readonly say: (line: string) => void;
 }
@@ -85,7 +83,7 @@ export class ReplicaProcess {
 export class Site implements AsyncDisposable {
   readonly journalPath: string;
   readonly journal: Journal;
-  readonly redis: RedisProcess;
+  readonly redis: RedisServer;
   readonly nats: Nats;
   readonly replicas: readonly ReplicaProcess[];
   readonly #options: SiteOptions;
@@ -93,11 +91,9 @@ export class Site implements AsyncDisposable {
   #started = 0;
 
   static async open(options: SiteOptions): Promise<Site> {
-    const base = options.directory ?? tmpdir();
-    await mkdir(base, { recursive: true });
-    const children = new Children(await mkdtemp(join(await realpath(base), "transporter-replicas-")));
+    const children = new Children(await mkdtemp(join(await realpath(tmpdir()), "transporter-replicas-")));
     try {
-      const redis = await RedisProcess.start({ children, directory: children.directory, appendfsync: options.appendfsync });
+      const redis = await startRedis({ config: { appendfsync: options.appendfsync } });
       const nats = await startNats();
       const site = new Site(options, children, redis, nats);
       await Promise.all(site.replicas.map((replica) => replica.start()));
@@ -110,7 +106,7 @@ export class Site implements AsyncDisposable {
     }
   }
 
-  private constructor(options: SiteOptions, children: Children, redis: RedisProcess, nats: Nats) {
+  private constructor(options: SiteOptions, children: Children, redis: RedisServer, nats: Nats) {
     this.#options = options;
     this.#children = children;
     this.redis = redis;
@@ -164,10 +160,18 @@ export class Site implements AsyncDisposable {
     };
   }
 
+  /** A number of Redis' INFO, such as `used_memory`. */
+  async redisInfo(field: string): Promise<number> {
+    const found = new RegExp(`^${field}:(\\d+)`, "m").exec(await this.redis.cli("INFO", "everything"))?.[1];
+    if (found === undefined) throw new Error(`INFO has no ${field}`);
+    return Number(found);
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     this.journal[Symbol.dispose]();
     await this.#children.stop();
     await this.nats[Symbol.asyncDispose]();
+    await this.redis[Symbol.asyncDispose]();
   }
 
   #startReplica(port: number, name: string): Promise<Child> {

@@ -137,7 +137,8 @@ class Server implements RedisServer {
           !/LOADING/.test(answer.output)
         );
       },
-      { what: `${this.flavor}-server on port ${this.port}`, everyMs: 20 },
+      // One with a long append-only file reads it first.
+      { what: `${this.flavor}-server on port ${this.port}`, everyMs: 20, timeoutMs: 60_000 },
     );
     if (!child.running) throw new Error(`${this.flavor}-server did not start: ${await child.lastLines()}`);
   }
