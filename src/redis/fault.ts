@@ -124,6 +124,8 @@ export function redisFault(thrown: unknown, location: string, codes: RedisCodes)
   if (code === "ECONNREFUSED") return say("unavailable", "refuses connections", "Check host and port, and whether the server runs.");
   if (/sentinels? (are|is) unreachable|failed to connect to sentinel/i.test(text))
     return say("unavailable", sentinelReason(text), SENTINEL_REMEDY);
+  if (/isn't writeable and enableOfflineQueue|None of startup nodes|max retries per request/i.test(text))
+    return say("unavailable", "is not connected just now", undefined);
   if (/timed? ?out/i.test(text) || code === "ETIMEDOUT") return say("unavailable", "does not answer in time", undefined);
   if (/Protocol error|invalid http|Connection is closed|ECONNRESET|EPIPE|socket/i.test(`${code} ${text}`))
     return say("unavailable", `closed the connection${code === "" ? "" : ` (${code})`}`, CLOSED_REMEDY);

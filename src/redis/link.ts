@@ -34,6 +34,8 @@ export interface RedisLink {
   onState(listener: (state: "up" | "down") => void): () => void;
   /** Another connection to the same place: for subscriptions, or for commands that wait. */
   duplicate(options: { readonly purpose: string; readonly blocking?: boolean }): Promise<RedisLink>;
+  /** The server itself; of a cluster, every master that is known now. */
+  nodes(): readonly RedisClient[];
   /** Breaks the connection and makes another. */
   reset(): void;
   /** The error of this program for what a command was rejected with. */
@@ -124,6 +126,10 @@ class Link implements RedisLink {
   duplicate(options: { readonly purpose: string; readonly blocking?: boolean }): Promise<RedisLink> {
     const { ports, log, codes } = this.#options;
     return openRedis(this.address, { ports, log, codes, ...options });
+  }
+
+  nodes(): readonly RedisClient[] {
+    return this.#raw instanceof Cluster ? this.#raw.nodes("master") : [this.#raw];
   }
 
   reset(): void {

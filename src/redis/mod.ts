@@ -6,3 +6,4 @@
 export * from "./address.ts";
 export * from "./fault.ts";
 export * from "./link.ts";
+export * from "./settings.ts";
