@@ -1,4 +1,4 @@
-import { failpoint, type Logger, type Ports } from "../kit/mod.ts";
+import { failpoint, type Logger, messageOf, type Ports } from "../kit/mod.ts";
 import { createKubeClient, type KubeAccessOptions, type KubeClient, loadKubeAccess } from "../k8s/mod.ts";
 import { dial, type Dialer, type ProxyEnv, proxyFor } from "../net/mod.ts";
 import { CLOSE, type Credit, type Feature, openDigest } from "../protocol/mod.ts";
@@ -25,8 +25,8 @@ export type ClusterSource =
   | { readonly resources: ExecutorOptions["resources"] };
 
 export interface AgentOptions extends AgentIdentity {
-  /** ws:// or wss://, for example ws://localhost:8080/ws. */
-  readonly cpUrl: string;
+  /** ws:// or wss://, for example ws://localhost:8080/ws. At least one; several are control planes of one installation, any of which will do. */
+  readonly cpUrls: readonly string[];
   /** Certificate authorities to trust instead of the system's. */
   readonly caPem?: string;
   readonly insecureTls?: boolean;
@@ -98,9 +98,9 @@ async function resourcesOf(source: ClusterSource, ports: Ports, log: Logger): Pr
 export async function startAgent(options: AgentOptions): Promise<Agent> {
   const { ports } = options;
   const log = options.log.with({ agent_id: options.id, cluster: options.clusterName });
-  const proxy = proxyFor(options.cpUrl, options.proxyEnv);
+  const proxies = new Map(options.cpUrls.map((url) => [url, proxyFor(url, options.proxyEnv)]));
   const resources = await resourcesOf(options.cluster, ports, log);
-  return new RunningAgent(options, log, options.ledger ?? openLedger(options, log), resources, proxy).start();
+  return new RunningAgent(options, log, options.ledger ?? openLedger(options, log), resources, proxies).start();
 }
 
 function openLedger({ stateDir, id, ports: { clock, timers } }: AgentOptions, log: Logger): Ledger {
@@ -127,10 +127,17 @@ class RunningAgent implements Agent {
   readonly #log: Logger;
   /** What the last registration said of it. */
   #registeredCredit: Credit;
+  #seenEpoch = 0;
   #stopping: Promise<void> | undefined;
   #markClosed: () => void = () => undefined;
 
-  constructor(options: AgentOptions, log: Logger, ledger: Ledger, resources: ExecutorOptions["resources"], proxy: string | undefined) {
+  constructor(
+    options: AgentOptions,
+    log: Logger,
+    ledger: Ledger,
+    resources: ExecutorOptions["resources"],
+    proxies: ReadonlyMap<string, string | undefined>,
+  ) {
     const { ports } = options;
     // At most once can be promised only by who remembers that it has begun.
     const runners = options.stateDir === undefined && options.ledger === undefined ? undefined : options.runners;
@@ -210,19 +217,23 @@ class RunningAgent implements Agent {
       beginAnew: () => this.#connection.beginAnew(),
     });
     this.#connection = new Connection({
-      url: options.cpUrl,
+      urls: options.cpUrls,
       dialer: options.dialer ?? dial,
-      dialOptions: () => ({
-        ...(options.caPem === undefined ? {} : { ca: options.caPem }),
-        ...(options.insecureTls === true ? { insecureTls: true } : {}),
-        ...(proxy === undefined ? {} : { proxy }),
-      }),
+      dialOptions: (url) => {
+        const proxy = proxies.get(url);
+        return {
+          ...(options.caPem === undefined ? {} : { ca: options.caPem }),
+          ...(options.insecureTls === true ? { insecureTls: true } : {}),
+          ...(proxy === undefined ? {} : { proxy }),
+        };
+      },
       register: () => {
         this.#registeredCredit = this.#credit.current;
         return registrationFrame(options, {
           bootId: this.#bootId,
           nowMs: ports.clock.now(),
           credit: this.#registeredCredit,
+          seenEpoch: this.#seenEpoch,
           capabilities: runners?.script === undefined ? CAPABILITIES : [...CAPABILITIES, "script_exec"],
         });
       },
@@ -233,6 +244,7 @@ class RunningAgent implements Agent {
       }),
       ports,
       log,
+      admit: (epoch) => this.#admit(epoch),
       onRegistered: (agreement) => {
         this.#inbound.attach();
         this.#credit.attach(this.#registeredCredit);
@@ -248,13 +260,27 @@ class RunningAgent implements Agent {
   }
 
   async start(): Promise<this> {
-    const { deliveries, statuses } = await this.#ledger.recover();
+    const { deliveries, statuses, seenEpoch } = await this.#ledger.recover();
+    this.#seenEpoch = seenEpoch;
     this.#outbound.restore(statuses);
     if (deliveries.length > 0) this.#log.info("Events of before the restart go on", { events: deliveries.length });
     this.#workload.recover(deliveries);
     this.#inbound.recover(deliveries);
     this.#connection.start();
     return this;
+  }
+
+  /** Takes a connection on whose epoch is above all that were seen, and remembers that on disk first. */
+  async #admit(epoch: number): Promise<boolean> {
+    if (epoch <= this.#seenEpoch) return false;
+    this.#seenEpoch = epoch;
+    try {
+      await this.#ledger.saveEpoch(epoch);
+    } catch (error) {
+      // On a disk that takes nothing no event can be taken on either; what is acknowledged now may make room on it.
+      this.#log.warn("The epoch of the connection is kept in memory alone", { epoch, error: messageOf(error) });
+    }
+    return true;
   }
 
   /** Whether both sides of the present link can do this. */

@@ -9,6 +9,7 @@ const REGISTERED = JSON.stringify({ status: "registered", message: "ok", protoco
 const REGISTERED_01 = JSON.stringify({ status: "registered", message: "ok" });
 
 interface FakeSocket {
+  readonly url: string;
   readonly handlers: SocketHandlers;
   readonly sent: string[];
   readonly atMs: number;
@@ -30,13 +31,21 @@ interface Rig {
   readonly untilNextDial: () => Promise<number>;
 }
 
-function rig(options: { readonly random?: () => number; readonly open?: unknown } = {}): Rig {
+function rig(
+  options: {
+    readonly random?: () => number;
+    readonly open?: unknown;
+    readonly urls?: readonly string[];
+    readonly admit?: (epoch: number) => Promise<boolean>;
+  } = {},
+): Rig {
   const time = manualPorts(options.random === undefined ? {} : { random: options.random });
   const sockets: FakeSocket[] = [];
   const frames: string[] = [];
   const lines: string[] = [];
-  const dialer: Dialer = (_url, { handlers }) => {
+  const dialer: Dialer = (url, { handlers }) => {
     const socket: FakeSocket = {
+      url,
       handlers,
       sent: [],
       atMs: time.ports.clock.monotonic(),
@@ -64,7 +73,8 @@ function rig(options: { readonly random?: () => number; readonly open?: unknown 
     error: (line: string, fields?: LogFields) => lines.push(`${line} ${JSON.stringify(fields)}`),
   };
   const connection = new Connection({
-    url: "ws://cp/ws",
+    urls: options.urls ?? ["ws://cp/ws"],
+    admit: options.admit ?? (() => Promise.resolve(true)),
     dialer,
     dialOptions: () => ({}),
     register: () => "REGISTRATION",
@@ -119,7 +129,7 @@ describe("the registration", () => {
   test("begins exactly as 0.1's does, byte for byte, and ours comes after", () => {
     const theirs =
       '{"id":"agent-cluster-agent-1","name":"agent-cluster-agent-1","cluster_name":"agent-cluster","cluster_provider":"kind","region":"local","version":"0.1.0","capabilities":["k8s_crud"],"hostname":"agent-0","namespace":"default"';
-    const now = { bootId: "boot", nowMs: Date.parse("2026-01-01T00:00:00Z"), credit: { deliveries: 64, bytes: 1000 } };
+    const now = { bootId: "boot", nowMs: Date.parse("2026-01-01T00:00:00Z"), credit: { deliveries: 64, bytes: 1000 }, seenEpoch: 7 };
     const frame = registrationFrame(identity, now);
     expect(frame.startsWith(`${theirs},`)).toBe(true);
     expect(JSON.parse(frame)).toMatchObject({
@@ -128,6 +138,7 @@ describe("the registration", () => {
       boot_id: "boot",
       sent_at: "2026-01-01T00:00:00.000Z",
       credit: { deliveries: 64, bytes: 1000 },
+      seen_epoch: 7,
     });
     expect(JSON.parse(registrationFrame({ ...identity, labels: { a: "b" } }, now))).toMatchObject({ labels: { a: "b" } });
     expect(JSON.parse(registrationFrame(identity, { ...now, capabilities: ["k8s_crud", "script_exec"] }))).toMatchObject({

@@ -20,6 +20,8 @@ export const LINK = {
   /** No life for this long: the link is half-open. Seen within 30 s, as it is looked for every second. */
   silence: 25_000,
   watch: 1_000,
+  /** Told to go elsewhere, or with another address to try: soon, yet not all in the same moment. */
+  moveSpread: 200,
   /** Another agent has our id, or we were removed: whoever is right, coming back at once would only start a fight. */
   evictedPauseMin: 30_000,
   evictedPauseMax: 60_000,
@@ -30,10 +32,11 @@ export const LINK = {
 const CLOSE_TRY_AGAIN_LATER = 1013;
 
 export interface ConnectionOptions {
-  readonly url: string;
+  /** At least one; those after the first are other ways to the same installation. */
+  readonly urls: readonly string[];
   readonly dialer: Dialer;
   /** Asked before each attempt, so that what may change (a proxy, a token) is read anew. A throw is logged and tried again. */
-  readonly dialOptions: () => Omit<DialOptions, "handlers">;
+  readonly dialOptions: (url: string) => Omit<DialOptions, "handlers">;
   /** The registration frame, made anew for each attempt. */
   readonly register: () => string;
   readonly heartbeatIntervalMs: number;
@@ -41,6 +44,11 @@ export interface ConnectionOptions {
   readonly heartbeat: () => Readonly<Record<string, unknown>>;
   readonly ports: Ports;
   readonly log: Logger;
+  /**
+   * Whether a connection of this epoch is to be taken, and it is safe to forget the ones before; asked before any frame of it is looked at.
+   * Must not reject.
+   */
+  readonly admit: (epoch: number) => Promise<boolean>;
   readonly onRegistered: (agreement: Agreement) => void;
   readonly onFrame: (text: string) => void;
   readonly onLost: () => void;
@@ -51,6 +59,9 @@ export type LinkState = "idle" | "connecting" | "registering" | "registered" | "
 /** One attempt, from dialling to its end. */
 interface Attempt {
   readonly socket: Socket;
+  readonly url: string;
+  /** Frames that came while the epoch was being looked at. */
+  early: string[] | undefined;
   readonly timers: TimerHandle[];
   lastLifeMs: number;
   registeredAtMs: number | undefined;
@@ -71,12 +82,19 @@ export class Connection {
   #lastImmediateMs = Number.NEGATIVE_INFINITY;
   #lastContactMs: number | undefined;
   #connects = 0;
+  /** Which of the URLs is dialled. */
+  #at: number;
+  /** Attempts that failed since one registered. */
+  #failures = 0;
   #onClosed: (() => void) | undefined;
 
   constructor(options: ConnectionOptions) {
     this.#options = options;
     this.#backoff = new Backoff({ firstMs: LINK.backoffFirst, maxMs: LINK.backoffMax }, options.ports.random);
     this.#refusals = new Backoff({ firstMs: LINK.refusedFirst, maxMs: LINK.refusedMax }, options.ports.random);
+    // Agents with the same list do not all come to its first.
+    const count = options.urls.length;
+    this.#at = count > 1 ? Math.floor(options.ports.random.float() * count) : 0;
   }
 
   get state(): LinkState {
@@ -137,14 +155,21 @@ export class Connection {
     });
   }
 
+  get #url(): string {
+    const { urls } = this.#options;
+    return urls[this.#at % urls.length] ?? "";
+  }
+
   #dial(): void {
-    const { dialer, url, ports, log } = this.#options;
+    const { dialer, ports, log } = this.#options;
+    const url = this.#url;
     this.#state = "connecting";
     let dialOptions: Omit<DialOptions, "handlers">;
     try {
-      dialOptions = this.#options.dialOptions();
+      dialOptions = this.#options.dialOptions(url);
     } catch (error) {
       log.error("Cannot dial the Control Plane", { cp_url: url, error: messageOf(error) });
+      this.#at += 1;
       this.#wait(this.#backoff.next());
       return;
     }
@@ -166,7 +191,15 @@ export class Connection {
         close: then((one, code: number, reason: string, fault: string | undefined) => this.#closed(one, code, reason, fault)),
       },
     });
-    attempt = { socket, timers: [], lastLifeMs: ports.clock.monotonic(), registeredAtMs: undefined, agreement: undefined };
+    attempt = {
+      socket,
+      url,
+      early: undefined,
+      timers: [],
+      lastLifeMs: ports.clock.monotonic(),
+      registeredAtMs: undefined,
+      agreement: undefined,
+    };
     this.#attempt = attempt;
     const mine = attempt;
     attempt.timers.push(
@@ -182,7 +215,7 @@ export class Connection {
     if (this.#attempt !== attempt || this.#state !== "connecting") return;
     this.#alive(attempt);
     this.#state = "registering";
-    this.#options.log.info("Connected to Control Plane", { cp_url: this.#options.url });
+    this.#options.log.info("Connected to Control Plane", { cp_url: attempt.url });
     attempt.socket.send(this.#options.register());
   }
 
@@ -194,7 +227,8 @@ export class Connection {
   #message(attempt: Attempt, text: string): void {
     if (this.#attempt !== attempt) return;
     this.#alive(attempt);
-    if (this.#state === "registering") this.#reply(attempt, text);
+    if (attempt.early !== undefined) attempt.early.push(text);
+    else if (this.#state === "registering") this.#reply(attempt, text);
     else if (this.#state === "registered") this.#options.onFrame(text);
   }
 
@@ -210,7 +244,7 @@ export class Connection {
     const verdict = reply.success ? readReply(reply.output) : ({ kind: "not_a_reply" } as const);
     switch (verdict.kind) {
       case "registered":
-        this.#registered(attempt, verdict.agreement);
+        void this.#admit(attempt, verdict.agreement);
         return;
       case "refused":
         log.error("The Control Plane refused the registration", { error: verdict.message.slice(0, 1000) });
@@ -229,6 +263,30 @@ export class Connection {
     attempt.timers.push(this.#options.ports.timers.after(LINK.goodbye, () => attempt.socket.terminate()));
   }
 
+  /** A control plane that does not know that it was replaced, or lost what it knew, must not command this agent. */
+  async #admit(attempt: Attempt, agreement: Agreement): Promise<void> {
+    if (agreement.epoch === undefined) {
+      this.#registered(attempt, agreement);
+      return;
+    }
+    attempt.early = [];
+    const admitted = await this.#options.admit(agreement.epoch);
+    if (this.#attempt !== attempt || this.#state !== "registering") return;
+    if (!admitted) {
+      this.#options.log.warn("The Control Plane is behind one that this agent has seen, and is left", {
+        cp_url: attempt.url,
+        epoch: agreement.epoch,
+      });
+      attempt.socket.close(CLOSE.goingAway, "behind what this agent has seen");
+      this.#hangUp(attempt);
+      return;
+    }
+    this.#registered(attempt, agreement);
+    const { early } = attempt;
+    attempt.early = undefined;
+    for (const text of early) if (this.#attempt === attempt) this.#options.onFrame(text);
+  }
+
   #registered(attempt: Attempt, agreement: Agreement): void {
     const { ports, log } = this.#options;
     for (const timer of attempt.timers.splice(0)) timer.cancel();
@@ -236,6 +294,7 @@ export class Connection {
     attempt.agreement = agreement;
     this.#state = "registered";
     this.#connects += 1;
+    this.#failures = 0;
     log.info("Agent registered successfully", { protocol: agreement.protocol });
     attempt.timers.push(
       ports.timers.every(this.#options.heartbeatIntervalMs, () => {
@@ -273,14 +332,16 @@ export class Connection {
     const delayMs = this.#delayAfter(attempt, code, fault);
     const fields = {
       code,
+      ...(this.#options.urls.length > 1 ? { cp_url: attempt.url } : {}),
       ...(reason === "" ? {} : { reason }),
       ...(fault === undefined ? {} : { error: fault }),
       retry_in_ms: Math.round(delayMs),
     };
     if (code === CLOSE.replaced) this.#options.log.warn("Another connection registered with this agent's id", fields);
     else if (code === CLOSE.removed) this.#options.log.warn("The Control Plane removed this agent", fields);
+    else if (code === CLOSE.moveOn) this.#options.log.info("The Control Plane sends this agent on to another", fields);
     else if (wasRegistered) this.#options.log.warn("Disconnected from Control Plane", fields);
-    else this.#options.log.warn("Cannot connect to Control Plane", { cp_url: this.#options.url, ...fields });
+    else this.#options.log.warn("Cannot connect to Control Plane", { cp_url: attempt.url, ...fields });
     this.#wait(delayMs);
     if (wasRegistered) this.#options.onLost();
   }
@@ -296,9 +357,16 @@ export class Connection {
       this.#lastImmediateMs = clock.monotonic();
       return 0;
     }
+    const { urls } = this.#options;
+    const stoodMs = attempt.registeredAtMs === undefined ? 0 : clock.monotonic() - attempt.registeredAtMs;
+    this.#at += 1;
+    this.#failures += 1;
+    // Not where it goes on like this: told to move on by each in turn, or turned away by all.
+    const isSoon =
+      (code === CLOSE.moveOn && stoodMs >= LINK.settled) || (attempt.registeredAtMs === undefined && this.#failures % urls.length !== 0);
+    if (isSoon) return random.float() * LINK.moveSpread;
     // The transport says of a refused upgrade no more than this sentence.
     if (code === CLOSE_TRY_AGAIN_LATER || fault?.includes("503") === true) return this.#refusals.next();
-    const stoodMs = attempt.registeredAtMs === undefined ? 0 : clock.monotonic() - attempt.registeredAtMs;
     return stoodMs >= LINK.settled ? random.float() * LINK.lostSpread : this.#backoff.next();
   }
 

@@ -88,7 +88,8 @@ export class FileLedger implements Ledger {
         )
         .all()
         .map((row) => JSON.parse(row.body) as StatusRecord);
-      return { deliveries, statuses };
+      const seenEpoch = db.query<{ epoch: number }, []>("SELECT epoch FROM seen").get()?.epoch ?? 0;
+      return { deliveries, statuses, seenEpoch };
     });
   }
 
@@ -278,6 +279,10 @@ export class FileLedger implements Ledger {
     return this.#run(() => {
       this.#file.open.db.query("DELETE FROM statuses WHERE boot_id = ? AND seq <= ?").run(bootId, seq);
     });
+  }
+
+  saveEpoch(epoch: number): Promise<void> {
+    return this.#note("INSERT INTO seen (id, epoch) VALUES (1, ?1) ON CONFLICT (id) DO UPDATE SET epoch = max(epoch, ?1)", epoch);
   }
 
   dropStatuses(records: readonly Pick<StatusRecord, "bootId" | "seq">[]): Promise<void> {

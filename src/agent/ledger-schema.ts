@@ -72,6 +72,17 @@ export const LEDGER_MIGRATIONS: readonly Migration[] = [
       ALTER TABLE deliveries ADD COLUMN reading INTEGER NOT NULL DEFAULT 0;
     `,
   },
+  {
+    version: 4,
+    name: "the highest epoch seen",
+    // Whoever was taken for this agent's owner last: a control plane that tells no higher one must not command it any more.
+    sql: `
+      CREATE TABLE seen (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        epoch INTEGER NOT NULL
+      ) STRICT;
+    `,
+  },
 ];
 
 /** A row of what is open. */

@@ -61,6 +61,8 @@ export interface Recovered {
   readonly deliveries: readonly OpenDelivery[];
   /** Not acknowledged yet, in the order they were made. */
   readonly statuses: readonly StatusRecord[];
+  /** The highest epoch that was kept; 0 for none. */
+  readonly seenEpoch: number;
 }
 
 /**
@@ -92,6 +94,8 @@ export interface Ledger {
   acknowledged(bootId: string, seq: number): Promise<void>;
   /** Single statuses that are not needed any more (coalesced, or told to a 0.1 control plane). */
   dropStatuses(records: readonly Pick<StatusRecord, "bootId" | "seq">[]): Promise<void>;
+  /** Keeps the epoch of a connection; a lower one than is kept changes nothing. */
+  saveEpoch(epoch: number): Promise<void>;
 
   // Payloads that are fetched in pieces. One is kept once for all open deliveries that refer to it, and goes after the last of them.
 
@@ -142,7 +146,7 @@ export class MemoryLedger implements Ledger {
   readonly payloadRoomBytes = MEMORY_LIMITS.payloadBytes;
 
   recover(): Promise<Recovered> {
-    return Promise.resolve({ deliveries: [], statuses: [] });
+    return Promise.resolve({ deliveries: [], statuses: [], seenEpoch: 0 });
   }
 
   finished(key: string): Promise<StatusRecord | undefined> {
@@ -252,6 +256,10 @@ export class MemoryLedger implements Ledger {
   }
 
   acknowledged(_bootId: string, _seq: number): Promise<void> {
+    return Promise.resolve();
+  }
+
+  saveEpoch(_epoch: number): Promise<void> {
     return Promise.resolve();
   }
 

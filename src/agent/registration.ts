@@ -21,6 +21,8 @@ export interface RegistrationNow {
   readonly bootId: string;
   readonly nowMs: number;
   readonly credit: Credit;
+  /** The highest that a control plane ever told this agent; 0 when none did. */
+  readonly seenEpoch: number;
   readonly capabilities?: readonly string[];
 }
 
@@ -42,6 +44,7 @@ export function registrationFrame(identity: AgentIdentity, now: RegistrationNow)
     boot_id: now.bootId,
     sent_at: formatTimestamp(now.nowMs),
     credit: now.credit,
+    seen_epoch: now.seenEpoch,
   });
 }
 
@@ -52,6 +55,8 @@ export interface Agreement {
   readonly acknowledges: boolean;
   /** What both sides can do; empty where the control plane does not acknowledge. */
   readonly features: ReadonlySet<Feature>;
+  /** Of this connection; undefined where the control plane has none. */
+  readonly epoch?: number | undefined;
 }
 
 const NOTHING: ReadonlySet<Feature> = new Set();
@@ -65,9 +70,10 @@ export type ReplyVerdict =
 export function readReply(reply: RegistrationReply): ReplyVerdict {
   if (reply["error"] !== undefined) return { kind: "refused", message: reply["error"] };
   if (reply["status"] !== "registered") return { kind: "not_a_reply" };
+  const epoch = /^\d{1,15}$/.test(reply["epoch"] ?? "") ? Number(reply["epoch"]) : undefined;
   const protocol = /^\d{1,4}$/.test(reply["protocol"] ?? "") ? Number(reply["protocol"]) : 0;
   const said = (reply["features"] ?? "").split(",").map((feature) => feature.trim());
   const acknowledges = protocol >= 2 && said.includes("ack");
   const features = acknowledges ? new Set(FEATURES.filter((feature) => said.includes(feature))) : NOTHING;
-  return { kind: "registered", agreement: { protocol, acknowledges, features } };
+  return { kind: "registered", agreement: { protocol, acknowledges, features, epoch } };
 }

@@ -9,8 +9,12 @@ export class Bell {
   readonly #ofAll = new Set<() => void>();
 
   ring(entry: LogEntry | undefined): void {
-    if (entry === undefined) return;
-    const listeners = this.#ofEvent.get(entry.event_id);
+    if (entry !== undefined) this.ringFor(entry.event_id);
+  }
+
+  /** The log of this event has grown. */
+  ringFor(eventId: string): void {
+    const listeners = this.#ofEvent.get(eventId);
     if (listeners !== undefined) for (const listener of listeners) listener();
     for (const listener of this.#ofAll) listener();
   }

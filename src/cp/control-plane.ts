@@ -1,3 +1,4 @@
+import { hostname } from "node:os";
 import { messageOf, Shutdown, TransporterError } from "../kit/mod.ts";
 import type { VersionView } from "../protocol/mod.ts";
 import { type CoreOptions, createCore } from "./core.ts";
@@ -5,6 +6,10 @@ import { BodyBudget } from "./http/body.ts";
 import { serveHttp } from "./http/server.ts";
 
 const STOP_BUDGET_MS = 8_000;
+/** How long agents are handed over to the other control planes, where there can be some, before this one stops. */
+const DRAIN_MS = 5_000;
+/** Above `drainMs`: how much longer draining may take. */
+const DRAIN_GRACE_MS = 2_000;
 /** How long requests may take that are being answered when the control plane stops. */
 const HTTP_PATIENCE_MS = 3_000;
 /** How many bodies of the largest size may be read at once. */
@@ -18,12 +23,21 @@ export interface ControlPlaneOptions extends Omit<CoreOptions, "version" | "metr
   readonly insecure: boolean;
   readonly version: VersionView;
   readonly maxEventBytes: number;
+  /** Over how long a stop spreads its agents' way to the other control planes; 5 s on a store that is shared, else 0, when absent. */
+  readonly drainMs?: number;
 }
 
 export interface ControlPlane {
   readonly url: string;
   readonly port: number;
-  /** No new work, what is in flight is safe, agents are told to come back, the store is closed. At most ten seconds. */
+  /** Of this one, among those that share its store. */
+  readonly replicaId: string;
+  /** No longer than this does `stop` take: two seconds above `drainMs`, and eight for the rest. */
+  readonly stopBudgetMs: number;
+  /**
+   * Not ready any more, agents are told one after the other to connect elsewhere, events are still taken; then no new work, what is in
+   * flight is safe, the agents that are left are told to come back, the store is closed.
+   */
   stop(): Promise<void>;
 }
 
@@ -45,13 +59,18 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     );
   }
   let stopping = false;
-  const core = createCore({ ...options, version: options.version.version });
+  let draining = false;
+  const drainMs = options.drainMs ?? (store.info.shared ? DRAIN_MS : 0);
+  const replicaId = options.replicaId ?? `${hostname()}-${ports.ids.uuid().slice(-8)}`;
+  const core = createCore({ ...options, replicaId, version: options.version.version });
   await core.begin();
-  const { registry, bell, gauge, metrics, dispatcher, gateway, intake } = core;
+  const { registry, bell, gauge, metrics, dispatcher, gateway, intake, membership } = core;
   const context = {
     store,
     registry,
     dispatcher,
+    gateway,
+    membership,
     intake,
     bell,
     gauge,
@@ -62,6 +81,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     maxEventBytes: options.maxEventBytes,
     bodyBudget: new BodyBudget(options.maxEventBytes * BODIES_AT_ONCE),
     isStopping: () => stopping,
+    isDraining: () => draining,
   };
   let server;
   try {
@@ -77,7 +97,6 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       remedy: "Another program may use the port; choose one with --ws-port.",
     });
   }
-  core.start();
   const shutdown = new Shutdown(log, ports.timers);
   core.stopWith(shutdown, async () => {
     // Requests that were being answered are answered; the agents' sockets were told before. Who takes long must leave time for the store.
@@ -88,13 +107,18 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
   });
   const port = server.port ?? options.port;
   const host = options.host.includes(":") && !options.host.startsWith("[") ? `[${options.host}]` : options.host;
+  core.start(`http://${host}:${port}`);
   log.info("Control plane is listening", { address: `${host}:${port}`, store: store.info.location, version: options.version.version });
   if (loopbackOnly) log.info("No security is configured: only this machine can reach it", { address: `${host}:${port}` });
   else log.warn("No security is configured: anybody who reaches this address commands every agent", { address: `${host}:${port}` });
   return {
     url: `http://${host}:${port}`,
     port,
+    replicaId,
+    stopBudgetMs: (drainMs > 0 ? drainMs + DRAIN_GRACE_MS : 0) + STOP_BUDGET_MS,
     stop: async () => {
+      draining = true;
+      if (drainMs > 0) await gateway.drain(drainMs, DRAIN_GRACE_MS);
       stopping = true;
       await shutdown.run(STOP_BUDGET_MS);
       server.stop(true).catch(() => undefined);

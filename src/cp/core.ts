@@ -6,11 +6,13 @@ import type { AdmissionLimits } from "./admission.ts";
 import { Bell } from "./bell.ts";
 import { BodyParser } from "./body-parser.ts";
 import { Dispatcher } from "./dispatcher.ts";
+import { Duties } from "./duties.ts";
 import { Expiry } from "./expiry.ts";
 import { Footprints } from "./footprints.ts";
 import { Gateway } from "./gateway.ts";
 import { Intake, INTAKE_LIMITS, type IntakeLimits } from "./intake.ts";
-import { KnownAgents } from "./known-agents.ts";
+import { Hearing } from "./hearing.ts";
+import { Membership } from "./membership.ts";
 import { OpenGauge } from "./open-gauge.ts";
 import { Payloads } from "./payloads.ts";
 import { FootprintBudget } from "./precedence.ts";
@@ -23,6 +25,10 @@ const MAX_FOOTPRINTS = 200_000;
 export interface CoreOptions {
   readonly store: Store;
   readonly version: string;
+  /** Of this control plane among those that share the store, and of this start of it; made up where nothing is said. */
+  readonly replicaId?: string;
+  /** Where it can be reached, for people who look at all of them. */
+  readonly advertise?: string;
   readonly heartbeatTimeoutMs: number;
   /** How often a delivery that its agent does not acknowledge is sent again on a connection. */
   readonly eventRetryMax: number;
@@ -53,8 +59,26 @@ export function createCore(options: CoreOptions) {
   const registry = new Registry();
   const bell = new Bell();
   const gauge = new OpenGauge(store, ports, log);
+  const replicaId = options.replicaId ?? `cp-${ports.ids.uuid()}`;
+  const agents = () => ({ connected: registry.healthy, registered: registry.size });
+  let fences = 0;
+  const membership: Membership = new Membership({
+    store,
+    ports,
+    log,
+    id: replicaId,
+    version: options.version,
+    address: options.advertise ?? "",
+    agents,
+    onLapsed: () => hearing.gap(),
+    onOrphaned: () => undefined,
+  });
   const metrics = (options.metrics ?? createMetrics)({
-    agents: () => ({ connected: registry.healthy, registered: registry.size }),
+    agents,
+    replicas: () => membership.replicas.map(({ id, agents: held }) => ({ id, agents: held?.registered ?? 0 })),
+    fences: () => fences,
+    lapses: () => membership.lapses,
+    words: () => hearing.counts,
     eventsTotal: () => store.counters(),
     open: () => gauge.sample(),
     liveStreams: () => bell.listeners,
@@ -64,20 +88,18 @@ export function createCore(options: CoreOptions) {
     store,
     ports,
     log,
-    connected: () => registry.ids(),
+    isDue: () => duties.holds("expiry"),
     onEnded: (ended) => {
       bell.ring(ended.entry);
       dispatcher.forget(ended.agentId, ended.eventId, ended.revision);
     },
   });
-  const known = new KnownAgents();
   const payloads = new Payloads({ store, ports, log });
   const footprints = new Footprints(payloads, log, options.offLoopChars);
   const dispatcher: Dispatcher = new Dispatcher({
     tenant: DEFAULT_TENANT,
     store,
     bell,
-    known,
     payloads,
     footprints,
     budget: new FootprintBudget(MAX_FOOTPRINTS),
@@ -86,20 +108,22 @@ export function createCore(options: CoreOptions) {
     maxInFlight: options.maxInFlight,
     maxResends: options.eventRetryMax,
     onOverdue: () => expiry.run(),
+    onFenced: (session) => gateway.fenced(session),
   });
-  const gateway = new Gateway({
+  const gateway: Gateway = new Gateway({
     tenant: DEFAULT_TENANT,
     store,
     registry,
     dispatcher,
     payloads,
-    known,
     bell,
+    replicaId,
     ports,
     log,
     ...(options.admission === undefined ? {} : { admission: options.admission }),
     heartbeatTimeoutMs: options.heartbeatTimeoutMs,
     onFrame: () => metrics.frame(),
+    onFenced: () => (fences += 1),
   });
   const parser = options.parser ?? new BodyParser();
   const intake = new Intake({
@@ -113,7 +137,11 @@ export function createCore(options: CoreOptions) {
     onAccepted: (expiresAtMs) => expiry.hint(expiresAtMs),
     limits: { ...INTAKE_LIMITS, ...options.intake },
   });
-  const retention = new Retention({ store, ports, log, ...options.retention });
+  const retention = new Retention({ store, ports, log, isDue: () => duties.holds("retention"), ...options.retention });
+  const duties: Duties = new Duties({ store, ports, log, replicaId });
+  duties.want("expiry", () => expiry.start());
+  duties.want("retention", () => retention.start());
+  const hearing: Hearing = new Hearing({ store, dispatcher, gateway, bell, gauge, ports, log, replicaId });
   return {
     registry,
     bell,
@@ -123,24 +151,29 @@ export function createCore(options: CoreOptions) {
     dispatcher,
     gateway,
     intake,
+    membership,
+    duties,
+    hearing,
     /** To be called once: nobody is connected to a control plane that has just begun. */
-    async begin(): Promise<void> {
-      await store.disconnectAll(ports.clock.now());
-      await known.load(store, DEFAULT_TENANT);
-    },
-    start(): void {
+    begin: (): Promise<void> => membership.begin(),
+    /** `address`: where it can be reached, as far as that is known only now. */
+    start(address?: string): void {
+      hearing.start();
       dispatcher.start();
       gateway.start();
-      expiry.start();
-      retention.start();
+      membership.start(options.advertise ?? address);
+      duties.start();
     },
     /** Registers what has to stop behind the doors, the store last, then what is before them; `doors` comes in between. */
     stopWith(shutdown: Shutdown, doors: () => Promise<void>): void {
       shutdown.add("store", () => store.close());
       shutdown.add("parser", () => parser.stop());
       shutdown.add("footprints", () => footprints.stop());
+      shutdown.add("lease", () => membership.stop());
       shutdown.add("retention", () => retention.stop());
       shutdown.add("expiry", () => expiry.stop());
+      shutdown.add("duties", () => duties.stop());
+      shutdown.add("words", () => hearing.stop());
       shutdown.add("http", doors);
       shutdown.add("dispatcher", () => dispatcher.stop());
       shutdown.add("gateway", () => gateway.stop());

@@ -2,16 +2,15 @@ import type { Logger, Ports } from "../kit/mod.ts";
 import type { Store } from "../stores/mod.ts";
 import type { Bell } from "./bell.ts";
 import type { Footprints } from "./footprints.ts";
-import type { KnownAgents } from "./known-agents.ts";
 import type { Payloads } from "./payloads.ts";
 import type { FootprintBudget } from "./precedence.ts";
+import type { AgentSession } from "./session.ts";
 
 /** What the dispatcher and its parts work on. */
 export interface DispatcherOptions {
   readonly tenant: string;
   readonly store: Store;
   readonly bell: Bell;
-  readonly known: KnownAgents;
   readonly payloads: Pick<Payloads, "text">;
   readonly footprints: Pick<Footprints, "of">;
   /** Bounds what is remembered of waiting deliveries, over all agents. */
@@ -24,4 +23,6 @@ export interface DispatcherOptions {
   readonly maxResends: number;
   /** Called when a delivery past its TTL was met; false when what is due could not be ended. */
   readonly onOverdue: () => Promise<boolean>;
+  /** Another connection owns the agent of this session by now. */
+  readonly onFenced: (session: AgentSession) => void;
 }

@@ -4,7 +4,6 @@ import type { Peer } from "../net/mod.ts";
 import type { DeliveryMove, DispatchItem, OpenQuery, Store } from "../stores/mod.ts";
 import { Bell } from "./bell.ts";
 import { Dispatcher } from "./dispatcher.ts";
-import { KnownAgents } from "./known-agents.ts";
 import { Pulse } from "./pulse.ts";
 import { FootprintBudget, TOUCHES_NOTHING } from "./precedence.ts";
 import { AgentSession } from "./session.ts";
@@ -105,13 +104,13 @@ function setUp(open: DispatchItem[], parts: { readonly onOverdue?: () => Promise
       payload: () => undefined,
       heartbeat: () => undefined,
       opened: () => undefined,
+      fenced: () => undefined,
     },
   });
   const dispatcher = new Dispatcher({
     tenant: "default",
     store,
     bell: new Bell(),
-    known: new KnownAgents(),
     payloads: { text: () => Promise.resolve(undefined) },
     footprints: { of: () => TOUCHES_NOTHING },
     budget: new FootprintBudget(1000),
@@ -120,6 +119,7 @@ function setUp(open: DispatchItem[], parts: { readonly onOverdue?: () => Promise
     maxInFlight: parts.maxInFlight ?? 4,
     maxResends: 3,
     onOverdue: parts.onOverdue ?? (() => Promise.resolve(true)),
+    onFenced: () => undefined,
   });
   const ids = (): unknown[] => sent.map((frame) => (frame["event"] as { id: string }).id);
   return { ...manual, dispatcher, session, peer, sent, ids, looks, held, putBack };

@@ -1,6 +1,6 @@
 import { failpoint, messageOf } from "../kit/mod.ts";
 import type { Credit, EventType, OpenDigest, OpenFrame } from "../protocol/mod.ts";
-import type { DeliveryRow, EventMeta, PayloadSource } from "../stores/mod.ts";
+import type { DeliveryRow, EventMeta, OpenCounts, PayloadSource } from "../stores/mod.ts";
 import { AckWatch } from "./ack-watch.ts";
 import type { DispatcherOptions } from "./dispatcher-options.ts";
 import { inlineBytes, resumeOrder, urgentOrder } from "./hand-over-order.ts";
@@ -73,7 +73,7 @@ export class Dispatcher {
     this.#recalls.stop();
     this.#acks.stop();
     this.#putBack.stop();
-    for (const lane of this.#lanes.values()) lane.alarm?.cancel();
+    for (const lane of this.#lanes.values()) lane.end();
     this.#lanes.clear();
   }
 
@@ -109,6 +109,20 @@ export class Dispatcher {
     void this.#pump(reservation.lane);
   }
 
+  /** The store failed while its event was being committed: it may stand as handed over, and is looked for as soon as the store answers. */
+  doubtful(reservation: Reservation): void {
+    const { lane } = reservation;
+    lane.resuming = true;
+    lane.expect(undefined);
+    this.release(reservation);
+  }
+
+  /** Its event was stored as `queued` all the same: another connection owns the agent by now. */
+  fencedOff(reservation: Reservation): void {
+    this.release(reservation);
+    this.#options.onFenced(reservation.lane.session);
+  }
+
   /** Sends an event whose commit said `assigned`. */
   deliver(reservation: Reservation, delivery: DeliveryRow, event: EventMeta, payload: PayloadSource): void {
     const { lane } = reservation;
@@ -121,7 +135,8 @@ export class Dispatcher {
       lane.resuming = true;
       lane.expect(delivery.priority);
       void this.#pump(lane);
-    } else {
+    } else if (lane.inFlight.get(delivery.eventId)?.revision !== delivery.revision) {
+      // It is in flight where it was found as handed over before this was told.
       this.#sender.send(lane, delivery, event, payload);
     }
   }
@@ -133,6 +148,22 @@ export class Dispatcher {
     lane.expect(priority);
     if (priority === undefined) lane.precedence.lookAgain();
     void this.#pump(lane);
+  }
+
+  /** So much waits for agents, whether it was told or not: those that know of nothing look again. */
+  waiting(byAgent: OpenCounts["byAgent"]): void {
+    for (const lane of this.#lanes.values()) {
+      const queued = byAgent.get(lane.session.agentId)?.queued ?? 0;
+      if (lane.backlog || queued === 0 || queued === lane.seenWaiting) continue;
+      // What waits for its time stays where it is, and is not to be looked for every second.
+      lane.seenWaiting = queued;
+      this.queued(lane.session.agentId);
+    }
+  }
+
+  /** Everything may have changed: every lane looks. */
+  lookAtAll(): void {
+    for (const lane of this.#lanes.values()) this.queued(lane.session.agentId);
   }
 
   connected(session: AgentSession): void {
@@ -153,9 +184,16 @@ export class Dispatcher {
     const lane = this.#laneOf(session);
     if (lane === undefined) return;
     this.#lanes.delete(session.agentId);
-    lane.alarm?.cancel();
-    lane.precedence.clear();
+    lane.end();
     this.#putBack.left(lane);
+  }
+
+  /** Another connection owns the agent by now: what was promised here is found and kept there, so nothing more is written. */
+  fenced(session: AgentSession): void {
+    const lane = this.#laneOf(session);
+    if (lane === undefined) return;
+    this.#lanes.delete(session.agentId);
+    lane.end();
   }
 
   /** The agent has taken all that it was sent. */
@@ -203,11 +241,6 @@ export class Dispatcher {
     if (lane.strays.length > 0) lane.strays = lane.strays.filter((one) => one.eventId !== eventId);
     lane.ended(eventId, revision);
     if (lane.take(eventId, revision)) void this.#pump(lane);
-  }
-
-  /** Whether an agent that holds a delivery gives it back when it is told to. */
-  canRecall(agentId: string): boolean {
-    return this.#lanes.get(agentId)?.cancels ?? this.#options.known.canRecall(agentId);
   }
 
   /** Tells an agent to give a delivery back, now and until it has ended. One that is away is told when it is handed over again. */
@@ -268,7 +301,8 @@ export class Dispatcher {
     } catch (error) {
       this.#options.log.error("Deliveries could not be loaded", { agent_id: lane.session.agentId, error: messageOf(error) });
       lane.precedence.lookAgain();
-      this.#options.ports.timers.after(RETRY_MS, () => void this.#pump(lane), { background: true });
+      lane.retry?.cancel();
+      lane.retry = this.#options.ports.timers.after(RETRY_MS, () => void this.#pump(lane), { background: true });
     } finally {
       lane.loading = false;
     }

@@ -4,6 +4,8 @@ import type { Ended, Store } from "../stores/mod.ts";
 const BATCH = 500;
 /** The store is asked at least this often, whatever it said last: clocks jump. */
 const LONGEST_WAIT_MS = 30_000;
+/** Where others take events in as well, they are not heard of here. */
+const SHARED_WAIT_MS = 1_000;
 /** Deliveries that are due but left to their connected agents must not turn this into a busy loop. */
 const SHORTEST_WAIT_MS = 1_000;
 
@@ -11,13 +13,15 @@ export interface ExpiryOptions {
   readonly store: Store;
   readonly ports: Ports;
   readonly log: Logger;
-  readonly connected: () => ReadonlySet<string>;
+  /** Whether it is for this control plane to look by itself; others may do it for all. */
+  readonly isDue: () => boolean;
   readonly onEnded: (ended: Ended) => void;
 }
 
 /** Ends deliveries whose time is over: never started within the TTL, or handed over and never heard of again. */
 export class Expiry {
   readonly #options: ExpiryOptions;
+  readonly #longestWaitMs: number;
   #timer: TimerHandle | undefined;
   #wakeAtMs = Number.POSITIVE_INFINITY;
   #running: Promise<boolean> | undefined;
@@ -25,8 +29,10 @@ export class Expiry {
 
   constructor(options: ExpiryOptions) {
     this.#options = options;
+    this.#longestWaitMs = options.store.info.shared ? SHARED_WAIT_MS : LONGEST_WAIT_MS;
   }
 
+  /** Looks by itself from now on, as long as that is for this control plane to do. */
   start(): void {
     this.#arm(this.#options.ports.clock.now());
   }
@@ -55,18 +61,23 @@ export class Expiry {
     if (this.#stopped) return;
     this.#timer?.cancel();
     const nowMs = this.#options.ports.clock.now();
-    const waitMs = Math.min(LONGEST_WAIT_MS, Math.max(0, atMs - nowMs));
+    const waitMs = Math.min(this.#longestWaitMs, Math.max(0, atMs - nowMs));
     this.#wakeAtMs = nowMs + waitMs;
-    this.#timer = this.#options.ports.timers.after(waitMs, () => void this.run(), { background: true });
+    this.#timer = this.#options.ports.timers.after(waitMs, () => this.#wake(), { background: true });
+  }
+
+  #wake(): void {
+    if (this.#options.isDue()) void this.run();
+    else this.#wakeAtMs = Number.POSITIVE_INFINITY;
   }
 
   async #sweep(): Promise<boolean> {
     const { store, ports, log } = this.#options;
-    let nextMs = ports.clock.now() + LONGEST_WAIT_MS;
+    let nextMs = ports.clock.now() + this.#longestWaitMs;
     let carriedOut = true;
     try {
       for (;;) {
-        const ended = await store.expireDue(ports.clock.now(), BATCH, this.#options.connected());
+        const ended = await store.expireDue(ports.clock.now(), BATCH);
         if (ended.length > 0) failpoint("cp.expiry.ended");
         for (const one of ended) {
           log.warn(one.state === "expired" ? "Event expired" : "Event ended without word from its agent", {

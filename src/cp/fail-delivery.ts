@@ -2,13 +2,14 @@ import { type ErrorCode, formatTimestamp } from "../protocol/mod.ts";
 import type { DeliveryRow } from "../stores/mod.ts";
 import type { DispatcherOptions } from "./dispatcher-options.ts";
 
-/** Ends a delivery that cannot be handed over, whatever is waited for. */
+/** Ends a delivery that cannot be handed over, whatever is waited for. False when another connection owns its agent by now. */
 export async function failDelivery(
   { store, ports, bell }: Pick<DispatcherOptions, "store" | "ports" | "bell">,
   delivery: DeliveryRow,
+  epoch: number,
   code: ErrorCode,
   why: string,
-): Promise<void> {
+): Promise<boolean> {
   const nowMs = ports.clock.now();
   const timestamp = formatTimestamp(nowMs);
   const outcome = await store.applyStatus({
@@ -16,6 +17,7 @@ export async function failDelivery(
     eventId: delivery.eventId,
     revision: delivery.revision,
     agentId: delivery.agentId,
+    epoch,
     bootId: undefined,
     seq: undefined,
     state: "failed",
@@ -28,4 +30,5 @@ export async function failDelivery(
     nowMs,
   });
   bell.ring(outcome.entry);
+  return outcome.verdict !== "fenced";
 }

@@ -1,35 +1,26 @@
 import { failpoint, type Logger, messageOf, type Ports, type TimerHandle } from "../kit/mod.ts";
 import type { Peer } from "../net/mod.ts";
-import {
-  type AgentStatus,
-  CLOSE,
-  checkRegistration,
-  isTerminal,
-  LIMITS,
-  type Registration,
-  registrationReply,
-  type StatusUpdate,
-} from "../protocol/mod.ts";
-import { agentPrincipal } from "../security/mod.ts";
-import type { NewAudit, StatusOutcome, Store } from "../stores/mod.ts";
+import { CLOSE, isTerminal, registrationReply, type StatusUpdate } from "../protocol/mod.ts";
+import type { StatusOutcome, Store } from "../stores/mod.ts";
 import { Admission, type AdmissionLimits, Turns } from "./admission.ts";
+import { AgentRecords } from "./agent-records.ts";
 import type { Bell } from "./bell.ts";
 import type { Dispatcher } from "./dispatcher.ts";
-import type { KnownAgents } from "./known-agents.ts";
 import type { Payloads } from "./payloads.ts";
+import { Pulse } from "./pulse.ts";
+import { readRegistration } from "./registration-frame.ts";
 import type { Registry } from "./registry.ts";
 import { AgentSession, type SessionEvents } from "./session.ts";
-import { Pulse } from "./pulse.ts";
+import { reportStatus } from "./status-report.ts";
 
 const REGISTRATION_TIMEOUT_MS = 10_000;
-const STORE_PATIENCE_MS = 8_000;
-const STORE_RETRY_MS = 500;
 const TOUCH_MS = 15_000;
 /** How long a status may wait for others before it is stored; nobody sees the difference, and a commit can take as long. */
 const STATUS_PULSE_MS = 4;
 const TRY_AGAIN_LATER = 1013;
-/** What a stranger wrote is cut before it goes to the log. */
-const SHOWN_CHARS = 300;
+const DRAIN_LOOK_MS = 50;
+/** Whoever claimed an agent without having it says so right after: its socket was gone by then. */
+const FENCED_LOOK_MS = 500;
 
 /** Ten thousand agents that come back at once are in within some seconds, and everybody else is served meanwhile. */
 export const ADMISSION_LIMITS: AdmissionLimits = { atOnce: 500, perSecond: 2_000, burst: 1_000 };
@@ -65,12 +56,15 @@ export interface GatewayOptions {
   readonly registry: Registry;
   readonly dispatcher: Dispatcher;
   readonly payloads: Pick<Payloads, "piece">;
-  readonly known: KnownAgents;
   readonly bell: Bell;
+  /** Of this control plane. */
+  readonly replicaId: string;
   readonly ports: Ports;
   readonly log: Logger;
   readonly heartbeatTimeoutMs: number;
   readonly onFrame: (kind: string) => void;
+  /** An agent turned out to be somebody else's. */
+  readonly onFenced: () => void;
   /** `ADMISSION_LIMITS` where nothing is said. */
   readonly admission?: Partial<AdmissionLimits>;
 }
@@ -82,6 +76,9 @@ export class Gateway {
   readonly #pulse: Pulse;
   readonly #admission: Admission;
   readonly #turns = new Turns(SAVING_AT_ONCE);
+  readonly #records: AgentRecords;
+  /** Their agents are being claimed. */
+  readonly #claiming = new Set<AgentSession>();
   #sentAway = 0;
   #saidAtMs = Number.NEGATIVE_INFINITY;
   readonly #events: SessionEvents;
@@ -90,6 +87,7 @@ export class Gateway {
 
   constructor(options: GatewayOptions) {
     this.#options = options;
+    this.#records = new AgentRecords(options);
     this.#pulse = new Pulse(options.ports.timers, STATUS_PULSE_MS);
     this.#admission = new Admission(options.ports, { ...ADMISSION_LIMITS, ...options.admission });
     const { dispatcher, payloads } = options;
@@ -103,6 +101,7 @@ export class Gateway {
         dispatcher.alive(from, get.digest);
         payloads.piece(from, get);
       },
+      fenced: (from) => this.fenced(from),
     };
   }
 
@@ -129,6 +128,20 @@ export class Gateway {
       timers.every(Math.max(100, this.#options.heartbeatTimeoutMs / 6), () => this.#watchSilence(), { background: true }),
       timers.every(TOUCH_MS, () => void this.#touch(), { background: true }),
     ];
+  }
+
+  /**
+   * Tells the agents one after the other, over so many milliseconds, to connect elsewhere now; each when what it said before is stored and
+   * acknowledged. Resolves when they are gone, `graceMs` later at most.
+   */
+  async drain(overMs: number, graceMs: number): Promise<void> {
+    const { registry, log, ports } = this.#options;
+    const sessions = [...registry.values()];
+    log.info("Agents are handed over to other control planes", { agents: sessions.length, over_ms: overMs });
+    const untilMs = ports.clock.monotonic() + overMs + graceMs;
+    for (const [at, session] of sessions.entries())
+      ports.timers.after((overMs * at) / sessions.length, () => void session.moveOn(graceMs / 2), { background: true });
+    while (this.#open.size > 0 && ports.clock.monotonic() < untilMs) await ports.timers.sleep(DRAIN_LOOK_MS);
   }
 
   /** Says farewell to every agent: they come back to whoever listens next. */
@@ -191,81 +204,134 @@ export class Gateway {
   }
 
   async #register(link: Link, text: string): Promise<void> {
-    const { store, registry, dispatcher, ports, log, tenant } = this.#options;
+    const { store, dispatcher, ports, log, tenant } = this.#options;
     const { peer } = link;
-    const registration = this.#readRegistration(text);
+    const registration = readRegistration(text);
     if ("problem" in registration) {
       log.warn("Registration refused", { remote_address: peer.remoteAddress, error: registration.problem });
       peer.send(JSON.stringify({ error: registration.problem }));
       peer.close(CLOSE.invalidRegistration, "invalid registration");
       return;
     }
-    const session = new AgentSession({
-      tenant,
-      registration,
-      peer,
-      store,
-      ports,
-      log,
-      pulse: this.#pulse,
-      events: this.#events,
-    });
-    await this.#patiently(() => this.#save(session, "connected", this.#audit(session, "agent_connected", link.requestId)));
-    failpoint("cp.register.saved");
-    this.#options.known.note(session.agentId, registration);
-    if (!this.#open.has(link) || this.#stopping) return;
-    link.timeout?.cancel();
-    link.timeout = undefined;
-    link.session = session;
-    const replaced = registry.put(session);
-    if (replaced !== undefined) {
-      replaced.closed = true;
-      dispatcher.disconnected(replaced);
-      replaced.close(CLOSE.replaced, "replaced by another connection");
-      log.warn("Agent replaced by a new connection", {
-        agent_id: session.agentId,
-        remote_address: session.remoteAddress,
-        replaced_address: replaced.remoteAddress,
-      });
-    }
-    // Read once a pause finds this session: one that was committed before is read here, a later one sets it.
-    const known = await this.#patiently(() => store.getAgent(tenant, registration.id));
-    if (session.closed) return;
-    session.paused = known?.paused ?? false;
-    session.send(JSON.stringify(registrationReply(registration)));
-    log.info("Agent connected", {
-      agent_id: session.agentId,
-      cluster: session.clusterName,
-      version: registration.version,
-      remote_address: session.remoteAddress,
-    });
-    dispatcher.connected(session);
-  }
-
-  #readRegistration(text: string): Registration | { readonly problem: string } {
-    if (text.length > LIMITS.registrationBytes) return { problem: `registration is larger than ${LIMITS.registrationBytes} bytes` };
-    let decoded: unknown;
+    const session = new AgentSession({ tenant, registration, peer, store, ports, log, pulse: this.#pulse, events: this.#events });
+    this.#claiming.add(session);
     try {
-      decoded = JSON.parse(text);
-    } catch {
-      return { problem: "registration is not JSON" };
+      const claimed = await this.#records.claim(session, link.requestId);
+      session.epoch = claimed.epoch;
+      // A pause that was committed after the claim may have been told before it.
+      if (!session.pauseKnown) session.paused = claimed.paused;
+      failpoint("cp.register.saved");
+      if (!this.#open.has(link) || this.#stopping) {
+        // It went away meanwhile: whoever has it now must not take us for its owner.
+        await this.#records.release(session, link.requestId, { reason: "gone before it was registered" });
+        return;
+      }
+      link.timeout?.cancel();
+      link.timeout = undefined;
+      link.session = session;
+      if (!this.#put(session)) return;
+      session.send(JSON.stringify(registrationReply(registration, session.epoch)));
+      log.info("Agent connected", {
+        agent_id: session.agentId,
+        cluster: session.clusterName,
+        version: registration.version,
+        remote_address: session.remoteAddress,
+        epoch: session.epoch,
+        ...(claimed.before === undefined || claimed.before === this.#options.replicaId ? {} : { before: claimed.before }),
+      });
+      dispatcher.connected(session);
+    } finally {
+      this.#claiming.delete(session);
     }
-    const checked = checkRegistration(decoded);
-    return checked.ok ? checked.value : { problem: `invalid registration: ${checked.message}` };
   }
 
-  /** A store that is away for moments must not turn agents away: a 0.1 agent does not come back. */
-  async #patiently<T>(attempt: () => Promise<T>): Promise<T> {
-    const { ports } = this.#options;
-    const untilMs = ports.clock.monotonic() + STORE_PATIENCE_MS;
-    for (;;) {
-      try {
-        return await attempt();
-      } catch (error) {
-        if (ports.clock.monotonic() >= untilMs) throw error;
-        await ports.timers.sleep(STORE_RETRY_MS);
-      }
+  /** Puts a session in its agent's place. False when a later claim is there already. */
+  #put(session: AgentSession): boolean {
+    const { registry, dispatcher, log } = this.#options;
+    const there = registry.get(session.agentId);
+    const late = there !== undefined && there.epoch > session.epoch;
+    const replaced = late ? session : registry.put(session);
+    if (replaced === undefined) return true;
+    replaced.closed = true;
+    dispatcher.disconnected(replaced);
+    replaced.close(CLOSE.replaced, "replaced by another connection");
+    log.warn("Agent replaced by a new connection", {
+      agent_id: session.agentId,
+      remote_address: (late ? there : session).remoteAddress,
+      replaced_address: replaced.remoteAddress,
+    });
+    return !late;
+  }
+
+  /**
+   * Another connection owns the agent of this session by now: nothing is taken from it, acknowledged or handed to it any more. Where that
+   * other one is, its agent is told to stay away for a while, as two with one id would only fight; where nobody has it, to come again now.
+   */
+  fenced(session: AgentSession): void {
+    const { registry, dispatcher, log, ports } = this.#options;
+    if (session.fenced || session.closed) return;
+    session.fence();
+    dispatcher.fenced(session);
+    registry.remove(session);
+    this.#options.onFenced();
+    log.warn("Agent is connected elsewhere by now", { agent_id: session.agentId, epoch: session.epoch });
+    ports.timers.after(FENCED_LOOK_MS, () => void this.#sendOn(session), { background: true });
+  }
+
+  async #sendOn(session: AgentSession): Promise<void> {
+    const { registry, store, tenant } = this.#options;
+    const { agentId } = session;
+    const isElsewhere =
+      registry.get(agentId) !== undefined ||
+      (await store.getAgent(tenant, agentId).then(
+        (agent) => agent?.replicaId !== undefined,
+        () => false,
+      ));
+    if (isElsewhere) session.close(CLOSE.replaced, "replaced by another connection");
+    else session.close(CLOSE.moveOn, "this connection does not count any more");
+  }
+
+  /** Another control plane claimed the agent, with this epoch. */
+  claimedElsewhere(agentId: string, epoch: number): void {
+    const session = this.#options.registry.get(agentId);
+    if (session !== undefined && session.epoch < epoch) this.fenced(session);
+  }
+
+  /** Looks whether all agents here are still ours, and which are paused. Throws what the store throws. */
+  async checkAll(): Promise<void> {
+    await this.#touch(true);
+    for (const { agentId } of this.#options.registry.values()) await this.changed(agentId);
+  }
+
+  /** The agent was paused, goes on, or was removed: looks into the store for which. Throws what the store throws. */
+  async changed(agentId: string): Promise<void> {
+    const { store, tenant, registry, dispatcher } = this.#options;
+    const began = registry.get(agentId);
+    const agent = await store.getAgent(tenant, agentId);
+    for (const claiming of this.#claiming) {
+      if (claiming.agentId !== agentId || agent === undefined) continue;
+      claiming.paused = agent.paused;
+      claiming.pauseKnown = true;
     }
+    const session = registry.get(agentId);
+    if (session === undefined) return;
+    if (agent === undefined) {
+      // One that has come since is written down again.
+      if (session === began) this.removed(agentId);
+    } else {
+      session.paused = agent.paused;
+      if (!agent.paused) dispatcher.queued(agentId);
+    }
+  }
+
+  /** The agent is forgotten: its connection ends. To be called when that is durable, or it would be written back. */
+  removed(agentId: string): void {
+    const { registry, dispatcher } = this.#options;
+    const session = registry.get(agentId);
+    if (session === undefined) return;
+    registry.remove(session);
+    dispatcher.disconnected(session);
+    session.close(CLOSE.removed, "the agent was removed");
   }
 
   #closed(link: Link, code: number, reason: string): void {
@@ -282,11 +348,7 @@ export class Gateway {
     dispatcher.disconnected(session);
     if (!registry.remove(session)) return;
     log.info("Agent disconnected", { agent_id: session.agentId, cluster: session.clusterName, code, reason });
-    this.#save(session, "disconnected", this.#audit(session, "agent_disconnected", link.requestId, { code, reason })).catch(
-      (error: unknown) => {
-        log.error("Disconnect could not be stored", { agent_id: session.agentId, error: messageOf(error) });
-      },
-    );
+    void this.#records.release(session, link.requestId, { code, reason });
   }
 
   #status(session: AgentSession, update: StatusUpdate, outcome: StatusOutcome): void {
@@ -298,62 +360,7 @@ export class Gateway {
     if (isTerminal(update.state) || verdict === "late" || verdict === "unknown") dispatcher.forget(session.agentId, eventId, revision);
     // The first status of an event says that the agent has it, should its acknowledgement have been lost.
     else if (update.phase === "received") dispatcher.acknowledged(session, eventId, revision);
-    // Four of the five statuses of each event end here, or a repeated one.
-    if (verdict === "stale" || (verdict === "apply" && !isTerminal(update.state))) return;
-    const fields = {
-      agent_id: session.agentId,
-      cluster: session.clusterName,
-      event_id: eventId.slice(0, SHOWN_CHARS),
-      state: update.state,
-      phase: update.phase,
-    };
-    switch (verdict) {
-      case "apply":
-        if (update.state === "completed") log.info("Event completed successfully", fields);
-        else if (update.state === "failed") log.warn("Event failed", { ...fields, error: (update.message ?? "").slice(0, SHOWN_CHARS) });
-        else log.info("Event ended", fields);
-        return;
-      case "late":
-        log.warn("Status came after the event had ended", { ...fields, ended: outcome.state });
-        return;
-      case "forbidden":
-        log.warn("Status not allowed", { ...fields, stands: outcome.state });
-        return;
-      case "unknown":
-        log.warn("Status for an event that this agent does not have", fields);
-        return;
-    }
-  }
-
-  #save(session: AgentSession, status: AgentStatus, audit: NewAudit): Promise<void> {
-    return this.#options.store.saveAgent(
-      {
-        tenant: session.tenant,
-        id: session.agentId,
-        registration: session.registration,
-        status,
-        principal: agentPrincipal(session.agentId).name,
-        remoteAddress: session.remoteAddress,
-        connectedAtMs: session.connectedAtMs,
-        disconnectedAtMs: status === "disconnected" ? this.#options.ports.clock.now() : undefined,
-        lastSeenMs: session.lastSeenMs,
-        clockOffsetMs: session.clockOffsetMs,
-      },
-      audit,
-    );
-  }
-
-  #audit(session: AgentSession, action: string, requestId: string, details?: Record<string, unknown>): NewAudit {
-    return {
-      tenant: session.tenant,
-      atMs: this.#options.ports.clock.now(),
-      principal: agentPrincipal(session.agentId).name,
-      action,
-      agentId: session.agentId,
-      remoteAddress: session.remoteAddress,
-      requestId,
-      ...(details === undefined ? {} : { details }),
-    };
+    reportStatus(log, session, update, outcome);
   }
 
   #watchSilence(): void {
@@ -374,24 +381,18 @@ export class Gateway {
     if (changed) void this.#touch();
   }
 
-  async #touch(): Promise<void> {
-    const seen = [];
+  /** Writes down who was heard of, or everybody, and ends the sessions of those that are not ours any more. */
+  async #touch(everybody = false): Promise<void> {
+    const touched: AgentSession[] = [];
     for (const session of this.#options.registry.values()) {
-      if (!session.touched) continue;
+      if (!session.touched && !everybody) continue;
       session.touched = false;
-      seen.push({
-        tenant: session.tenant,
-        id: session.agentId,
-        status: session.healthy ? ("connected" as const) : ("unhealthy" as const),
-        lastSeenMs: session.lastSeenMs,
-        clockOffsetMs: session.clockOffsetMs,
-      });
+      touched.push(session);
     }
-    if (seen.length === 0) return;
-    try {
-      await this.#options.store.touchAgents(seen);
-    } catch (error) {
-      this.#options.log.warn("Last contact could not be stored", { agents: seen.length, error: messageOf(error) });
-    }
+    const lost = await this.#records.touch(touched);
+    if (lost.length === 0) return;
+    const ids = new Set(lost.map(({ id }) => id));
+    // Whoever has come back meanwhile is ours again.
+    for (const session of touched) if (ids.has(session.agentId)) this.fenced(session);
   }
 }

@@ -60,7 +60,7 @@ export class HandOver {
     }
     if (ready.length > 0 && !(await this.#assignAndSend(lane, ready, bytes))) return false;
     for (const { delivery, why } of refused) {
-      await failDelivery(this.#options, delivery, "CAPABILITY_MISSING", why);
+      if (!(await failDelivery(this.#options, delivery, lane.session.epoch, "CAPABILITY_MISSING", why))) return this.#fenced(lane);
       lane.precedence.forget(delivery.ord);
     }
     // Tried again a little later, because at once would be without end while the store takes nothing.
@@ -77,13 +77,15 @@ export class HandOver {
     try {
       const sources = await Promise.all(items.map(({ payload }) => this.#sender.readable(lane, payload)));
       if (!this.#isCurrent(lane)) return false;
-      const outcomes = await Promise.allSettled(items.map((item, at) => this.#assign(item, sources[at])));
+      const outcomes = await Promise.allSettled(items.map((item, at) => this.#assign(lane, item, sources[at])));
       failpoint("cp.dispatch.assigned");
+      // Whoever owns the agent now finds what was written down before that.
+      if (outcomes.some((outcome) => outcome.status === "fulfilled" && outcome.value === "fenced")) return this.#fenced(lane);
       let failed: { readonly reason: unknown } | undefined;
       for (const [at, item] of items.entries()) {
         const [source, outcome] = [sources[at], outcomes[at]];
         if (outcome?.status === "rejected") failed ??= { reason: outcome.reason };
-        if (outcome?.status !== "fulfilled" || !outcome.value || source === undefined) continue;
+        if (outcome?.status !== "fulfilled" || outcome.value !== "send" || source === undefined) continue;
         lane.precedence.forget(item.delivery.ord);
         if (lane.hasEnded(item.delivery)) continue;
         // After one that could not be moved, or on a connection that is gone, the others would overtake it: they wait again.
@@ -94,6 +96,8 @@ export class HandOver {
           this.#putBack.add(lane, item.delivery);
         }
       }
+      // It may have been written all the same: what stands as handed over and is not in flight is looked for first.
+      if (failed !== undefined) lane.resuming = true;
       if (failed !== undefined) throw failed.reason instanceof Error ? failed.reason : new Error(messageOf(failed.reason));
       return this.#isCurrent(lane);
     } finally {
@@ -103,19 +107,25 @@ export class HandOver {
     }
   }
 
-  /** False when it is not to be sent: it has ended meanwhile, or its payload is gone. */
-  async #assign({ delivery }: DispatchItem, source: PayloadSource | undefined): Promise<boolean> {
+  #fenced(lane: Lane): false {
+    this.#options.onFenced(lane.session);
+    return false;
+  }
+
+  /** Whether it is to be sent; not when it has ended meanwhile, or its payload is gone. */
+  async #assign(lane: Lane, { delivery }: DispatchItem, source: PayloadSource | undefined): Promise<"send" | "drop" | "fenced"> {
     const { store, ports, bell } = this.#options;
+    const { epoch } = lane.session;
     if (source === undefined) {
-      await failDelivery(this.#options, delivery, "PAYLOAD_LOST", "the payload of the event is not there any more");
-      return false;
+      const why = "the payload of the event is not there any more";
+      return (await failDelivery(this.#options, delivery, epoch, "PAYLOAD_LOST", why)) ? "drop" : "fenced";
     }
-    if (delivery.state === "in_progress") return true;
+    if (delivery.state === "in_progress") return "send";
     const { tenant, eventId, revision } = delivery;
     const nowMs = ports.clock.now();
-    const moved = await store.moveDelivery({ tenant, eventId, revision, to: "assigned", nowMs, message: "Event routed to agent" });
-    if (moved.kind === "refused") return false;
+    const moved = await store.moveDelivery({ tenant, eventId, revision, to: "assigned", epoch, nowMs, message: "Event routed to agent" });
+    if (moved.kind !== "moved") return moved.kind === "fenced" ? "fenced" : "drop";
     bell.ring(moved.entry);
-    return true;
+    return "send";
   }
 }

@@ -103,7 +103,9 @@ export class Intake {
           outcome = await this.#options.store.createEvent(input);
         }
       } catch (error) {
-        if (reservation !== undefined) dispatcher.release(reservation);
+        // It may have been kept all the same.
+        if (reservation !== undefined) dispatcher.doubtful(reservation);
+        else dispatcher.queued(event.targetAgent);
         throw error;
       }
       if (outcome.kind !== "created") {
@@ -112,13 +114,18 @@ export class Intake {
         return { eventId: event.id, duplicate: true, state: outcome.state };
       }
       kept = true;
+      const { delivery } = outcome;
+      if (reservation !== undefined && delivery.state === "queued") {
+        dispatcher.fencedOff(reservation);
+        reservation = undefined;
+      }
       failpoint("cp.intake.committed");
-      this.#accepted(input, prepared, source);
+      this.#accepted(input, delivery.state, prepared, source);
       for (const entry of outcome.entries) this.#options.bell.ring(entry);
       failpoint("cp.intake.before-deliver");
-      if (reservation !== undefined) dispatcher.deliver(reservation, outcome.delivery, input.event, payloadOf(prepared));
+      if (reservation !== undefined) dispatcher.deliver(reservation, delivery, input.event, payloadOf(prepared));
       else dispatcher.queued(event.targetAgent, event.priority);
-      return { eventId: event.id, duplicate: false, state: input.state };
+      return { eventId: event.id, duplicate: false, state: delivery.state };
     } finally {
       gauge.left(event.targetAgent, kept);
     }
@@ -231,7 +238,7 @@ export class Intake {
     times: Times,
   ): { readonly reservation: Reservation | undefined; readonly input: NewEvent } {
     const { reservation, message } = this.#place(prepared, times);
-    return { reservation, input: this.#newEvent(prepared, source, times, reservation === undefined ? "queued" : "assigned", message) };
+    return { reservation, input: this.#newEvent(prepared, source, times, reservation, message) };
   }
 
   #place(
@@ -254,14 +261,14 @@ export class Intake {
     return true;
   }
 
-  #accepted(input: NewEvent, prepared: PreparedEvent, source: IntakeSource): void {
+  #accepted(input: NewEvent, state: State, prepared: PreparedEvent, source: IntakeSource): void {
     const { log, onAccepted } = this.#options;
     const { id, targetAgent, type } = input.event;
     log.info("Received event via HTTP", {
       event_id: id,
       agent_id: targetAgent,
       type,
-      state: input.state,
+      state,
       bytes: prepared.payloadBytes,
       request_id: source.requestId,
     });
@@ -273,11 +280,11 @@ export class Intake {
         state: "queued",
         not_before: formatTimestamp(input.notBeforeMs),
       });
-    else if (input.state === "queued")
+    else if (state === "queued")
       log.info("Event queued for offline agent", { event_id: id, agent_id: targetAgent, state: "queued", why: input.message });
   }
 
-  #newEvent(prepared: PreparedEvent, source: IntakeSource, times: Times, state: NewEvent["state"], message: string): NewEvent {
+  #newEvent(prepared: PreparedEvent, source: IntakeSource, times: Times, reservation: Reservation | undefined, message: string): NewEvent {
     const { principal } = source;
     const { receivedAtMs } = times;
     const event = completed(prepared.event, source, receivedAtMs);
@@ -292,7 +299,8 @@ export class Intake {
       receivedAtMs,
       notBeforeMs: times.notBeforeMs,
       expiresAtMs: times.expiresAtMs,
-      state,
+      state: reservation === undefined ? "queued" : "assigned",
+      epoch: reservation?.lane.session.epoch ?? 0,
       message,
       audit: {
         tenant: principal.tenant,

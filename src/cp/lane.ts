@@ -70,8 +70,12 @@ export class Lane {
   /** When the next delivery may start that waits for its time, as far as is known; while order is being kept among what waits. */
   nextStartMs: number | undefined;
   startsKnown = false;
+  /** How much waited when it was looked for because of that count. */
+  seenWaiting = 0;
   /** Wakes the lane when something may start that waits for its time. */
   alarm: TimerHandle | undefined;
+  /** Looks again after the store failed. */
+  retry: TimerHandle | undefined;
 
   constructor(
     session: AgentSession,
@@ -140,6 +144,13 @@ export class Lane {
   /** Whether it ended since the look began. */
   hasEnded({ eventId, revision }: DeliveryKey): boolean {
     return this.#ended.size > 0 && (this.#ended.has(`${eventId}\u0000${revision}`) || this.#ended.has(eventId));
+  }
+
+  /** It is over: nothing wakes it any more. */
+  end(): void {
+    this.alarm?.cancel();
+    this.retry?.cancel();
+    this.precedence.clear();
   }
 
   put(eventId: string, entry: InFlight): void {

@@ -60,25 +60,28 @@ export class PutBack {
     while (!this.#stopped) {
       const orphans = lane.orphans.splice(0).toSorted((a, b) => b.ord - a.ord);
       if (orphans.length === 0) break;
-      for (const delivery of orphans) await this.#move(delivery);
+      for (const delivery of orphans) if (!(await this.#move(lane, delivery))) break;
     }
     this.#running.delete(lane);
     this.#held.delete(agentId);
     if (!this.#stopped) this.#done(agentId);
   }
 
-  async #move({ tenant, eventId, revision, agentId }: DeliveryRow): Promise<void> {
+  /** False when another connection owns the agent by now: to that it has been handed over, with all the others. */
+  async #move(lane: Lane, { tenant, eventId, revision, agentId }: DeliveryRow): Promise<boolean> {
+    const { epoch } = lane.session;
     const { store, bell, ports, log } = this.#options;
     const message = `Event waits: agent ${agentId} went away`;
     while (!this.#stopped) {
       try {
-        const moved = await store.moveDelivery({ tenant, eventId, revision, to: "queued", nowMs: ports.clock.now(), message });
+        const moved = await store.moveDelivery({ tenant, eventId, revision, to: "queued", epoch, nowMs: ports.clock.now(), message });
         if (moved.kind === "moved") bell.ring(moved.entry);
-        return;
+        return moved.kind !== "fenced";
       } catch (error) {
         log.error("Event could not be put back", { event_id: eventId, agent_id: agentId, error: messageOf(error) });
         await ports.timers.sleep(RETRY_MS);
       }
     }
+    return false;
   }
 }

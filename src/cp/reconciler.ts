@@ -101,8 +101,11 @@ export class Reconciler {
         return false;
       case "claim": {
         const nowMs = ports.clock.now();
-        const moved = await store.moveDelivery({ tenant, eventId, revision, to: "assigned", nowMs, message: "Event found at its agent" });
-        if (moved.kind === "refused") return true;
+        const { epoch } = lane.session;
+        const message = "Event found at its agent";
+        const moved = await store.moveDelivery({ tenant, eventId, revision, to: "assigned", epoch, nowMs, message });
+        if (moved.kind === "fenced") this.#options.onFenced(lane.session);
+        if (moved.kind !== "moved") return true;
         bell.ring(moved.entry);
         break;
       }

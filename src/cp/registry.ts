@@ -36,8 +36,4 @@ export class Registry {
   values(): IterableIterator<AgentSession> {
     return this.#sessions.values();
   }
-
-  ids(): ReadonlySet<string> {
-    return new Set(this.#sessions.keys());
-  }
 }

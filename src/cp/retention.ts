@@ -12,6 +12,8 @@ export interface RetentionOptions {
   readonly log: Logger;
   readonly eventsMs: number;
   readonly auditMs: number;
+  /** Whether it is for this control plane to do; others may do it for all. */
+  readonly isDue: () => boolean;
 }
 
 /** Removes finished events and audit entries that are older than they are to be kept. */
@@ -26,6 +28,7 @@ export class Retention {
   }
 
   start(): void {
+    this.#timer?.cancel();
     this.#timer = this.#options.ports.timers.every(EVERY_MS, () => void this.run(), { background: true });
     void this.run();
   }
@@ -37,6 +40,7 @@ export class Retention {
   }
 
   run(): Promise<void> {
+    if (this.#stopped || !this.#options.isDue()) return Promise.resolve();
     this.#running ??= this.#sweep().finally(() => {
       this.#running = undefined;
     });

@@ -16,6 +16,7 @@ import {
 } from "../protocol/mod.ts";
 import type { StatusOutcome, StatusWrite, Store } from "../stores/mod.ts";
 import type { Pulse } from "./pulse.ts";
+import { StatusOrder } from "./status-order.ts";
 
 /** How many statuses may wait for a store that does not answer before their agent is sent away to keep them itself. */
 const MAX_PENDING = 20_000;
@@ -26,6 +27,7 @@ const ACK_AFTER_MS = 100;
 const RETRY_MAX_MS = 5_000;
 /** What a stranger wrote is cut before it goes to the log. */
 const SHOWN_CHARS = 300;
+const MOVE_ON_LOOK_MS = 10;
 const STATUS_RESEND = `{"type":"status_resend"}`;
 const URGENT: SendOptions = { urgent: true };
 
@@ -43,6 +45,8 @@ export interface SessionEvents {
   opened(session: AgentSession, frame: OpenFrame): void;
   /** A status was judged and, where it took effect, is durable. */
   status(session: AgentSession, update: StatusUpdate, outcome: StatusOutcome): void;
+  /** Another connection owns the agent by now. */
+  fenced(session: AgentSession): void;
 }
 
 export interface SessionOptions {
@@ -91,8 +95,14 @@ export class AgentSession {
   touched = false;
   /** Nothing is handed over to it. */
   paused = false;
+  /** A pause, or the end of one, was heard of before the agent was registered. */
+  pauseKnown = false;
+  /** Of this connection, from when its agent was claimed. */
+  epoch = 0;
   clockOffsetMs: number | undefined;
   closed = false;
+  /** It is being sent on. */
+  #leaving = false;
 
   readonly #peer: Peer;
   readonly #store: Store;
@@ -100,13 +110,13 @@ export class AgentSession {
   readonly #log: Logger;
   readonly #events: SessionEvents;
   readonly #pulse: Pulse;
+  #fenced = false;
   #pending: Pending[] = [];
   #pendingChars = 0;
-  /** The number that the next status must have, and the round of counting that it belongs to. */
-  #nextNth = 0;
-  #round = 0;
-  /** The round in which the agent was asked to begin again. */
-  #askedIn = -1;
+  readonly #order = new StatusOrder((nth) => {
+    this.#log.warn("A status is missing; the agent is asked to send again", { agent_id: this.agentId, nth });
+    this.send(STATUS_RESEND, URGENT);
+  });
   /** Event frames that were sent on this connection. */
   #sentEvents = 0;
   #pumping = false;
@@ -150,9 +160,31 @@ export class AgentSession {
     return sent;
   }
 
-  /** Its agent has not taken yet what it was sent. */
+  /** Nothing more is to be sent for now: its agent has not taken yet what it was sent, or is being sent on. */
   get congested(): boolean {
-    return this.#peer.congested;
+    return this.#leaving || this.#peer.congested;
+  }
+
+  get fenced(): boolean {
+    return this.#fenced;
+  }
+
+  /** Another connection owns the agent: its words count there, and it says again what was not acknowledged here. */
+  fence(): void {
+    this.#fenced = true;
+    this.closed = true;
+    this.#pending = [];
+    this.#pendingChars = 0;
+    this.#unacknowledged.clear();
+  }
+
+  /** Sends the agent on to another control plane when what it has said so far is stored, or after `patienceMs`. */
+  async moveOn(patienceMs: number): Promise<void> {
+    const untilMs = this.#ports.clock.monotonic() + patienceMs;
+    this.#leaving = true;
+    while (!this.closed && (this.#pumping || this.#pending.length > 0) && this.#ports.clock.monotonic() < untilMs)
+      await this.#ports.timers.sleep(MOVE_ON_LOOK_MS);
+    if (!this.closed) this.close(CLOSE.moveOn, "the control plane is stopping; connect to another");
   }
 
   close(code: number, reason: string): void {
@@ -163,6 +195,7 @@ export class AgentSession {
 
   /** Takes one text frame of the agent. Throws nothing. */
   receive(text: string): void {
+    if (this.#fenced) return;
     this.lastSeenMs = this.#ports.clock.now();
     this.touched = true;
     let decoded: unknown;
@@ -209,7 +242,7 @@ export class AgentSession {
 
   #take(update: StatusUpdate, chars: number): void {
     failpoint("cp.session.status-received");
-    if (typeof update.nth === "number" && this.acks && !this.#isNext(update.nth, update.round ?? 0)) return;
+    if (typeof update.nth === "number" && this.acks && !this.#order.isNext(update.nth, update.round ?? 0)) return;
     if (!isWhole(update.seq) || !isWhole(update.revision)) {
       this.#log.warn("Frame is not of the protocol", { agent_id: this.agentId, error: "seq or revision is no number of ours" });
       return;
@@ -221,28 +254,6 @@ export class AgentSession {
     this.#pending.push({ update, chars });
     this.#pendingChars += chars;
     this.#schedule();
-  }
-
-  /**
-   * Whether a status is the one that follows. Acknowledgements are cumulative, so nothing is taken after one that is missing: the agent is
-   * asked once to begin again. One that repeats an earlier number was taken before, or is sent again.
-   */
-  #isNext(nth: number, round: number): boolean {
-    if (round > this.#round && nth === 0) {
-      this.#round = round;
-      this.#nextNth = 1;
-      return true;
-    }
-    if (round === this.#round && nth === this.#nextNth) {
-      this.#nextNth += 1;
-      return true;
-    }
-    if ((round > this.#round || (round === this.#round && nth > this.#nextNth)) && round > this.#askedIn) {
-      this.#askedIn = round;
-      this.#log.warn("A status is missing; the agent is asked to send again", { agent_id: this.agentId, nth });
-      this.send(STATUS_RESEND, URGENT);
-    }
-    return false;
   }
 
   #schedule(): void {
@@ -259,9 +270,10 @@ export class AgentSession {
     for (;;) {
       const round = this.#pending;
       this.#pending = [];
+      if (round.length === 0) break;
       const outcomes = await this.#storeAll(round);
       const failedAt = this.#settle(round, outcomes);
-      if (failedAt === undefined) break;
+      if (failedAt === undefined || this.#fenced) break;
       this.#pending = [...round.slice(failedAt), ...this.#pending];
       await this.#ports.timers.sleep(waitMs);
       waitMs = Math.min(RETRY_MAX_MS, waitMs * 2);
@@ -323,6 +335,9 @@ export class AgentSession {
         // A fault of ours that no repetition mends. Acknowledgements are cumulative, so from here on this connection gets none: the agent
         // keeps what is not stored, and tells it again on its next one.
         this.#acknowledging = false;
+      } else if (outcome.verdict === "fenced") {
+        this.#events.fenced(this);
+        return undefined;
       } else {
         if (this.#acknowledging && typeof update.boot_id === "string" && typeof update.seq === "number")
           this.#unacknowledged.set(update.boot_id, update.seq);
@@ -351,6 +366,7 @@ export class AgentSession {
       eventId: update.event_id,
       revision: update.revision ?? undefined,
       agentId: this.agentId,
+      epoch: this.epoch,
       bootId: update.boot_id ?? undefined,
       seq: update.seq ?? undefined,
       state: update.state,

@@ -12,6 +12,13 @@ import { Durations } from "./durations.ts";
 /** What is asked for when somebody scrapes: read from where the truth is, so that the hot path counts nothing twice. */
 export interface MetricSources {
   readonly agents: () => { readonly connected: number; readonly registered: number };
+  /** Control planes that share the store, this one included, with the agents that each holds. */
+  readonly replicas: () => readonly { readonly id: string; readonly agents: number }[];
+  /** Sessions that ended because another connection owned their agent. */
+  readonly fences: () => number;
+  /** How often others took this control plane for dead. */
+  readonly lapses: () => number;
+  readonly words: () => { readonly heard: number; readonly gaps: number };
   readonly eventsTotal: () => Promise<Readonly<Record<string, number>>>;
   readonly open: () => Promise<{ readonly queued: number; readonly inFlight: number }>;
   readonly liveStreams: () => number;
@@ -46,7 +53,7 @@ export function createMetrics(sources: MetricSources): Metrics {
   const counter = (configuration: CounterConfiguration<string>): Counter => new Counter({ ...configuration, registers });
   gauge({
     name: "transporter_agents",
-    help: "Agents whose socket is registered now, by health.",
+    help: "Agents whose socket is registered with this control plane now, by health.",
     labelNames: ["status"] as const,
     collect() {
       const { connected, registered } = sources.agents();
@@ -54,9 +61,39 @@ export function createMetrics(sources: MetricSources): Metrics {
       this.set({ status: "unhealthy" }, registered - connected);
     },
   });
+  gauge({
+    name: "transporter_replica_agents",
+    help: "Agents that each control plane on this store holds, as of its last renewal. The same from each of them: do not add up.",
+    labelNames: ["replica"] as const,
+    collect() {
+      this.reset();
+      for (const { id, agents } of sources.replicas()) this.set({ replica: id }, agents);
+    },
+  });
+  gauge({
+    name: "transporter_replicas",
+    help: "Control planes with a lease on this store. The same from each of them: do not add up.",
+    collect() {
+      this.set(sources.replicas().length);
+    },
+  });
+  const total = (name: string, help: string, count: () => number): void => {
+    counter({
+      name,
+      help,
+      collect() {
+        this.reset();
+        this.inc(count());
+      },
+    });
+  };
+  total("transporter_epoch_fences_total", "Connections that ended because another one owned their agent.", () => sources.fences());
+  total("transporter_lease_lapses_total", "How often other control planes took this one for dead.", () => sources.lapses());
+  total("transporter_words_heard_total", "What other control planes told this one.", () => sources.words().heard);
+  total("transporter_word_gaps_total", "How often words of other control planes were certainly lost.", () => sources.words().gaps);
   counter({
     name: "transporter_events_total",
-    help: "Events that ever entered the state.",
+    help: "Events that ever entered the state, of all control planes on this store.",
     labelNames: ["state"] as const,
     async collect() {
       const counts = await sources.eventsTotal();
@@ -66,7 +103,7 @@ export function createMetrics(sources: MetricSources): Metrics {
   });
   gauge({
     name: "transporter_deliveries_open",
-    help: "Deliveries that are not finished: waiting for their agent, or handed over.",
+    help: "Deliveries that are not finished, of all control planes on this store: waiting for their agent, or handed over.",
     labelNames: ["state"] as const,
     async collect() {
       const { queued, inFlight } = await sources.open();
@@ -81,14 +118,7 @@ export function createMetrics(sources: MetricSources): Metrics {
       this.set(sources.liveStreams());
     },
   });
-  counter({
-    name: "transporter_agent_frames_total",
-    help: "Frames received from agents.",
-    collect() {
-      this.reset();
-      this.inc(frames);
-    },
-  });
+  total("transporter_agent_frames_total", "Frames received from agents.", () => frames);
   gauge({ name: "transporter_build_info", help: "Always 1; the version is a label.", labelNames: ["version"] as const, registers }).set(
     { version: sources.version },
     1,

@@ -129,6 +129,8 @@ export const AgentViewSchema = v.object({
   protocol: v.number(),
   features: v.array(v.string()),
   remote_address: v.string(),
+  /** The control plane that it is connected to. */
+  replica: v.optional(v.string()),
   connected_at: v.optional(Timestamp),
   disconnected_at: v.optional(Timestamp),
   last_seen_at: v.optional(Timestamp),
@@ -176,6 +178,19 @@ export const ProblemSchema = v.looseObject({
   instance: v.optional(v.string()),
 });
 export type Problem = v.InferOutput<typeof ProblemSchema>;
+
+/** One control plane of those that share a store; `agents` as of at most some seconds ago. */
+export const ReplicaViewSchema = v.object({
+  id: v.string(),
+  version: v.string(),
+  /** Where it says that it can be reached. */
+  address: v.string(),
+  started_at: Timestamp,
+  agents: v.number(),
+});
+export type ReplicaView = v.InferOutput<typeof ReplicaViewSchema>;
+export const ReplicasSchema = v.object({ items: v.array(ReplicaViewSchema) });
+export type Replicas = v.InferOutput<typeof ReplicasSchema>;
 
 export const VersionSchema = v.object({
   version: v.string(),

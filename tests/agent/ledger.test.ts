@@ -289,7 +289,7 @@ describe("the ledger on disk", () => {
     const descriptor = openSync(ledger.path, "r+");
     writeSync(descriptor, content, 0, content.byteLength, 0);
     closeSync(descriptor);
-    expect(await ledger.recover()).toEqual({ deliveries: [], statuses: [] });
+    expect(await ledger.recover()).toEqual({ deliveries: [], statuses: [], seenEpoch: 0 });
     await ledger.record({ delivery: delivery("e"), receivedAtMs: 1, expiresAtMs: undefined });
     await ledger.finish(delivery("e").key, delivery("e").work, status(1, { state: "completed" }), Date.now());
     expect((await ledger.finished(delivery("e").key))?.state).toBe("completed");

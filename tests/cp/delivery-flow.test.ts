@@ -1,5 +1,4 @@
 import { describe, expect, test } from "bun:test";
-import { KnownAgents } from "../../src/cp/known-agents.ts";
 import { openDigest } from "../../src/protocol/mod.ts";
 import { ANONYMOUS } from "../../src/security/mod.ts";
 import { ableAgent, configMap, startBareCore } from "../support/bare-core.ts";
@@ -118,7 +117,6 @@ describe("calling back", () => {
         nowMs: cp.ports.clock.now(),
         message: "cancelled",
         requestMessage: "cancellation asked for",
-        canRecall: (agentId) => dispatcher.canRecall(agentId),
         audit: { tenant: "default", atMs: 0, principal: "test", action: "event_cancelled" },
       }),
     );
@@ -160,16 +158,18 @@ describe("calling back", () => {
     expect(agent.ofType("cancel").every((frame) => frame["event_id"] === "soon")).toBe(true);
   });
 
-  test("who can be called back is known of agents that are away, over a restart too; 0.1 never", async () => {
+  test("who can be called back is known of agents that are away; 0.1 never", async () => {
     const cp = await startBareCore();
-    await cp.connect(ableAgent({ id: "able" }));
     const old = await cp.connect({ ...REGISTRATION_0_1, id: "old" });
     await cp.submit({ id: "held", target_agent: "old" });
     expect(old.events()).toEqual(["held"]);
     expect(await cancel(cp, "held")).toBe("refused");
-    const known = new KnownAgents();
-    await cp.during(known.load(cp.store, "default"));
-    expect(["able", "old", "unknown"].map((id) => known.canRecall(id))).toEqual([true, false, false]);
+    const able = await cp.connect(ableAgent({ id: "able" }));
+    await cp.submit({ id: "kept", target_agent: "able" });
+    expect(able.events()).toEqual(["kept"]);
+    able.hangUp();
+    await cp.advance(10);
+    expect(await cancel(cp, "kept")).toBe("requested");
   });
 
   test("a newer revision is handed over, whatever is believed of the one before", async () => {
@@ -177,7 +177,16 @@ describe("calling back", () => {
     const agent = await cp.connect();
     await cp.submit({ id: "one" });
     // It ends without the dispatcher hearing of it.
-    const status = { tenant: "default", eventId: "one", revision: 1, agentId: "agent-1", bootId: undefined, seq: undefined, nowMs: 0 };
+    const status = {
+      tenant: "default",
+      eventId: "one",
+      revision: 1,
+      agentId: "agent-1",
+      epoch: 1,
+      bootId: undefined,
+      seq: undefined,
+      nowMs: 0,
+    };
     const end = {
       state: "failed",
       phase: "failed",

@@ -168,6 +168,7 @@ describe("order of hand-over", () => {
         eventId: "later",
         revision: 1,
         to: "assigned",
+        epoch: 0,
         nowMs: cp.ports.clock.now(),
         message: "promised",
       }),

@@ -52,7 +52,7 @@ describe("what 0.1 recorded", () => {
     const sent = frames.filter(({ from }) => from === "control-plane").map(({ frame }) => JSON.parse(frame) as unknown);
     const registration = checkRegistration(JSON.parse(frames[0]?.frame ?? ""));
     if (!registration.ok) throw new Error(registration.message);
-    expect(sent[0]).toEqual(registrationReply(registration.value));
+    expect(sent[0]).toEqual(registrationReply(registration.value, 1));
     for (const frame of sent.slice(1)) expect(checkControlPlaneFrame(frame)).toMatchObject({ ok: true });
   });
 });

@@ -42,7 +42,7 @@ function planted(): "lost" | "doubled" | undefined {
   return config.plant !== undefined && Math.random() * 1_000 < config.plant.perThousand ? config.plant.what : undefined;
 }
 
-async function start(at: number): Promise<{ stop(): Promise<void> }> {
+function start(at: number): Promise<{ stop(): Promise<void> }> {
   const id = `${config.prefix}-${at}`;
   let port = "";
   let first = true;
@@ -67,8 +67,7 @@ async function start(at: number): Promise<{ stop(): Promise<void> }> {
     labels: { environment: "proof" },
     version: "0.2.0",
     hostname: "proof",
-    // Each with another one first.
-    cpUrl: [...config.cpUrls.slice(at % config.cpUrls.length), ...config.cpUrls.slice(0, at % config.cpUrls.length)].join(","),
+    cpUrls: config.cpUrls,
     proxyEnv: {},
     stateDir: config.stateDir === undefined ? undefined : join(config.stateDir, id),
     dialer,

@@ -74,7 +74,7 @@ export class AgentProcess {
       labels: {},
       version: "0.0.0",
       hostname: this.id,
-      cpUrl: "ws://cp/ws",
+      cpUrls: ["ws://cp/ws"],
       proxyEnv: {},
       stateDir: undefined,
       ledger,

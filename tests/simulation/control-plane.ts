@@ -126,6 +126,7 @@ export class ControlPlaneProcess {
       maxEventBytes: 1024 * 1024,
       bodyBudget: new BodyBudget(8 * 1024 * 1024),
       isStopping: () => this.#stopping,
+      isDraining: () => this.#stopping,
     };
     const endpoints = [...eventEndpoints(context), ...agentEndpoints(context)];
     this.#handlers = new Map(endpoints.map(({ method, path, handler }) => [`${method} ${path}`, handler]));

@@ -23,7 +23,8 @@ const connections = Array.from({ length: agents }, (_, at) => {
   const id = `${prefix}-${at}`;
   const bootId = crypto.randomUUID();
   return new Connection({
-    url: wsUrl,
+    urls: [wsUrl],
+    admit: () => Promise.resolve(true),
     dialer: dial,
     dialOptions: () => ({}),
     register: () =>

@@ -88,7 +88,11 @@ export interface TestAgent extends AsyncDisposable {
 }
 
 /** An agent in this process. It has 0.1's identity of the recorded frames. */
-export async function startTestAgent(options: Partial<AgentOptions> & Pick<AgentOptions, "cpUrl" | "cluster">): Promise<TestAgent> {
+export async function startTestAgent({
+  cpUrl,
+  ...options
+}: Partial<Omit<AgentOptions, "cpUrls">> &
+  Pick<AgentOptions, "cluster"> & { readonly cpUrl: string | readonly string[] }): Promise<TestAgent> {
   const { log, lines } = keepingLogger();
   const agent = await start({
     id: "agent-cluster-agent-1",
@@ -104,6 +108,7 @@ export async function startTestAgent(options: Partial<AgentOptions> & Pick<Agent
     stateDir: undefined,
     ports: systemPorts,
     log,
+    cpUrls: [cpUrl].flat(),
     ...options,
   });
   return {

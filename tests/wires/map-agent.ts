@@ -10,6 +10,7 @@ import { MapCluster } from "../support/agent.ts";
 
 export interface MapAgentConfig {
   readonly id: string;
+  /** One, or several with commas between. */
   readonly cpUrl: string;
   /** Absent: the ledger is in memory. */
   readonly stateDir?: string;
@@ -44,7 +45,7 @@ const agent = await startAgent({
   labels: {},
   version: "0.2.0",
   hostname: "test",
-  cpUrl: config.cpUrl,
+  cpUrls: config.cpUrl.split(","),
   proxyEnv: config.proxyEnv ?? {},
   stateDir: config.stateDir,
   ...(config.heartbeatIntervalMs === undefined ? {} : { heartbeatIntervalMs: config.heartbeatIntervalMs }),

@@ -1,5 +1,5 @@
-import { TransporterError } from "../../kit/mod.ts";
-import { AgentPageSchema, type AgentView, AgentViewSchema, CLOSE, formatTimestamp, RemovedAgentSchema } from "../../protocol/mod.ts";
+import { messageOf, TransporterError } from "../../kit/mod.ts";
+import { AgentPageSchema, type AgentView, AgentViewSchema, formatTimestamp, RemovedAgentSchema } from "../../protocol/mod.ts";
 import type { NewAudit, OpenCounts, StoredAgent } from "../../stores/mod.ts";
 import type { HttpContext } from "./context.ts";
 import type { Call, Endpoint } from "./endpoint.ts";
@@ -21,13 +21,19 @@ function auditOf(call: Call, action: string, agentId: string, atMs: number): New
 }
 
 export function agentEndpoints(context: HttpContext): Endpoint[] {
-  const { store, registry, dispatcher, ports, log } = context;
+  const { store, registry, gateway, membership, ports, log } = context;
+
+  /** Of one that is not connected here: what the control plane says that has it. */
+  function elsewhere(agent: StoredAgent): AgentView["status"] {
+    return store.info.shared ? agent.status : "disconnected";
+  }
 
   function view(agent: StoredAgent, open: OpenCounts): AgentView {
     // What the socket says now is fresher than what was written down last.
     const session = registry.get(agent.id);
     const registration = session?.registration ?? agent.registration;
     const counts = open.byAgent.get(agent.id);
+    const replicaId = session === undefined ? (store.info.shared ? agent.replicaId : undefined) : membership.id;
     const clockOffsetMs = session === undefined ? agent.clockOffsetMs : session.clockOffsetMs;
     return {
       id: agent.id,
@@ -41,12 +47,13 @@ export function agentEndpoints(context: HttpContext): Endpoint[] {
       hostname: registration.hostname ?? "",
       namespace: registration.namespace ?? "",
       metadata: registration.metadata ?? {},
-      status: session === undefined ? "disconnected" : session.healthy ? "connected" : "unhealthy",
+      status: session === undefined ? elsewhere(agent) : session.healthy ? "connected" : "unhealthy",
       paused: agent.paused,
       protocol: registration.protocol ?? 0,
       features: registration.features ?? [],
       remote_address: session?.remoteAddress ?? agent.remoteAddress,
       ...(agent.connectedAtMs === undefined ? {} : { connected_at: formatTimestamp(session?.connectedAtMs ?? agent.connectedAtMs) }),
+      ...(replicaId === undefined ? {} : { replica: replicaId }),
       ...(session !== undefined || agent.disconnectedAtMs === undefined
         ? {}
         : { disconnected_at: formatTimestamp(agent.disconnectedAtMs) }),
@@ -85,12 +92,7 @@ export function agentEndpoints(context: HttpContext): Endpoint[] {
     const ended = await store.removeAgent(call.principal.tenant, id, nowMs, auditOf(call, "agent_removed", id, nowMs));
     if (ended === undefined) throw missing(id);
     // Only now: a socket closed before the removal is durable would write the agent back.
-    const session = registry.get(id);
-    if (session !== undefined) {
-      registry.remove(session);
-      dispatcher.disconnected(session);
-      session.close(CLOSE.removed, "the agent was removed");
-    }
+    gateway.removed(id);
     for (const one of ended) context.bell.ring(one.entry);
     log.info("Agent removed", { agent_id: id, cancelled_events: ended.length });
     return Response.json({ agent_id: id, status: "removed", cancelled_events: ended.filter((one) => one.state === "cancelled").length });
@@ -107,9 +109,11 @@ export function agentEndpoints(context: HttpContext): Endpoint[] {
         auditOf(call, paused ? "agent_paused" : "agent_resumed", id, nowMs),
       );
       if (agent === undefined) throw missing(id);
-      const session = registry.get(id);
-      if (session !== undefined) session.paused = paused;
-      if (!paused) dispatcher.queued(id);
+      await gateway.changed(id).catch((error: unknown) => {
+        log.warn("A pause could not be read back", { agent_id: id, error: messageOf(error) });
+        const session = registry.get(id);
+        if (session !== undefined) session.paused = paused;
+      });
       log.info(paused ? "Delivery paused" : "Delivery resumed", { agent_id: id });
       return Response.json(view(agent, await context.gauge.sample()));
     };

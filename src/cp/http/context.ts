@@ -4,8 +4,10 @@ import type { VersionView } from "../../protocol/mod.ts";
 import type { Store } from "../../stores/mod.ts";
 import type { Bell } from "../bell.ts";
 import type { Dispatcher } from "../dispatcher.ts";
+import type { Gateway } from "../gateway.ts";
 import type { Intake } from "../intake.ts";
 import type { OpenGauge } from "../open-gauge.ts";
+import type { Membership } from "../membership.ts";
 import type { Registry } from "../registry.ts";
 import type { BodyBudget } from "./body.ts";
 
@@ -14,6 +16,8 @@ export interface HttpContext {
   readonly store: Store;
   readonly registry: Registry;
   readonly dispatcher: Dispatcher;
+  readonly gateway: Gateway;
+  readonly membership: Membership;
   readonly intake: Intake;
   readonly bell: Bell;
   readonly gauge: OpenGauge;
@@ -24,4 +28,6 @@ export interface HttpContext {
   readonly maxEventBytes: number;
   readonly bodyBudget: BodyBudget;
   readonly isStopping: () => boolean;
+  /** About to stop: agents are to connect elsewhere, and whoever spreads requests is to send none here. */
+  readonly isDraining: () => boolean;
 }

@@ -147,7 +147,6 @@ export function eventEndpoints(context: HttpContext): Endpoint[] {
       nowMs,
       message: `Event cancelled by ${principal.name}`,
       requestMessage: `Cancellation asked for by ${principal.name}; the agent stops at its next safe point`,
-      canRecall: (agentId) => context.dispatcher.canRecall(agentId),
       audit: {
         tenant: principal.tenant,
         atMs: nowMs,

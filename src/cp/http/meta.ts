@@ -1,5 +1,14 @@
 import { messageOf, TransporterError } from "../../kit/mod.ts";
-import { AuditPageSchema, HealthSchema, MetricsSchema, type MetricsView, VersionSchema } from "../../protocol/mod.ts";
+import {
+  AuditPageSchema,
+  formatTimestamp,
+  HealthSchema,
+  MetricsSchema,
+  type MetricsView,
+  type Replicas,
+  ReplicasSchema,
+  VersionSchema,
+} from "../../protocol/mod.ts";
 import type { HttpContext } from "./context.ts";
 import type { Call, Endpoint } from "./endpoint.ts";
 import { Query } from "./query.ts";
@@ -23,11 +32,24 @@ function wantsPrometheus(request: Request): boolean {
 }
 
 export function metaEndpoints(context: HttpContext): Endpoint[] {
-  const { store, registry, metrics, version, ports } = context;
+  const { store, membership, metrics, version, ports } = context;
 
   async function metricsView(): Promise<MetricsView> {
     const { cancelled: _cancelled, ...events } = await store.counters();
-    return { agents: { connected: registry.healthy, total: registry.size }, events };
+    const { connected, registered: total } = membership.agents;
+    return { agents: { connected, total }, events };
+  }
+
+  function replicas(): Replicas {
+    return {
+      items: membership.replicas.map((one) => ({
+        id: one.id,
+        version: one.version,
+        address: one.address,
+        started_at: formatTimestamp(one.startedAtMs),
+        agents: one.agents?.registered ?? 0,
+      })),
+    };
   }
 
   async function ready(call: Call): Promise<Response> {
@@ -40,9 +62,13 @@ export function metaEndpoints(context: HttpContext): Endpoint[] {
         (error: unknown) => (error instanceof TransporterError ? `${error.code}: ${error.message}` : messageOf(error)),
       ),
     });
-    checks.push({ name: "shutdown", fault: context.isStopping() ? "the control plane is stopping" : undefined });
+    checks.push({ name: "shutdown", fault: context.isDraining() ? "the control plane is stopping" : undefined });
+    // Without a lease its agents stand as disconnected, but what it takes in is safe all the same.
+    const lease = membership.holds ? undefined : "the lease has run out; other control planes may take agents over";
     const ok = checks.every(({ fault }) => fault === undefined);
     const lines = checks.map(({ name, fault }) => (fault === undefined ? `[+]${name} ok` : `[-]${name} failed: ${fault}`));
+    if (lease !== undefined) lines.push(`[!]lease: ${lease}`);
+    else if (store.info.shared) lines.push(`[+]lease ok, control planes: ${membership.replicas.map(({ id }) => id).join(", ")}`);
     lines.push(ok ? "readyz check passed" : "readyz check failed");
     return new Response(verbose || !ok ? `${lines.join("\n")}\n` : "ok\n", { status: ok ? 200 : 503, headers: TEXT });
   }
@@ -72,9 +98,9 @@ export function metaEndpoints(context: HttpContext): Endpoint[] {
     {
       method: "GET",
       path: "/health",
-      summary: "Health as in 0.1; `agent_count` is the sockets registered now.",
+      summary: "Health as in 0.1; `agent_count` is the sockets registered now, with all control planes on this store together.",
       answers: { 200: { description: "It answers.", schema: HealthSchema } },
-      handler: () => Response.json({ agent_count: registry.size, status: "healthy", version: version.version }),
+      handler: () => Response.json({ agent_count: membership.agents.registered, status: "healthy", version: version.version }),
     },
     {
       method: "GET",
@@ -111,6 +137,13 @@ export function metaEndpoints(context: HttpContext): Endpoint[] {
       summary: "What runs here.",
       answers: { 200: { description: "The version.", schema: VersionSchema } },
       handler: () => Response.json(version),
+    },
+    {
+      method: "GET",
+      path: "/v1/replicas",
+      summary: "The control planes that share this store, by id; one alone where it is not shared.",
+      answers: { 200: { description: "All with a lease, as of some seconds ago at most.", schema: ReplicasSchema } },
+      handler: () => Response.json(replicas()),
     },
     {
       method: "GET",

@@ -23,6 +23,7 @@ export interface ServerOptions {
 
 /** Every endpoint of the control plane, `/ws` and `/openapi.json` included. */
 export function endpointsOf(context: HttpContext, admit: Gateway["admit"] = () => undefined): Endpoint[] {
+  const { ports } = context;
   const endpoints: Endpoint[] = [...eventEndpoints(context), ...agentEndpoints(context), ...metaEndpoints(context)];
   endpoints.push({
     method: "GET",
@@ -30,7 +31,10 @@ export function endpointsOf(context: HttpContext, admit: Gateway["admit"] = () =
     summary: "WebSocket upgrade for agents.",
     answers: { 101: { description: "The agent's registration is expected as the first frame.", mediaType: "application/json" } },
     handler: ({ request, server, requestId }) => {
-      if (context.isStopping()) throw new TransporterError("SHUTTING_DOWN", "the control plane is stopping");
+      if (context.isDraining()) {
+        const error = new TransporterError("SHUTTING_DOWN", "the control plane is stopping; connect to another");
+        return problemResponse(error, requestId, silentLogger, { "retry-after": ports.random.float() < 0.5 ? "0" : "1" });
+      }
       const later = admit();
       if (later !== undefined) {
         const error = new TransporterError(

@@ -1,0 +1,125 @@
+import { type Logger, messageOf, type Ports } from "../kit/mod.ts";
+import { agentPrincipal } from "../security/mod.ts";
+import type { AgentKey, AgentRelease, Claimed, NewAudit, Store } from "../stores/mod.ts";
+import type { AgentSession } from "./session.ts";
+
+const STORE_PATIENCE_MS = 8_000;
+const STORE_RETRY_MS = 500;
+/** Written down together; each of them is one step of a store that others wait for. */
+const TOUCHED_AT_ONCE = 500;
+
+export interface AgentRecordsOptions {
+  readonly store: Store;
+  readonly ports: Ports;
+  readonly log: Logger;
+  /** Of this control plane. */
+  readonly replicaId: string;
+}
+
+/** What the store is told of agents: that they came, that they are there, that they went. */
+export class AgentRecords {
+  readonly #options: AgentRecordsOptions;
+  /** By agent: farewells that the store did not take. */
+  readonly #unreleased = new Map<string, { readonly release: AgentRelease; readonly audit: NewAudit }>();
+
+  constructor(options: AgentRecordsOptions) {
+    this.#options = options;
+  }
+
+  /** Makes this control plane the agent's owner. Throws what the store throws, after some patience. */
+  claim(session: AgentSession, requestId: string): Promise<Claimed> {
+    const { store, replicaId } = this.#options;
+    const { registration } = session;
+    return this.#patiently(() =>
+      store.claimAgent(
+        {
+          agent: {
+            tenant: session.tenant,
+            id: session.agentId,
+            registration,
+            status: "connected",
+            principal: agentPrincipal(session.agentId).name,
+            remoteAddress: session.remoteAddress,
+            connectedAtMs: session.connectedAtMs,
+            disconnectedAtMs: undefined,
+            lastSeenMs: session.lastSeenMs,
+            clockOffsetMs: session.clockOffsetMs,
+          },
+          replicaId,
+          seenEpoch: registration.seen_epoch ?? 0,
+        },
+        this.#audit(session, "agent_connected", requestId),
+      ),
+    );
+  }
+
+  /** Its connection has ended. Throws nothing; what the store does not take is tried again with the next touch. */
+  async release(session: AgentSession, requestId: string, details: Record<string, unknown>): Promise<void> {
+    const { tenant, agentId: id, epoch, lastSeenMs, clockOffsetMs } = session;
+    const disconnectedAtMs = this.#options.ports.clock.now();
+    const audit = this.#audit(session, "agent_disconnected", requestId, details);
+    await this.#release({ tenant, id, epoch, disconnectedAtMs, lastSeenMs, clockOffsetMs }, audit);
+  }
+
+  /** Stores when agents were last heard of. Answers those that are somebody else's by now. Throws nothing. */
+  async touch(sessions: readonly AgentSession[]): Promise<readonly AgentKey[]> {
+    const { store, log } = this.#options;
+    const lost: AgentKey[] = [];
+    try {
+      for (const { release, audit } of this.#unreleased.values()) if (!(await this.#release(release, audit))) break;
+      for (let at = 0; at < sessions.length; at += TOUCHED_AT_ONCE) {
+        const seen = sessions.slice(at, at + TOUCHED_AT_ONCE).map((session) => ({
+          tenant: session.tenant,
+          id: session.agentId,
+          epoch: session.epoch,
+          status: session.healthy ? ("connected" as const) : ("unhealthy" as const),
+          lastSeenMs: session.lastSeenMs,
+          clockOffsetMs: session.clockOffsetMs,
+        }));
+        lost.push(...(await store.touchAgents(seen)));
+      }
+    } catch (error) {
+      log.warn("Last contact could not be stored", { agents: sessions.length, error: messageOf(error) });
+    }
+    return lost;
+  }
+
+  async #release(release: AgentRelease, audit: NewAudit): Promise<boolean> {
+    try {
+      await this.#options.store.releaseAgent(release, audit);
+      if (this.#unreleased.get(release.id)?.release === release) this.#unreleased.delete(release.id);
+      return true;
+    } catch (error) {
+      this.#unreleased.set(release.id, { release, audit });
+      this.#options.log.error("Disconnect could not be stored", { agent_id: release.id, error: messageOf(error) });
+      return false;
+    }
+  }
+
+  #audit(session: AgentSession, action: string, requestId: string, details?: Record<string, unknown>): NewAudit {
+    return {
+      tenant: session.tenant,
+      atMs: this.#options.ports.clock.now(),
+      principal: agentPrincipal(session.agentId).name,
+      action,
+      agentId: session.agentId,
+      remoteAddress: session.remoteAddress,
+      requestId,
+      ...(details === undefined ? {} : { details }),
+    };
+  }
+
+  /** A store that is away for moments must not turn agents away: a 0.1 agent does not come back. */
+  async #patiently<T>(attempt: () => Promise<T>): Promise<T> {
+    const { ports } = this.#options;
+    const untilMs = ports.clock.monotonic() + STORE_PATIENCE_MS;
+    for (;;) {
+      try {
+        return await attempt();
+      } catch (error) {
+        if (ports.clock.monotonic() >= untilMs) throw error;
+        await ports.timers.sleep(STORE_RETRY_MS);
+      }
+    }
+  }
+}
