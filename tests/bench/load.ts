@@ -12,6 +12,29 @@ const Target = { url: v.string(), pid: v.number(), agents: v.number(), wire: v.p
 const TaskSchema = v.variant("mode", [
   /** Keeps `unfinished` events between their POST and their last status, until `events` are done. */
   v.object({ mode: v.literal("closed"), ...Target, events: v.number(), warmUp: v.number(), unfinished: v.number() }),
+  /**
+   * The same with several control planes on one store, which `storePid` serves: each has its part of the agents, and each event goes to the next
+   * control plane, whoever has its agent.
+   */
+  v.object({
+    mode: v.literal("shared"),
+    ...Target,
+    more: v.array(v.object({ url: v.string(), pid: v.number() })),
+    storePid: v.optional(v.number()),
+    events: v.number(),
+    warmUp: v.number(),
+    unfinished: v.number(),
+  }),
+  /** Puts events into a queue, `concurrency` at a time, which `queuePid` serves. */
+  v.object({
+    mode: v.literal("publish"),
+    url: v.string(),
+    pid: v.number(),
+    agents: v.number(),
+    events: v.number(),
+    warmUp: v.number(),
+    concurrency: v.number(),
+  }),
   /** POSTs as fast as they are answered, `connections` at a time, whatever the agents do. */
   v.object({ mode: v.literal("burst"), ...Target, events: v.number(), connections: v.number() }),
   /** POSTs as fast as they are answered, for agents that are not there: what the door alone takes in. */
@@ -33,6 +56,16 @@ export interface ClosedResult {
   readonly serverCpuUs: number;
   /** Of this process, per event: that it is less than the server's says that the server was measured. */
   readonly loadCpuUs: number;
+}
+export interface SharedResult extends ClosedResult {
+  /** Of the server behind the store, per event; 0 where there is none. */
+  readonly storeCpuUs: number;
+}
+export interface PublishResult {
+  readonly perSecond: number;
+  /** Of this process, which publishes, and of the queue's server, per event. */
+  readonly loadCpuUs: number;
+  readonly queueCpuUs: number;
 }
 export interface BurstResult {
   readonly acceptedPerSecond: number;
@@ -82,7 +115,11 @@ interface Watched {
   readonly arrivedMs: Map<string, number>;
 }
 
-async function watch(task: { url: string; agents: number; wire: Wire; phaseMs: number }, keepArrivals: boolean): Promise<Watched> {
+/** `part` tells the agents of several control planes apart. */
+async function watch(
+  task: { url: string; agents: number; wire: Wire; phaseMs: number; part?: number },
+  keepArrivals: boolean,
+): Promise<Watched> {
   const arrivedMs = new Map<string, number>();
   const waiting = new Map<string, () => void>();
   const early = new Set<string>();
@@ -92,7 +129,7 @@ async function watch(task: { url: string; agents: number; wire: Wire; phaseMs: n
     wire: task.wire,
     phaseMs: task.phaseMs,
     heartbeatMs: 10_000,
-    prefix: `bench-${run}`,
+    prefix: task.part === undefined ? `bench-${run}` : `bench-${run}-at-${task.part}`,
     onEvent: (eventId, atMs) => {
       if (keepArrivals) arrivedMs.set(eventId, atMs);
     },
@@ -139,6 +176,74 @@ async function closed(task: Extract<LoadTask, { mode: "closed" }>): Promise<Clos
   };
   pool.close();
   swarm.close();
+  return result;
+}
+
+async function shared(task: Extract<LoadTask, { mode: "shared" }>): Promise<SharedResult> {
+  const targets = [{ url: task.url, pid: task.pid }, ...task.more];
+  const each = Math.ceil(task.agents / targets.length);
+  const watched = await Promise.all(targets.map(({ url }, part) => watch({ ...task, url, agents: each, part }, false)));
+  const agents = watched.flatMap(({ swarm, finished }) => swarm.agents.map(({ id }) => ({ id, finished })));
+  const pools = targets.map(({ url }) => new HttpPool(url, "/events"));
+  await Promise.all(pools.map((pool) => pool.warm(Math.ceil(task.unfinished / targets.length))));
+  const phase = async (events: number): Promise<void> => {
+    let begun = 0;
+    const worker = async (_: unknown, at: number): Promise<void> => {
+      const agent = agents[at % agents.length];
+      for (let mine = begun++; agent !== undefined && mine < events; mine = begun++) {
+        const { id, body } = newEvent(agent.id);
+        const done = agent.finished(id);
+        const pool = pools[mine % pools.length];
+        if (pool !== undefined) await accept(pool, body);
+        await done;
+      }
+    };
+    await Promise.all(Array.from({ length: task.unfinished }, worker));
+  };
+  await phase(task.warmUp);
+  const pids = targets.map(({ pid }) => pid);
+  const used = (): readonly number[] => [
+    pids.reduce((sum, pid) => sum + cpuUs(pid), 0),
+    task.storePid === undefined ? 0 : cpuUs(task.storePid),
+    cpuUs(process.pid),
+  ];
+  const [before, startedMs] = [used(), performance.now()];
+  await phase(task.events);
+  const seconds = (performance.now() - startedMs) / 1000;
+  const [serverCpuUs = 0, storeCpuUs = 0, loadCpuUs = 0] = used().map((us, at) => (us - (before[at] ?? 0)) / task.events);
+  for (const pool of pools) pool.close();
+  for (const { swarm } of watched) swarm.close();
+  return { perSecond: task.events / seconds, serverCpuUs, storeCpuUs, loadCpuUs };
+}
+
+async function publish(task: Extract<LoadTask, { mode: "publish" }>): Promise<PublishResult> {
+  // Its libraries are nothing for the other loads.
+  const [{ openQueueWriter }, { silentLogger, systemPorts }] = await Promise.all([
+    import("../../src/queues/mod.ts"),
+    import("../../src/kit/mod.ts"),
+  ]);
+  const queue = await openQueueWriter(task.url, { log: silentLogger, ports: systemPorts, clientName: "bench" });
+  const encoder = new TextEncoder();
+  const phase = async (events: number): Promise<void> => {
+    let begun = 0;
+    const worker = async (): Promise<void> => {
+      for (let mine = begun++; mine < events; mine = begun++) {
+        const { id, body } = newEvent(`absent-${run}-${mine % task.agents}`);
+        await queue.publish({ id, body: encoder.encode(body), priority: 0 });
+      }
+    };
+    await Promise.all(Array.from({ length: task.concurrency }, worker));
+  };
+  await phase(task.warmUp);
+  const [queueBefore, ownBefore, startedMs] = [cpuUs(task.pid), cpuUs(process.pid), performance.now()];
+  await phase(task.events);
+  const seconds = (performance.now() - startedMs) / 1000;
+  const result = {
+    perSecond: task.events / seconds,
+    loadCpuUs: (cpuUs(process.pid) - ownBefore) / task.events,
+    queueCpuUs: (cpuUs(task.pid) - queueBefore) / task.events,
+  };
+  await queue.close();
   return result;
 }
 
@@ -256,6 +361,10 @@ function carryOut(task: LoadTask): Promise<unknown> {
   switch (task.mode) {
     case "closed":
       return closed(task);
+    case "shared":
+      return shared(task);
+    case "publish":
+      return publish(task);
     case "burst":
       return burst(task);
     case "intake":

@@ -12,13 +12,31 @@ import { type Figure, table } from "./figures.ts";
 import { large } from "./large.ts";
 import { latency } from "./latency.ts";
 import { program } from "./program.ts";
+import { queues } from "./queues.ts";
+import { redisStore } from "./redis-store.ts";
+import { replicas } from "./replicas.ts";
 import { apply, store } from "./rooms.ts";
 import { stuck } from "./stuck.ts";
 import { storm } from "./storm.ts";
 import { intake, throughput } from "./throughput.ts";
 import { Workbench } from "./workbench.ts";
 
-const PARTS = { throughput, intake, large, latency, stuck, connections, storm, cluster, program, store, apply } as const;
+const PARTS = {
+  throughput,
+  intake,
+  large,
+  latency,
+  stuck,
+  connections,
+  storm,
+  replicas,
+  queues,
+  cluster,
+  program,
+  store,
+  "redis-store": redisStore,
+  apply,
+} as const;
 type PartName = keyof typeof PARTS;
 
 function isPartName(name: string): name is PartName {

@@ -54,9 +54,9 @@ export class Workbench implements AsyncDisposable {
     return this.quick ? quick : full;
   }
 
-  /** `transporter cp` with the defaults that ship: only the port is chosen for it, and the home directory its files go to. */
-  async startControlPlane(): Promise<Service> {
-    const child = await this.#spawn("cp", transporterCommand(["cp", "--ws-port", "0"], this.compiled));
+  /** `transporter cp` with the defaults that ship: only the port is chosen for it, the home directory its files go to, and what `args` say. */
+  async startControlPlane(args: readonly string[] = []): Promise<Service> {
+    const child = await this.#spawn("cp", transporterCommand(["cp", "--ws-port", "0", ...args], this.compiled));
     const address = await this.#said(child, /"message":"Control plane is listening","address":"([^"]+)"/);
     return service(child, `http://${address}`);
   }
@@ -77,7 +77,7 @@ export class Workbench implements AsyncDisposable {
   }
 
   /** Runs a load to its end and gives its result. */
-  async load<T>(target: Service, task: Without<LoadTask, "url" | "pid">): Promise<T> {
+  async load<T>(target: Pick<Service, "url" | "pid">, task: Without<LoadTask, "url" | "pid">): Promise<T> {
     const child = await this.#spawnLoad(target, task);
     const inTime = await Promise.race([child.exited, Bun.sleep(LOAD_TIMEOUT_MS).then(() => "late" as const)]);
     if (inTime !== 0) {
@@ -106,7 +106,7 @@ export class Workbench implements AsyncDisposable {
     return `${what}-${this.#started}`;
   }
 
-  #spawnLoad(target: Service, task: Without<LoadTask, "url" | "pid">): Promise<Child> {
+  #spawnLoad(target: Pick<Service, "url" | "pid">, task: Without<LoadTask, "url" | "pid">): Promise<Child> {
     const whole = JSON.stringify({ ...task, url: target.url, pid: target.pid });
     return this.#spawn("load", [process.execPath, join(import.meta.dir, "load.ts"), whole]);
   }

@@ -30,6 +30,8 @@ export interface NatsOptions {
 /** A real nats-server on a free port of 127.0.0.1. Ends with `await using`, and with the test process whatever happens. */
 export interface Nats extends AsyncDisposable {
   readonly port: number;
+  /** Of the running server. */
+  readonly pid: number;
   /** `nats://127.0.0.1:PORT`. */
   readonly url: string;
   /** Where its configuration, its files and its JetStream store are. */
@@ -79,6 +81,9 @@ export async function startNats(options: NatsOptions = {}): Promise<Nats> {
     }
     return {
       port: state.port,
+      get pid() {
+        return state.server?.pid ?? 0;
+      },
       url: `nats://127.0.0.1:${state.port}`,
       directory,
       async stop(signal = "SIGKILL") {
