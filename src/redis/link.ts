@@ -147,8 +147,11 @@ class Link implements RedisLink {
     this.#listeners.clear();
     const ended = Promise.withResolvers<void>();
     this.#raw.once("end", () => ended.resolve());
-    if (this.#raw.status === "end") return;
+    const { status } = this.#raw;
+    if (status === "end") return;
     this.#raw.disconnect();
+    // Between two attempts there is no connection whose end could be told.
+    if (status === "reconnecting") return;
     await Promise.race([ended.promise, this.#options.ports.timers.sleep(DISCONNECT_MS * 2)]);
   }
 
