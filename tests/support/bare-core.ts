@@ -1,10 +1,11 @@
 import { createCore, type CoreOptions } from "../../src/cp/mod.ts";
 import { prepareEvent } from "../../src/cp/prepare.ts";
-import { manualPorts, silentLogger, toTransporterError } from "../../src/kit/mod.ts";
+import { type ManualPorts, manualPorts, silentLogger, toTransporterError } from "../../src/kit/mod.ts";
 import type { Peer, SendOptions } from "../../src/net/mod.ts";
 import { ANONYMOUS } from "../../src/security/mod.ts";
 import { openStore, type Store, type StoredEvent } from "../../src/stores/mod.ts";
 import { anEvent } from "./cp.ts";
+import { SharedStore, type Way } from "./shared-store.ts";
 import { REGISTRATION_0_1 } from "./wire-agent.ts";
 
 type Json = Record<string, unknown>;
@@ -48,9 +49,28 @@ export interface BareAgent {
   hangUp(): void;
 }
 
-/** A control plane without doors over a real store in memory, whose time passes when the test says so. */
-export async function startBareCore(options: Partial<CoreOptions> & { readonly around?: (store: Store) => Store } = {}) {
+/** What several control planes without doors have in common. */
+export interface Site {
+  readonly manual: ManualPorts;
+  readonly shared: SharedStore;
+}
+
+export async function startSite(): Promise<Site> {
   const manual = manualPorts();
+  const real = await openStore("memory:", { ports: manual.ports, log: silentLogger });
+  return { manual, shared: new SharedStore(real, manual.ports) };
+}
+
+/** A control plane without doors over a real store in memory, whose time passes when the test says so. */
+export async function startBareCore(
+  options: Partial<CoreOptions> & {
+    readonly around?: (store: Store) => Store;
+    /** Beside others: with their time, and over the same store. */
+    readonly site?: Site;
+  } = {},
+) {
+  const { site, around, ...coreOptions } = options;
+  const manual = site?.manual ?? manualPorts();
   const { ports } = manual;
   /** Lets time pass until it is settled. */
   const during = async <T>(promise: Promise<T>): Promise<T> => {
@@ -62,8 +82,9 @@ export async function startBareCore(options: Partial<CoreOptions> & { readonly a
     for (let turn = 0; turn < 20_000 && !state.settled; turn += 1) await manual.advance(1);
     return promise;
   };
-  const real = await openStore("memory:", { ports, log: silentLogger });
-  const store = options.around?.(real) ?? real;
+  const way = site?.shared.way();
+  const real = way?.store ?? (await openStore("memory:", { ports, log: silentLogger }));
+  const store = around?.(real) ?? real;
   const core = createCore({
     version: "test",
     heartbeatTimeoutMs: 3_600_000,
@@ -79,7 +100,7 @@ export async function startBareCore(options: Partial<CoreOptions> & { readonly a
     offLoopChars: Number.POSITIVE_INFINITY,
     ports,
     log: silentLogger,
-    ...options,
+    ...coreOptions,
     store,
   });
   await during(core.begin());
@@ -158,6 +179,8 @@ export async function startBareCore(options: Partial<CoreOptions> & { readonly a
     ...manual,
     core,
     store,
+    /** To the store that it shares with others; only with a `site`. */
+    way: way as Way,
     during,
     connect,
     /** Hands an event in without waiting for it. */
