@@ -91,8 +91,8 @@ export function parseRedisUrl(url: string, options: ParseRedisOptions = {}): Red
   const kind = scheme[2] === "sentinel" || scheme[2] === "cluster" ? scheme[2] : "single";
   const rest = url.slice(scheme[0].length);
   if (rest.includes("#")) throw fail("has a #, which stands for nothing there", "Write %23 where a user, a password or a name has a #.");
-  const [beforeQuery = "", query = ""] = splitOnce(rest, "?");
-  const [authority = "", path = ""] = splitOnce(beforeQuery, "/");
+  const [beforeQuery, query = ""] = splitOnce(rest, "?");
+  const [authority, path = ""] = splitOnce(beforeQuery, "/");
   const at = authority.lastIndexOf("@");
   const [userText, passwordText] = at === -1 ? [] : splitOnce(authority.slice(0, at), ":");
   const decode = (text: string, name: string): string => {

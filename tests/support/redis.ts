@@ -34,6 +34,8 @@ export interface RedisServerOptions {
   readonly port?: number;
   /** Written into the server's directory first, which is its working directory; for certificates that the configuration names. */
   readonly files?: Readonly<Record<string, string>>;
+  /** Speaks TLS and nothing else; `config` names the files. */
+  readonly tls?: boolean;
   /** As a sentinel instead of a server: `config` is then all there is. */
   readonly sentinel?: boolean;
   /** What `cli` says before its own arguments, such as `["-a", "secret"]`. */
@@ -191,7 +193,7 @@ class Server implements RedisServer {
     const sentinel = this.#options.sentinel === true;
     const given = this.#options.config;
     const config: RedisConfig = {
-      port: String(this.port),
+      ...(this.#options.tls === true ? { port: "0", "tls-port": String(this.port) } : { port: String(this.port) }),
       bind: "127.0.0.1",
       dir: join(this.directory, "data"),
       ...(sentinel
