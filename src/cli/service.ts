@@ -52,12 +52,14 @@ export function serviceLog(
 
 export interface Service {
   stop(): Promise<void>;
+  /** How long that may take; ten seconds where nothing is said. */
+  readonly stopBudgetMs?: number;
   /** Settles only when it cannot go on. */
   readonly ended?: Promise<unknown>;
 }
 
 /**
- * Runs a service until a signal: the first stops it cleanly, within ten seconds, the second ends the process at once. Signals are heeded
+ * Runs a service until a signal: the first stops it cleanly, within ten seconds or what it asks for, the second ends the process at once. Signals are heeded
  * while it starts, too. Answers the exit code: 0 after a clean stop.
  */
 export async function runService(host: Host, ports: Ports, { log, flush }: ServiceLog, start: () => Promise<Service>): Promise<number> {
@@ -76,11 +78,12 @@ export async function runService(host: Host, ports: Ports, { log, flush }: Servi
   try {
     const service = await start();
     const why = await Promise.race([asked.promise, service.ended ?? asked.promise]);
+    const budgetMs = service.stopBudgetMs ?? STOP_BUDGET_MS;
     const stopped = service.stop().then(() => "stopped" as const);
     const late = new AbortController();
-    const inTime = await Promise.race([stopped, ports.timers.sleep(STOP_BUDGET_MS, late.signal).then(() => "late" as const)]);
+    const inTime = await Promise.race([stopped, ports.timers.sleep(budgetMs, late.signal).then(() => "late" as const)]);
     late.abort(new Error("stopped in time"));
-    if (inTime === "late") log.error("It did not stop in time and is ended", { budget_ms: STOP_BUDGET_MS });
+    if (inTime === "late") log.error("It did not stop in time and is ended", { budget_ms: budgetMs });
     if (why !== "asked") throw why instanceof Error ? why : new Error(messageOf(why));
     log.info("Stopped");
     return inTime === "late" ? EXIT.failed : EXIT.ok;

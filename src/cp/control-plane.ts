@@ -6,6 +6,8 @@ import { BodyBudget } from "./http/body.ts";
 import { serveHttp } from "./http/server.ts";
 
 const STOP_BUDGET_MS = 8_000;
+/** Longer than parts that do not stop in time may take. */
+const STOP_GRACE_MS = 2_000;
 /** How long agents are handed over to the other control planes, where there can be some, before this one stops. */
 const DRAIN_MS = 5_000;
 /** Above `drainMs`: how much longer draining may take. */
@@ -32,7 +34,7 @@ export interface ControlPlane {
   readonly port: number;
   /** Of this one, among those that share its store. */
   readonly replicaId: string;
-  /** No longer than this does `stop` take: two seconds above `drainMs`, and eight for the rest. */
+  /** No longer than this does `stop` take: two seconds above `drainMs`, and ten for the rest. */
   readonly stopBudgetMs: number;
   /**
    * Not ready any more, agents are told one after the other to connect elsewhere, events are still taken; then no new work, what is in
@@ -115,7 +117,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     url: `http://${host}:${port}`,
     port,
     replicaId,
-    stopBudgetMs: (drainMs > 0 ? drainMs + DRAIN_GRACE_MS : 0) + STOP_BUDGET_MS,
+    stopBudgetMs: (drainMs > 0 ? drainMs + DRAIN_GRACE_MS : 0) + STOP_BUDGET_MS + STOP_GRACE_MS,
     stop: async () => {
       draining = true;
       if (drainMs > 0) await gateway.drain(drainMs, DRAIN_GRACE_MS);

@@ -39,7 +39,7 @@ export const cp = command({
           ports,
           log,
         });
-        return { stop: () => controlPlane.stop() };
+        return { stop: () => controlPlane.stop(), stopBudgetMs: controlPlane.stopBudgetMs };
       } catch (error) {
         await store.close();
         throw error;
