@@ -234,6 +234,17 @@ async function publish(task: Extract<LoadTask, { mode: "publish" }>): Promise<Pu
     };
     await Promise.all(Array.from({ length: task.concurrency }, worker));
   };
+  // Whoever only publishes does not make the stream: a control plane may be about to.
+  const patienceMs = performance.now() + 15_000;
+  for (let made = false; !made;)
+    made = await phase(1).then(
+      () => true,
+      async (error: unknown) => {
+        if (performance.now() > patienceMs) throw error;
+        await Bun.sleep(100);
+        return false;
+      },
+    );
   await phase(task.warmUp);
   const [queueBefore, ownBefore, startedMs] = [cpuUs(task.pid), cpuUs(process.pid), performance.now()];
   await phase(task.events);

@@ -13,6 +13,8 @@ export interface ProofOptions extends SiteOptions {
   readonly chaos: Omit<ChaosOptions, "random">;
   /** Under load, before the first kill. */
   readonly warmUpMs: number;
+  /** Whether all are replaced at the end, one after the other. */
+  readonly rolling: boolean;
   /** Between two that are replaced. */
   readonly settleMs: number;
   /** For all that was accepted to come to its end, once nothing is handed in any more. */
@@ -66,11 +68,13 @@ export async function prove(options: ProofOptions): Promise<ProofResult> {
   await Bun.sleep(options.warmUpMs);
   site.journal.mark("phase", "chaos");
   await wreak(site, { ...options.chaos, random: Math.random });
-  say("killed and restarted; now one after the other is replaced");
-  site.journal.mark("phase", "calm");
-  await Bun.sleep(Math.max(2_000, options.settleMs));
-  site.journal.mark("phase", "rolling");
-  await roll(site, options.settleMs);
+  if (options.rolling) {
+    say("killed and restarted; now one after the other is replaced");
+    site.journal.mark("phase", "calm");
+    await Bun.sleep(Math.max(2_000, options.settleMs));
+    site.journal.mark("phase", "rolling");
+    await roll(site, options.settleMs);
+  }
   site.journal.mark("phase", "over");
   const result = await load.stop(60_000);
   const stoppedMs = performance.now();
