@@ -1,4 +1,4 @@
-import type { Clock, Random } from "../kit/mod.ts";
+import type { Clock, Logger, Random } from "../kit/mod.ts";
 
 export interface AdmissionLimits {
   /** Sockets that may be open and not registered yet, at the same time. */
@@ -53,6 +53,30 @@ export class Admission {
 
   ended(): void {
     this.#registering -= 1;
+  }
+}
+
+/** How often the log says that agents are sent away. */
+const SENT_AWAY_MS = 5_000;
+
+/** Says now and then that agents are sent away: a line for each would be most of the work. */
+export class SentAway {
+  readonly #clock: Clock;
+  readonly #log: Logger;
+  #count = 0;
+  #saidAtMs = Number.NEGATIVE_INFINITY;
+
+  constructor(ports: { readonly clock: Clock }, log: Logger) {
+    this.#clock = ports.clock;
+    this.#log = log;
+  }
+
+  note(): void {
+    this.#count += 1;
+    if (this.#clock.monotonic() - this.#saidAtMs < SENT_AWAY_MS) return;
+    this.#saidAtMs = this.#clock.monotonic();
+    this.#log.warn("Many agents are connecting at once; some are sent away for a moment", { sent_away: this.#count });
+    this.#count = 0;
   }
 }
 

@@ -107,6 +107,13 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     await server.stop(false);
     patience.cancel();
   });
+  const handOver = async (): Promise<void> => {
+    const beganMs = ports.clock.monotonic();
+    await gateway.drain(drainMs, DRAIN_GRACE_MS);
+    // Whoever spreads requests over all of them takes a moment to notice that this one is not ready. Alone, there is nobody to spread over.
+    const restMs = drainMs - (ports.clock.monotonic() - beganMs);
+    if (restMs > 0 && membership.replicas.length > 1) await ports.timers.sleep(restMs);
+  };
   const port = server.port ?? options.port;
   const host = options.host.includes(":") && !options.host.startsWith("[") ? `[${options.host}]` : options.host;
   core.start(`http://${host}:${port}`);
@@ -120,7 +127,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     stopBudgetMs: (drainMs > 0 ? drainMs + DRAIN_GRACE_MS : 0) + STOP_BUDGET_MS + STOP_GRACE_MS,
     stop: async () => {
       draining = true;
-      if (drainMs > 0) await gateway.drain(drainMs, DRAIN_GRACE_MS);
+      if (drainMs > 0) await handOver();
       stopping = true;
       await shutdown.run(STOP_BUDGET_MS);
       server.stop(true).catch(() => undefined);

@@ -2,7 +2,7 @@ import { failpoint, type Logger, messageOf, type Ports, type TimerHandle } from 
 import type { Peer } from "../net/mod.ts";
 import { CLOSE, isTerminal, registrationReply, type StatusUpdate } from "../protocol/mod.ts";
 import type { StatusOutcome, Store } from "../stores/mod.ts";
-import { Admission, type AdmissionLimits, Turns } from "./admission.ts";
+import { Admission, type AdmissionLimits, SentAway, Turns } from "./admission.ts";
 import { AgentRecords } from "./agent-records.ts";
 import type { Bell } from "./bell.ts";
 import type { Dispatcher } from "./dispatcher.ts";
@@ -19,6 +19,8 @@ const TOUCH_MS = 15_000;
 const STATUS_PULSE_MS = 4;
 const TRY_AGAIN_LATER = 1013;
 const DRAIN_LOOK_MS = 50;
+/** Few agents need not take their time. */
+const MOVE_ON_EACH_MS = 20;
 /** Whoever claimed an agent without having it says so right after: its socket was gone by then. */
 const FENCED_LOOK_MS = 500;
 
@@ -27,9 +29,6 @@ export const ADMISSION_LIMITS: AdmissionLimits = { atOnce: 500, perSecond: 2_000
 
 /** Of those let in, how many are written down at the same time: enough for one commit to serve many. */
 const SAVING_AT_ONCE = 64;
-/** How often the log says that agents are sent away. */
-const SENT_AWAY_MS = 5_000;
-
 /** What the transport tells of one agent's socket. Nothing is called after `closed`. */
 export interface AgentSocket {
   /** A text frame. */
@@ -79,17 +78,18 @@ export class Gateway {
   readonly #records: AgentRecords;
   /** Their agents are being claimed. */
   readonly #claiming = new Set<AgentSession>();
-  #sentAway = 0;
-  #saidAtMs = Number.NEGATIVE_INFINITY;
+  readonly #sentAway: SentAway;
   readonly #events: SessionEvents;
   #timers: TimerHandle[] = [];
   #stopping = false;
+  #draining = false;
 
   constructor(options: GatewayOptions) {
     this.#options = options;
     this.#records = new AgentRecords(options);
     this.#pulse = new Pulse(options.ports.timers, STATUS_PULSE_MS);
     this.#admission = new Admission(options.ports, { ...ADMISSION_LIMITS, ...options.admission });
+    this.#sentAway = new SentAway(options.ports, options.log);
     const { dispatcher, payloads } = options;
     this.#events = {
       acknowledged: (from, eventId, revision) => dispatcher.acknowledged(from, eventId, revision),
@@ -108,18 +108,8 @@ export class Gateway {
   /** Asked before an agent's socket is opened: undefined lets it in, otherwise it is to come again after so long. */
   admit(): { readonly retryAfterMs: number } | undefined {
     const later = this.#admission.admit();
-    if (later !== undefined) this.#sayAway();
+    if (later !== undefined) this.#sentAway.note();
     return later;
-  }
-
-  /** A line for each would be most of the work. */
-  #sayAway(): void {
-    const { clock } = this.#options.ports;
-    this.#sentAway += 1;
-    if (clock.monotonic() - this.#saidAtMs < SENT_AWAY_MS) return;
-    this.#saidAtMs = clock.monotonic();
-    this.#options.log.warn("Many agents are connecting at once; some are sent away for a moment", { sent_away: this.#sentAway });
-    this.#sentAway = 0;
   }
 
   start(): void {
@@ -131,16 +121,20 @@ export class Gateway {
   }
 
   /**
-   * Tells the agents one after the other, over so many milliseconds, to connect elsewhere now; each when what it said before is stored and
-   * acknowledged. Resolves when they are gone, `graceMs` later at most.
+   * Tells the agents one after the other, over so many milliseconds at most, to connect elsewhere now; each when what it said before is stored
+   * and acknowledged. Nobody is registered any more. Resolves when all are gone, or after that time and `graceMs`.
    */
   async drain(overMs: number, graceMs: number): Promise<void> {
+    this.#draining = true;
     const { registry, log, ports } = this.#options;
     const sessions = [...registry.values()];
-    log.info("Agents are handed over to other control planes", { agents: sessions.length, over_ms: overMs });
+    const spreadMs = Math.min(overMs, sessions.length * MOVE_ON_EACH_MS);
+    log.info("Agents are handed over to other control planes", { agents: sessions.length, over_ms: spreadMs });
     const untilMs = ports.clock.monotonic() + overMs + graceMs;
+    for (const { peer, session, registering } of this.#open)
+      if (session === undefined && !registering) peer.close(CLOSE.moveOn, "the control plane is stopping; connect to another");
     for (const [at, session] of sessions.entries())
-      ports.timers.after((overMs * at) / sessions.length, () => void session.moveOn(graceMs / 2), { background: true });
+      ports.timers.after((spreadMs * at) / sessions.length, () => void session.moveOn(graceMs / 2), { background: true });
     while (this.#open.size > 0 && ports.clock.monotonic() < untilMs) await ports.timers.sleep(DRAIN_LOOK_MS);
   }
 
@@ -221,9 +215,10 @@ export class Gateway {
       // A pause that was committed after the claim may have been told before it.
       if (!session.pauseKnown) session.paused = claimed.paused;
       failpoint("cp.register.saved");
-      if (!this.#open.has(link) || this.#stopping) {
-        // It went away meanwhile: whoever has it now must not take us for its owner.
+      if (!this.#open.has(link) || this.#stopping || this.#draining) {
+        // Whoever has it now must not take us for its owner.
         await this.#records.release(session, link.requestId, { reason: "gone before it was registered" });
+        peer.close(CLOSE.moveOn, "the control plane is stopping; connect to another");
         return;
       }
       link.timeout?.cancel();

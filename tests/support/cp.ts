@@ -35,6 +35,7 @@ export async function startCp(options: TestControlPlaneOptions = {}): Promise<Te
     maxInFlight: 16,
     retention: { eventsMs: 7 * 86_400_000, auditMs: 30 * 86_400_000 },
     ports: systemPorts,
+    drainMs: 0,
     ...options,
     store,
     log,
