@@ -15,7 +15,7 @@ async function refusal(call: Promise<unknown>): Promise<TransporterError> {
 describe("the address of a store", () => {
   test.each([
     "",
-    "redis://:hunter2@localhost:6379/0",
+    "redis:hunter2@localhost",
     "postgres://localhost",
     "/var/lib/store.db",
     "SQLITE:x",
@@ -38,6 +38,18 @@ describe("the address of a store", () => {
       expect(error.remedy).toContain("memory:");
       expect(`${error.message} ${error.remedy}`).not.toContain("hunter2");
     }
+  });
+
+  test("one of Redis that is not right is refused, and the error says what is, and no password", async () => {
+    for (const url of ["redis://:hunter2@localhost:6379/x", "redis+ring://:hunter2@localhost", "rediss://:hunter2@localhost?cert=/a"]) {
+      const error = await refusal(openStore(url, { ports: systemPorts, log: silentLogger }));
+      expect(error.code).toBe("STORE_INVALID");
+      expect(`${error.message} ${error.remedy}`).not.toContain("hunter2");
+    }
+    const away = await refusal(openStore("redis://:hunter2@127.0.0.1:1", { ports: systemPorts, log: silentLogger }));
+    expect(away.code).toBe("STORE_UNAVAILABLE");
+    expect(`${away.message} ${away.remedy}`).not.toContain("hunter2");
+    expect((await refusal(backupStoreFile("redis://:hunter2@localhost", "/nonexistent/target"))).remedy).toContain("BGSAVE");
   });
 
   test("a store in memory opens and says so", async () => {

@@ -3,8 +3,13 @@ import { type Logger, type Ports, TransporterError } from "../kit/mod.ts";
 import type { Store } from "./port.ts";
 
 export interface OpenStoreOptions {
-  readonly ports: Pick<Ports, "clock" | "timers">;
+  /** All of them for a store that several control planes share. */
+  readonly ports: Pick<Ports, "clock" | "timers"> & Partial<Ports>;
   readonly log: Logger;
+  /** For a Redis whose URL has none itself. */
+  readonly password?: string;
+  /** In Redis, keep 0.1's keys up to date beside our own, for people's scripts. */
+  readonly compatKeys?: boolean;
   /** Check the whole file even if it is large and was closed cleanly. */
   readonly check?: boolean;
   /**
@@ -15,10 +20,12 @@ export interface OpenStoreOptions {
 }
 
 /**
- * Opens the store that a URL names: `sqlite:PATH`, `sqlite:///absolute/path`, `memory:`. The driver is loaded only now. STORE_INVALID,
- * STORE_LOCKED, STORE_CORRUPT, STORE_TOO_NEW, STORE_UNAVAILABLE.
+ * Opens the store that a URL names: `sqlite:PATH`, `sqlite:///absolute/path`, `memory:`, `redis://HOST[:PORT][/DB]` and its kin (TLS, sentinels,
+ * cluster; `parseRedisUrl`). The driver is loaded only now. STORE_INVALID, STORE_DENIED, STORE_LOCKED, STORE_CORRUPT, STORE_TOO_NEW,
+ * STORE_UNAVAILABLE.
  */
 export async function openStore(url: string, options: OpenStoreOptions): Promise<Store> {
+  if (isShared(url)) return openShared(url, options);
   const { clock, timers } = options.ports;
   const path = url === "memory:" ? ":memory:" : sqlitePath(url);
   const { openSqliteStore } = await import("./drivers/sqlite/store.ts");
@@ -33,16 +40,38 @@ export async function openStore(url: string, options: OpenStoreOptions): Promise
   });
 }
 
+async function openShared(url: string, { ports, log, password, compatKeys }: OpenStoreOptions): Promise<Store> {
+  const { clock, timers, random, ids } = ports;
+  if (random === undefined || ids === undefined) throw new RangeError("a shared store needs randomness and ids as well");
+  const { parseRedisUrl } = await import("../redis/mod.ts");
+  const address = parseRedisUrl(url, password === undefined ? {} : { password });
+  const { openRedisStore } = await import("./drivers/redis/store.ts");
+  const all = { clock, timers, random, ids };
+  const store = await openRedisStore({ address, ports: all, log });
+  if (compatKeys !== true) return store;
+  const { keepCompatKeys } = await import("./drivers/redis/compat-keys.ts");
+  return keepCompatKeys(store, { address, ports: all, log });
+}
+
 /** Writes a consistent copy of a sqlite store that another process may be serving. The target must not exist; it gets mode 0600. Blocks meanwhile. */
 export async function backupStoreFile(url: string, outPath: string): Promise<{ readonly bytes: number }> {
   if (url === "memory:")
     throw new TransporterError("STORE_INVALID", "a store in memory can only be backed up by the process that holds it");
+  if (isShared(url))
+    throw new TransporterError("STORE_INVALID", "a store in Redis is backed up by the means of Redis", {
+      remedy: "Copy its append-only file or a snapshot (BGSAVE), as docs/redis.md says.",
+    });
   const from = sqlitePath(url);
   const { copyDatabase } = await import("../sqlite/mod.ts");
   return copyDatabase({ from, to: outPath, what: "store" });
 }
 
-const ALLOWED = "sqlite:PATH, sqlite:///absolute/path or memory:";
+const ALLOWED = "sqlite:PATH, sqlite:///absolute/path, memory:, or redis://HOST:PORT/DB (rediss://, redis+sentinel://, redis+cluster://)";
+
+/** Told by the scheme alone, before anything of Redis is loaded. */
+function isShared(url: string): boolean {
+  return /^rediss?(\+\w+)?:\/\//.test(url);
+}
 
 function sqlitePath(url: string): string {
   const invalid = (why: string): TransporterError =>
