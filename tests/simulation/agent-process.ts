@@ -13,6 +13,8 @@ import { Life, type WallClock, type World } from "./world.ts";
 
 export interface AgentProcessOptions {
   readonly id: string;
+  /** Control planes that it knows, or one name that stands for all. */
+  readonly hosts: readonly string[];
   readonly world: World;
   readonly network: Network;
   readonly disk: Disk;
@@ -74,7 +76,7 @@ export class AgentProcess {
       labels: {},
       version: "0.0.0",
       hostname: this.id,
-      cpUrls: ["ws://cp/ws"],
+      cpUrls: this.#options.hosts.map((host) => `ws://${host}/ws`),
       proxyEnv: {},
       stateDir: undefined,
       ledger,
@@ -83,7 +85,7 @@ export class AgentProcess {
       cluster: { resources: cluster.resources(life) },
       runners: { script: watchScripts(history, this.disk, cluster.scripts(life)) },
       parsing: createParsing(ports.timers, Number.POSITIVE_INFINITY),
-      dialer: (_url, options) => network.dial(life, this.id, options),
+      dialer: (url, options) => network.dial(life, this.id, new URL(url).hostname, options),
       ports,
       log,
     });

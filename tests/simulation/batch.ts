@@ -3,7 +3,7 @@ import { messageOf } from "../../src/kit/mod.ts";
 import type { Report } from "./runner.ts";
 import { simulate } from "./simulation.ts";
 
-const [from = 0, step = 1, count = 0, seconds = Number.POSITIVE_INFINITY] = process.argv.slice(2).map(Number);
+const [from = 0, step = 1, count = 0, replicas = 1, seconds = Number.POSITIVE_INFINITY] = process.argv.slice(2).map(Number);
 const lastMs = performance.now() + seconds * 1000;
 
 function fresh(): Report {
@@ -27,7 +27,7 @@ async function turn(): Promise<void> {
 for (let done = 0; done < count; done += 1) {
   const last = done === count - 1 || performance.now() > lastMs;
   const seed = from + done * step;
-  const outcome = simulate(seed);
+  const outcome = simulate(seed, { replicas });
   await turn();
   const violations =
     stray === undefined ? [...outcome.violations] : [...outcome.violations, `a rejection that nobody took: ${messageOf(stray)}`];

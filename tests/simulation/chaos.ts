@@ -2,6 +2,10 @@ import type { Failpoint } from "../../src/kit/mod.ts";
 import { CALM, type Weather } from "./network.ts";
 import type { Dice } from "./random.ts";
 import type { Simulation } from "./simulation.ts";
+import type { AgentProcess } from "./agent-process.ts";
+import type { ControlPlaneProcess } from "./control-plane.ts";
+import { CALM_STORE, type StoreServer } from "./store-server.ts";
+import type { SharedShape } from "./workload.ts";
 import type { Life } from "./world.ts";
 
 /** Everything that goes wrong, until it is over. */
@@ -14,6 +18,7 @@ export class Chaos {
   /** Processes that are down and come back, and those that are stopping. */
   #absent = 0;
   readonly #paused = new Set<string>();
+  readonly #frozen = new Set<Life>();
 
   constructor(simulation: Simulation) {
     this.#simulation = simulation;
@@ -36,7 +41,7 @@ export class Chaos {
   }
 
   begin(): void {
-    const { network, shape } = this.#simulation;
+    const { network, shape, server, sharedShape } = this.#simulation;
     const dice = this.#dice;
     network.weather = this.#weather();
     this.#sometimes(shape.crashes, () => this.#crash());
@@ -46,13 +51,16 @@ export class Chaos {
     this.#sometimes(shape.pauses, () => this.#pause());
     if (dice.chance(0.2)) this.#sometimes(2, () => this.#away());
     if (dice.chance(0.2)) this.#sometimes(2, () => this.#partition());
+    if (server !== undefined && sharedShape !== undefined) this.#beginShared(server, sharedShape);
     if (shape.removal) this.#sometimes(1, () => this.#simulation.clients.agent("remove", dice.pick(this.#simulation.agents).id));
   }
 
   /** Everything is mended; what is down comes back by itself. */
   end(): void {
-    const { network, storeDisk, ledgerDisks, agents, clients, world } = this.#simulation;
+    const { network, storeDisk, ledgerDisks, agents, clients, world, server } = this.#simulation;
     world.note("the chaos is over");
+    if (server !== undefined) server.weather = CALM_STORE;
+    for (const life of [...this.#frozen]) this.#thaw(life);
     this.#over = true;
     network.weather = CALM;
     storeDisk.full = false;
@@ -64,8 +72,8 @@ export class Chaos {
 
   /** A process is gone; it comes back after a while. */
   died(life: Life): void {
-    const { controlPlane, agents, world, history } = this.#simulation;
-    const process = life === controlPlane.life ? controlPlane : agents.find((agent) => agent.life === life);
+    const { controlPlanes, agents, world, history } = this.#simulation;
+    const process = [...controlPlanes, ...agents].find((one) => one.life === life);
     if (process === undefined) return;
     history.counts.crashes += 1;
     process.crash(this.#dice.chance(0.15));
@@ -75,6 +83,50 @@ export class Chaos {
       this.#absent -= 1;
       process.start();
     });
+  }
+
+  #anybody(): ControlPlaneProcess | AgentProcess {
+    const { controlPlanes, agents } = this.#simulation;
+    if (!this.#dice.chance(0.5)) return this.#dice.pick(agents);
+    const [only] = controlPlanes;
+    return controlPlanes.length === 1 && only !== undefined ? only : this.#dice.pick(controlPlanes);
+  }
+
+  /** What goes wrong between several control planes and the store that they share. */
+  #beginShared(server: StoreServer, shape: SharedShape): void {
+    const dice = this.#dice;
+    const { world } = this.#simulation;
+    server.weather = shape.weather;
+    this.#sometimes(shape.freezes, () => this.#freeze());
+    this.#sometimes(shape.breaks, () => server.breakOne());
+    this.#sometimes(shape.aways, () => server.goAway(dice.long(100, 8_000)));
+    this.#sometimes(shape.deaf, () => server.deafen(dice.long(2_000, 40_000)));
+    this.#sometimes(shape.storeJumps, () => {
+      server.wall.offsetMs += (dice.float() * 2 - 1) * 60_000;
+    });
+    this.#sometimes(shape.failOvers, () => {
+      server.lag();
+      world.after(dice.float() * 1_000, undefined, "fail over", () => server.failOver(dice.long(200, 6_000)));
+    });
+  }
+
+  /** A process stands still, and goes on where it was. */
+  #freeze(): void {
+    const { world, history } = this.#simulation;
+    const { life } = this.#anybody();
+    if (life === undefined || life.stopped) return;
+    history.counts.freezes += 1;
+    world.note(`${life.name} stands still`);
+    life.stopped = true;
+    this.#frozen.add(life);
+    world.after(this.#dice.long(500, 30_000), undefined, "goes on", () => this.#thaw(life));
+  }
+
+  #thaw(life: Life): void {
+    if (!this.#frozen.delete(life)) return;
+    const { world } = this.#simulation;
+    world.note(`${life.name} goes on`);
+    world.wake(life);
   }
 
   #weather(): Weather {
@@ -103,8 +155,8 @@ export class Chaos {
   }
 
   #crash(): void {
-    const { controlPlane, agents, world, history } = this.#simulation;
-    const process = this.#dice.chance(0.5) ? controlPlane : this.#dice.pick(agents);
+    const { world, history } = this.#simulation;
+    const process = this.#anybody();
     const { life } = process;
     if (life === undefined) return;
     if (this.#dice.chance(0.2)) {
@@ -137,12 +189,12 @@ export class Chaos {
   }
 
   #jump(): void {
-    const { controlPlane, agents, history, world } = this.#simulation;
-    const process = this.#dice.chance(0.5) ? controlPlane : this.#dice.pick(agents);
+    const { history, world } = this.#simulation;
+    const process = this.#anybody();
     const far = this.#dice.chance(0.2) ? 600_000 : 20_000;
     process.wall.offsetMs += (this.#dice.float() * 2 - 1) * far;
     history.counts.clockJumps += 1;
-    world.note(`clock of ${process === controlPlane ? "cp" : "an agent"} is off by ${Math.round(process.wall.offsetMs)}`);
+    world.note(`clock of ${process.life?.name ?? "somebody"} is off by ${Math.round(process.wall.offsetMs)}`);
   }
 
   #fill(): void {

@@ -12,7 +12,8 @@ const TRY_AGAIN = new Set(["STORE_FULL", "STORE_UNAVAILABLE", "TOO_MANY_REQUESTS
 export interface ClientsOptions {
   readonly world: World;
   readonly network: Network;
-  readonly controlPlane: ControlPlaneProcess;
+  /** Any of them will do. */
+  readonly controlPlanes: readonly ControlPlaneProcess[];
   readonly history: History;
   readonly dice: Dice;
 }
@@ -41,7 +42,8 @@ export class Clients {
           if (!history.accepted.has(key)) history.accepted.set(key, world.nowMs);
         } else {
           history.counts.refused += 1;
-          if (answer.code !== "EVENT_EXPIRED") history.violate(`${id} was refused: ${answer.status} ${answer.code}`);
+          if (history.hasLost(id)) world.note(`${id} was refused, and has been lost before`);
+          else if (answer.code !== "EVENT_EXPIRED") history.violate(`${id} was refused: ${answer.status} ${answer.code}`);
           else if (history.accepted.has(keyOf(id, 1))) history.violate(`${id} was accepted, and refused as expired when handed in again`);
         }
         then(answer.status === 202);
@@ -56,7 +58,7 @@ export class Clients {
       `submit other ${wish.plan.id}`,
       (controlPlane) => controlPlane.submit(wish.otherBody),
       (answer) => {
-        if (answer.code !== "EVENT_CONFLICT")
+        if (answer.code !== "EVENT_CONFLICT" && !history.hasLost(wish.plan.id))
           history.violate(`other content for ${wish.plan.id} was answered ${answer.status} ${answer.code}`);
       },
     );
@@ -69,7 +71,8 @@ export class Clients {
       (controlPlane) => controlPlane.call("DELETE /v1/events/:id", id),
       (answer) => {
         if (answer.status === 202 && !history.cancelWished.has(id)) history.cancelWished.set(id, world.nowMs);
-        else if (![200, 202, 409].includes(answer.status)) history.violate(`cancelling ${id} was answered ${answer.status} ${answer.code}`);
+        else if (![200, 202, 409].includes(answer.status) && !history.hasLost(id))
+          history.violate(`cancelling ${id} was answered ${answer.status} ${answer.code}`);
       },
     );
   }
@@ -82,7 +85,8 @@ export class Clients {
       (controlPlane) => controlPlane.call("POST /v1/events/:id/retry", id),
       (answer) => {
         if (answer.status === 202) history.retriesAccepted.set(id, (history.retriesAccepted.get(id) ?? 0) + 1);
-        else if (answer.status !== 409) history.violate(`retrying ${id} was answered ${answer.status} ${answer.code}`);
+        else if (answer.status !== 409 && !history.hasLost(id))
+          history.violate(`retrying ${id} was answered ${answer.status} ${answer.code}`);
         then(answer.status === 202);
       },
     );
@@ -127,7 +131,9 @@ export class Clients {
 
   /** One request; its answer, or undefined when none comes: then nobody knows what became of it. */
   #once(label: string, ask: (controlPlane: ControlPlaneProcess) => Promise<Answer>, then: (answer: Answer | undefined) => void): void {
-    const { world, network, controlPlane, dice } = this.#options;
+    const { world, network, controlPlanes, dice } = this.#options;
+    const [only] = controlPlanes;
+    const controlPlane = controlPlanes.length === 1 && only !== undefined ? only : dice.pick(controlPlanes);
     let over = false;
     const end = (answer: Answer | undefined): void => {
       if (over) return;
@@ -148,7 +154,7 @@ export class Clients {
         const answer = await ask(controlPlane);
         if (!life.dead && !lost()) world.after(network.latency(), undefined, "answer", () => end(answer));
       };
-      world.as(life, () => void served());
+      world.asSoon(life, "request", () => void served());
     });
   }
 }

@@ -5,15 +5,13 @@ import { BodyBudget } from "../../src/cp/http/body.ts";
 import type { Call, Handler } from "../../src/cp/http/endpoint.ts";
 import { agentEndpoints } from "../../src/cp/http/agents.ts";
 import { eventEndpoints } from "../../src/cp/http/events.ts";
-import { type Logger, Shutdown, toTransporterError, TransporterError } from "../../src/kit/mod.ts";
+import { type Logger, type Ports, Shutdown, toTransporterError, TransporterError } from "../../src/kit/mod.ts";
 import type { Metrics } from "../../src/metrics/mod.ts";
 import { httpStatusOf } from "../../src/protocol/mod.ts";
 import { ANONYMOUS } from "../../src/security/mod.ts";
 import type { Store } from "../../src/stores/mod.ts";
-import { openSqliteStore } from "../../src/stores/drivers/sqlite/store.ts";
-import { surround, type Around } from "./around.ts";
-import type { Disk } from "./disk.ts";
 import type { Network } from "./network.ts";
+import type { StoreHome } from "./store-home.ts";
 import { Life, type WallClock, type World } from "./world.ts";
 
 export interface Answer {
@@ -35,67 +33,66 @@ const NO_METRICS: Metrics = {
   render: () => Promise.resolve({ body: "", contentType: "text/plain" }),
 };
 
-/** The control plane as a process: started, killed, started again over the same disk. */
+/** A control plane as a process: started, killed, started again over the same store. */
 export class ControlPlaneProcess {
-  readonly disk: Disk;
+  readonly name: string;
   readonly wall: WallClock = { offsetMs: 0 };
   life: Life | undefined;
   core: Core | undefined;
-  /** Without anything around it, for looking at. */
+  /** As it has it: through whatever lies between. */
   store: Store | undefined;
+  ports: Ports | undefined;
   readonly #world: World;
   readonly #network: Network;
   readonly #settings: ControlPlaneSettings;
   readonly #log: Logger;
-  readonly #around: readonly Around[];
+  readonly #home: StoreHome;
   #handlers = new Map<string, Handler>();
   #lives = 0;
   #stopping = false;
+  readonly #spoil: ((core: Core) => void) | undefined;
   #shutdown: Shutdown | undefined;
 
   constructor(options: {
+    readonly name: string;
     readonly world: World;
     readonly network: Network;
-    readonly disk: Disk;
+    readonly home: StoreHome;
     readonly settings: ControlPlaneSettings;
     readonly log: Logger;
-    /** Around the store, the innermost first. */
-    readonly around: readonly Around[];
+    /** A bug to be found. */
+    readonly spoil: ((core: Core) => void) | undefined;
   }) {
+    this.name = options.name;
     this.#world = options.world;
     this.#network = options.network;
-    this.disk = options.disk;
+    this.#home = options.home;
+    this.#spoil = options.spoil;
     this.#settings = options.settings;
     this.#log = options.log;
-    this.#around = options.around;
   }
 
   /** It serves: its socket is open. */
   get listening(): boolean {
-    return this.#network.listener !== undefined && this.#network.listener.life === this.life;
+    const listener = this.#network.listeners.get(this.name);
+    return listener !== undefined && listener.life === this.life;
   }
 
   start(): void {
     this.#lives += 1;
     this.#stopping = false;
-    const life = new Life("cp", this.#lives);
+    const life = new Life(this.name, this.#lives);
     this.life = life;
-    this.#world.note(`start cp ${this.#lives}`);
+    this.#world.note(`start ${this.name} ${this.#lives}`);
     this.#world.as(life, () => void this.#begin(life));
   }
 
   async #begin(life: Life): Promise<void> {
     const ports = this.#world.portsOf(life, this.wall);
     const log = this.#log;
-    let store: Store = openSqliteStore({
-      path: ":memory:",
-      database: this.disk.open(),
-      clock: ports.clock,
-      timers: ports.timers,
-      log,
-    });
+    const store = this.#home.open(this.name, life, ports);
     this.store = store;
-    for (const around of this.#around) store = surround(store, around);
+    this.ports = ports;
     const core = createCore({
       store,
       version: "0.0.0",
@@ -110,6 +107,7 @@ export class ControlPlaneProcess {
       ports,
       log,
     });
+    this.#spoil?.(core);
     const { registry, bell, gauge, metrics, dispatcher, gateway, intake } = core;
     const context = {
       ...core,
@@ -132,11 +130,18 @@ export class ControlPlaneProcess {
     this.#handlers = new Map(endpoints.map(({ method, path, handler }) => [`${method} ${path}`, handler]));
     this.#shutdown = new Shutdown(log, ports.timers);
     core.stopWith(this.#shutdown, () => Promise.resolve());
-    await core.begin();
+    try {
+      await core.begin();
+    } catch (error) {
+      // Its store does not answer: it ends, and whoever runs it starts it again.
+      this.#world.note(`cannot begin: ${String(error)}`);
+      this.#world.kill(life, "its start");
+      return;
+    }
     if (life.dead) return;
     core.start();
     this.core = core;
-    this.#network.listener = { life, handlers: agentSockets(gateway, ports) };
+    this.#network.listeners.set(this.name, { life, handlers: agentSockets(gateway, ports) });
   }
 
   /** The process is gone. What it had committed is what is left. */
@@ -146,7 +151,7 @@ export class ControlPlaneProcess {
     life.dead = true;
     this.life = undefined;
     this.core = undefined;
-    this.disk.crash();
+    this.#home.left(life);
     this.#network.lost(life, silently);
   }
 

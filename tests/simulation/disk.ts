@@ -1,4 +1,4 @@
-import type { Database } from "bun:sqlite";
+import type { Database, SQLQueryBindings } from "bun:sqlite";
 
 /**
  * What of a process outlives it: a database in memory. A crash keeps what was committed and nothing else. Whoever comes next uses the same
@@ -27,6 +27,27 @@ export class Disk {
   /** Changes what is there behind everybody's back. */
   tamper(sql: string, ...values: readonly (string | number)[]): void {
     this.#database.query(sql).run(...values);
+  }
+
+  /** All that is there, to be put back by `restore`. */
+  tables(): Map<string, readonly Record<string, SQLQueryBindings>[]> {
+    const names = this.#database.query<{ name: string }, []>("SELECT name FROM sqlite_schema WHERE type = 'table'").all();
+    return new Map(
+      names.map(({ name }) => [name, this.#database.query<Record<string, SQLQueryBindings>, []>(`SELECT * FROM ${name}`).all()]),
+    );
+  }
+
+  /** Puts these tables back to what they were. */
+  restore(tables: ReadonlyMap<string, readonly Record<string, SQLQueryBindings>[]>): void {
+    const database = this.#database;
+    database.run("BEGIN");
+    for (const [table, rows] of tables) {
+      database.run(`DELETE FROM ${table}`);
+      const columns = Object.keys(rows[0] ?? {});
+      const insert = `INSERT INTO ${table} (${columns.join(", ")}) VALUES (${columns.map(() => "?").join(", ")})`;
+      for (const row of rows) database.query(insert).run(...Object.values(row));
+    }
+    database.run("COMMIT");
   }
 
   /** Looks at what is there. */

@@ -58,7 +58,45 @@ export class History {
   /** Verdicts that statuses met. */
   readonly verdicts = new Set<string>();
   readonly violations: string[] = [];
-  counts = { submitted: 0, retried: 0, crashes: 0, stops: 0, unanswered: 0, refused: 0, diskFull: 0, clockJumps: 0 };
+  /** What a store that was put back to an earlier state knew differently before: of these less is promised. */
+  readonly disturbed = new Set<string>();
+  /** What such a store did not know at all any more, and when it forgot last. */
+  readonly lost = new Map<string, number>();
+  /** The highest epoch that each agent said is on its disk. */
+  readonly epochs = new Map<string, number>();
+  counts = {
+    storeAway: 0,
+    storeBreaks: 0,
+    storeUnknown: 0,
+    deaf: 0,
+    failOvers: 0,
+    freezes: 0,
+    fenced: 0,
+    submitted: 0,
+    retried: 0,
+    crashes: 0,
+    stops: 0,
+    unanswered: 0,
+    refused: 0,
+    diskFull: 0,
+    clockJumps: 0,
+  };
+
+  lose(key: string, atMs: number): void {
+    this.disturbed.add(key);
+    this.lost.set(key, atMs);
+    this.finals.delete(key);
+  }
+
+  /** Whether a store has lost this event, or some revision of it. */
+  hasLost(id: string): boolean {
+    return [...this.lost.keys()].some((key) => key.startsWith(`${id}#`));
+  }
+
+  /** Whether a store knew something of this event that it lost. */
+  hasDisturbed(id: string): boolean {
+    return [...this.disturbed].some((key) => key.startsWith(`${id}#`));
+  }
 
   violate(text: string): void {
     if (this.violations.length < 20) this.violations.push(text);

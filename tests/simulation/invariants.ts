@@ -15,8 +15,8 @@ const FINALS =
   "SELECT event.id, delivery.revision, delivery.state FROM delivery JOIN event ON event.no = delivery.event_no WHERE finished_at_ms IS NOT NULL";
 
 /** What has ended stays as it ended. */
-export function judgeFinals({ controlPlane, history }: Simulation): void {
-  for (const { id, revision, state } of controlPlane.disk.read<{ id: string; revision: number; state: State }>(FINALS)) {
+export function judgeFinals({ storeData, history }: Simulation): void {
+  for (const { id, revision, state } of storeData.read<{ id: string; revision: number; state: State }>(FINALS)) {
     const key = keyOf(id, revision);
     const before = history.finals.get(key);
     if (before !== undefined && before !== state) history.violate(`${key} had ended ${before} and is now ${state}`);
@@ -31,8 +31,8 @@ export function judgeFinals({ controlPlane, history }: Simulation): void {
 /** The whole judgement, once all is quiet. */
 export function judge(simulation: Simulation): void {
   judgeFinals(simulation);
-  const { controlPlane, history } = simulation;
-  const deliveries = controlPlane.disk.read<Delivery>(
+  const { storeData, history } = simulation;
+  const deliveries = storeData.read<Delivery>(
     "SELECT delivery.ord, event.id, delivery.revision, delivery.agent_id, delivery.state, delivery.boot_id FROM delivery JOIN event ON event.no = delivery.event_no ORDER BY delivery.ord",
   );
   const byKey = new Map(deliveries.map((delivery) => [keyOf(delivery.id, delivery.revision), delivery]));
@@ -48,9 +48,10 @@ export function judge(simulation: Simulation): void {
 
 /** Accepted is a subset of ended: nothing that a client was promised is missing. */
 function judgeAccepted(history: History, byKey: ReadonlyMap<string, Delivery>): void {
-  for (const key of history.accepted.keys()) if (!byKey.has(key)) history.violate(`${key} was accepted and is not there`);
+  for (const key of history.accepted.keys())
+    if (!byKey.has(key) && !history.lost.has(key)) history.violate(`${key} was accepted and is not there`);
   for (const [id, count] of history.retriesAccepted)
-    if (!byKey.has(keyOf(id, 1 + count)))
+    if (!byKey.has(keyOf(id, 1 + count)) && !history.hasLost(id))
       history.violate(`${id} was accepted again ${count} times, and not all of its revisions are there`);
   for (const [key, { state }] of byKey) if (!isTerminal(state)) history.violate(`${key} is ${state} at the end`);
 }
@@ -94,12 +95,14 @@ function judgeEnds(history: History, byKey: ReadonlyMap<string, Delivery>, entri
   }
   for (const [key, { state, code }] of history.finishedAtAgent) {
     const delivery = byKey.get(key);
+    // Its word was stored, acknowledged, and lost with what the store forgot.
+    if (history.disturbed.has(key)) continue;
     if (delivery === undefined) history.violate(`${key} ended at its agent and is not there`);
     else if (delivery.state !== state && !late.has(`${key}/${state}`))
       history.violate(`${key} ended ${state} (${code}) at its agent and is ${delivery.state}`);
   }
   for (const { key, state, timestamp } of history.keptStatuses.values()) {
-    if (byKey.has(key) && !words.has(`${key}/${state}/${timestamp}`))
+    if (byKey.has(key) && !history.disturbed.has(key) && !words.has(`${key}/${state}/${timestamp}`))
       history.violate(`the status ${state} of ${key} from ${timestamp} was on the agent's disk and is lost`);
   }
 }
@@ -109,6 +112,9 @@ function judgeEffects({ history }: Simulation, byKey: ReadonlyMap<string, Delive
   for (const effect of history.effects) {
     const key = keyOf(effect.eventId, effect.revision);
     const delivery = byKey.get(key);
+    const ended = history.finishedAtAgent.get(key);
+    if (ended !== undefined && effect.atMs > ended.atMs) history.violate(`${key} had an effect after it had ended at its agent`);
+    if (history.disturbed.has(key)) continue;
     if (delivery === undefined) {
       history.violate(`${key} had an effect and is not there`);
       continue;
@@ -116,12 +122,10 @@ function judgeEffects({ history }: Simulation, byKey: ReadonlyMap<string, Delive
     if (delivery.state === "expired") history.violate(`${key} expired and had an effect`);
     if (delivery.state === "cancelled" && delivery.boot_id === null)
       history.violate(`${key} was cancelled while it waited and had an effect`);
-    const ended = history.finishedAtAgent.get(key);
-    if (ended !== undefined && effect.atMs > ended.atMs) history.violate(`${key} had an effect after it had ended at its agent`);
   }
   for (const [key, runs] of history.scriptRuns) if (runs > 1) history.violate(`the script of ${key} ran ${runs} times`);
   for (const [key, runs] of history.scriptRuns) {
-    if (runs === 1 && byKey.get(key)?.state === "expired") history.violate(`${key} expired and ran`);
+    if (runs === 1 && !history.disturbed.has(key) && byKey.get(key)?.state === "expired") history.violate(`${key} expired and ran`);
   }
 }
 
@@ -129,7 +133,8 @@ function judgeEffects({ history }: Simulation, byKey: ReadonlyMap<string, Delive
 function judgeOrder(history: History, byKey: ReadonlyMap<string, Delivery>): void {
   const latest = new Map<string, Effect>();
   for (const effect of history.effects) {
-    if (effect.object === "script") continue;
+    // What was lost and handed in again was accepted anew, later than what it did.
+    if (effect.object === "script" || history.lost.has(keyOf(effect.eventId, effect.revision))) continue;
     const place = `${effect.agentId}/${effect.object}`;
     const before = latest.get(place);
     if (before !== undefined && before !== effect) {
@@ -148,6 +153,7 @@ function judgeOrder(history: History, byKey: ReadonlyMap<string, Delivery>): voi
 /** A wish to cancel is not forgotten: it is in the log, and in calm nothing goes on long after it. */
 function judgeCancels({ history, shape }: Simulation, byKey: ReadonlyMap<string, Delivery>, entries: readonly LogEntry[]): void {
   for (const [id, wishedMs] of history.cancelWished) {
+    if (history.hasDisturbed(id)) continue;
     if (!entries.some((entry) => entry.event_id === id && entry.message.startsWith("Cancellation asked for")))
       history.violate(`the wish to cancel ${id} was accepted and is nowhere to be read`);
     const heardMs = Math.max(wishedMs, shape.chaosMs) + 90_000;
@@ -159,14 +165,13 @@ function judgeCancels({ history, shape }: Simulation, byKey: ReadonlyMap<string,
 }
 
 /** What is counted by hand agrees with what is there. */
-function judgeCounts({ controlPlane, history }: Simulation, deliveries: readonly Delivery[]): void {
-  const [counter] = controlPlane.disk.read<Record<string, number>>("SELECT * FROM counter");
+function judgeCounts({ controlPlanes, storeData, history }: Simulation, deliveries: readonly Delivery[]): void {
+  const [counter] = storeData.read<Record<string, number>>("SELECT * FROM counter");
   if (counter?.["total"] !== deliveries.length)
     history.violate(`${counter?.["total"]} deliveries are counted and ${deliveries.length} are there`);
   for (const state of ["completed", "failed", "expired", "cancelled"] as const) {
     const there = deliveries.filter((delivery) => delivery.state === state).length;
     if (counter?.[state] !== there) history.violate(`${counter?.[state]} deliveries are counted as ${state} and ${there} are`);
   }
-  const open = controlPlane.core?.gauge;
-  if (open === undefined) history.violate("the control plane is not there at the end");
+  for (const { name, core } of controlPlanes) if (core === undefined) history.violate(`${name} is not there at the end`);
 }

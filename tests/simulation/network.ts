@@ -53,12 +53,17 @@ export interface NetworkCounts {
 /** Sees every frame as it is sent, and may change it or take it away. */
 export type FrameFilter = (direction: Direction, text: string, agentId: string) => string | undefined;
 
+/** Sees what arrives at an agent and what an agent sends, and on which of its connections. */
+export type LinkWatch = (direction: "arrived" | "sent", text: string, link: Link) => void;
+
 /** The wires between agents and the control plane. */
 export class Network {
   readonly world: World;
   readonly dice: Dice;
   weather: Weather = CALM;
-  listener: Listener | undefined;
+  /** Control planes that serve, by name. */
+  readonly listeners = new Map<string, Listener>();
+  watch: LinkWatch | undefined;
   filter: FrameFilter | undefined;
   readonly links = new Set<Link>();
   readonly counts: NetworkCounts = { links: 0, cuts: 0, halfOpens: 0, dropped: 0, duplicated: 0, reordered: 0, congested: 0 };
@@ -72,14 +77,22 @@ export class Network {
     return this.dice.long(...this.weather.latencyMs);
   }
 
-  dial(life: Life, agentId: string, options: DialOptions): Socket {
-    return new Link(this, life, agentId, options.handlers).agentSocket();
+  /** `host` is a control plane, or "cp": then some balancer picks one of those that serve. */
+  dial(life: Life, agentId: string, host: string, options: DialOptions): Socket {
+    return new Link(this, life, agentId, host, options.handlers).agentSocket();
+  }
+
+  /** Who is behind a name now. */
+  listenerOf(host: string): Listener | undefined {
+    const named = this.listeners.get(host);
+    if (named !== undefined || host !== "cp" || this.listeners.size === 0) return named;
+    return this.dice.pick([...this.listeners.values()]);
   }
 
   /** The process is gone: its kernel closes what it had, unless its whole machine went and says nothing. */
   lost(life: Life, silently: boolean): void {
     for (const link of this.links) link.lost(life, silently);
-    if (this.listener?.life === life) this.listener = undefined;
+    for (const [name, listener] of this.listeners) if (listener.life === life) this.listeners.delete(name);
   }
 
   /** Breaks a link; each side learns of it in its own time, or only by silence. */
@@ -107,6 +120,9 @@ class Wire {
 /** One connection from the dialling to its end on both sides. */
 export class Link {
   readonly agentId: string;
+  /** What its reply said, once it has arrived. */
+  epoch: number | undefined;
+  readonly #host: string;
   readonly #network: Network;
   readonly #agent: Life;
   readonly #handlers: SocketHandlers;
@@ -117,10 +133,11 @@ export class Link {
   readonly #up = new Wire();
   readonly #down = new Wire();
 
-  constructor(network: Network, agent: Life, agentId: string, handlers: SocketHandlers) {
+  constructor(network: Network, agent: Life, agentId: string, host: string, handlers: SocketHandlers) {
     this.#network = network;
     this.#agent = agent;
     this.agentId = agentId;
+    this.#host = host;
     this.#handlers = handlers;
     network.links.add(this);
     network.counts.links += 1;
@@ -135,6 +152,7 @@ export class Link {
     return {
       send: (text) => {
         if (!this.#agentOpen || this.#agent.dead || !this.#serverOpen) return false;
+        this.#network.watch?.("sent", text, this);
         this.#frame("up", text, this.#server?.life, (arrived) => this.#toServer(arrived));
         return true;
       },
@@ -190,7 +208,8 @@ export class Link {
   }
 
   #arrive(): void {
-    const { world, weather, listener } = this.#network;
+    const { world, weather } = this.#network;
+    const listener = this.#network.listenerOf(this.#host);
     if (this.#agent.dead) {
       this.#agentOpen = false;
       this.#forget();
@@ -204,8 +223,12 @@ export class Link {
     this.#serverOpen = true;
     const socket = this.#serverSocket(listener.life);
     this.#socket = socket;
-    world.as(listener.life, () => void listener.handlers.open?.(socket));
-    this.#deliver(this.#down, this.#agent, "opened", () => this.#agentOpen && this.#handlers.open());
+    const opened = (): void => {
+      void listener.handlers.open?.(socket);
+      this.#deliver(this.#down, this.#agent, "opened", () => this.#agentOpen && this.#handlers.open());
+    };
+    // The kernel of one that stands still takes the connection, and nobody answers.
+    world.asSoon(listener.life, "open", opened);
   }
 
   #serverSocket(life: Life): ServerWebSocket<SocketData> {
@@ -216,7 +239,9 @@ export class Link {
       sendText: (text: string): number => {
         if (life.dead || !this.#serverOpen) return 0;
         this.#frame("down", text, this.#agent, (arrived) => {
-          if (this.#agentOpen) this.#handlers.message(arrived);
+          if (!this.#agentOpen) return;
+          this.#network.watch?.("arrived", arrived, this);
+          this.#handlers.message(arrived);
         });
         if (this.#down.buffered === 0) return text.length;
         this.#network.counts.congested += 1;

@@ -38,7 +38,13 @@ const READS = new Set([
   "encoded",
   "sweepPayloads",
   "close",
-  "disconnectAll",
+  "renewLease",
+  "endLease",
+  "takeDuty",
+  "mark",
+  "auditAfter",
+  "inspect",
+  "hear",
 ]);
 
 /** Refuses writes while the disk is full, as the real stores do: nothing was written. */
@@ -71,11 +77,15 @@ export function traced(world: World, what: string): Around {
   };
 }
 
-/** Watches what a control plane's store takes. */
+/** Watches what a store takes. */
 export function watchStore(world: World, history: History): Around {
   /** The highest number of each boot that took effect, by delivery. */
-  const applied = new Map<string, number>();
+  let applied = new Map<string, number>();
+  let failOvers = 0;
   return (method, args, next) => {
+    // What it was put back to knows less.
+    if (failOvers !== history.counts.failOvers) applied = new Map();
+    failOvers = history.counts.failOvers;
     const result = next();
     if (method === "applyStatus" && result instanceof Promise) {
       const status = args[0] as StatusWrite;
@@ -179,6 +189,7 @@ export function watchLedger(world: World, history: History, cluster: Cluster): A
     void whenDone(world, result, (value) => {
       if (method === "recover") for (const one of (value as Awaited<ReturnType<Ledger["recover"]>>).deliveries) learn(one.key, one.work);
       else if (method === "addStatus") kept(args[0] as Parameters<typeof kept>[0]);
+      else if (method === "saveEpoch") history.epochs.set(cluster.agentId, args[0] as number);
       else if (method === "finish") {
         const [, work, final] = args as Parameters<Ledger["finish"]>;
         const key = keyOf(work.eventId, work.revision ?? 0);

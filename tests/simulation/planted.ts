@@ -1,3 +1,4 @@
+import type { Core } from "../../src/cp/mod.ts";
 import type { Around } from "./around.ts";
 import type { Disk } from "./disk.ts";
 import type { FrameFilter } from "./network.ts";
@@ -8,8 +9,11 @@ export interface Planted {
   readonly store?: Around;
   readonly ledger?: Around;
   readonly frames?: FrameFilter;
+  /** In each control plane as it starts. */
+  readonly core?: (core: Core) => void;
 }
-export type Plant = (place: { readonly store: Disk }) => Planted;
+/** `caller`: whose request the store carries out now, where several share it. */
+export type Plant = (place: { readonly store: Disk; readonly caller: () => string | undefined }) => Planted;
 
 const done = (): Promise<void> => Promise.resolve();
 

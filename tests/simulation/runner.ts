@@ -18,6 +18,8 @@ export interface RunOptions {
   readonly from: number;
   readonly seeds: number;
   readonly workers: number;
+  /** Control planes in each run that share a store; 1, with a store of its own, where nothing is said. */
+  readonly replicas?: number;
   /** No run is begun after this long. */
   readonly seconds?: number;
   readonly say: (line: string) => void;
@@ -57,13 +59,13 @@ function merge(into: Report, part: Report): void {
 
 /** Runs seeds in several processes, and says what came of them. */
 export async function runSeeds(options: RunOptions): Promise<Result> {
-  const { from, seeds, workers, say } = options;
+  const { from, seeds, workers, say, replicas = 1 } = options;
   const total: Report = { runs: 0, steps: 0, virtualMs: 0, counts: {}, points: {}, deaths: {}, reached: [], failed: [] };
   const beganMs = performance.now();
   let saidMs = beganMs;
   const children = Array.from({ length: workers }, (_, at) => {
     const share = Math.ceil((seeds - at) / workers);
-    const args = [from + at, workers, Math.max(0, share), ...(options.seconds === undefined ? [] : [options.seconds])];
+    const args = [from + at, workers, Math.max(0, share), replicas, ...(options.seconds === undefined ? [] : [options.seconds])];
     return Bun.spawn([process.execPath, join(import.meta.dir, "batch.ts"), ...args.map(String)], {
       stdin: "ignore",
       stdout: "pipe",
@@ -83,7 +85,7 @@ export async function runSeeds(options: RunOptions): Promise<Result> {
           const part = JSON.parse(line) as Report;
           for (const { seed, violations } of part.failed.slice(0, Math.max(0, MOST_FAILED - total.failed.length))) {
             say(
-              `seed ${seed} breaks ${violations.length === 1 ? "a promise" : `${violations.length} promises`}; again with: bun run simulate --seed ${seed}`,
+              `seed ${seed} breaks ${violations.length === 1 ? "a promise" : `${violations.length} promises`}; again with: bun run simulate --seed ${seed}${replicas === 1 ? "" : ` --replicas ${replicas}`}`,
             );
             for (const violation of violations.slice(0, 5)) say(`  ${violation}`);
           }
@@ -129,6 +131,12 @@ function summary(total: Report, seconds: number, workers: number): string[] {
     `${count("crashes")} crashes (${deaths} of them at failpoints), ${count("stops")} stops, ${count("cuts")} cuts, ${count("halfOpens")} half-opens, ` +
       `${count("dropped")} frames dropped, ${count("duplicated")} repeated, ${count("reordered")} out of order, ${count("clockJumps")} clock jumps, ` +
       `${count("diskFull")} writes refused by a full disk, ${count("unanswered")} requests without an answer`,
+    ...(count("storeBreaks") === 0
+      ? []
+      : [
+          `${count("freezes")} stood still, ${count("storeBreaks")} connections to the store broke, ${count("storeUnknown")} requests of unknown outcome, ` +
+            `${count("storeAway")} times away, ${count("deaf")} deaf, ${count("failOvers")} fail-overs, ${count("fenced")} writes fenced`,
+        ]),
     `failpoints: ${reached.length} of ${FAILPOINTS.filter(isOurs).length} reached, deaths at ${died.length}; states and verdicts: ${total.reached.toSorted().join(", ")}`,
   ];
 }

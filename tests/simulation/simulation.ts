@@ -6,18 +6,22 @@ import type { LogEntry } from "../../src/protocol/mod.ts";
 import { resetGiven } from "../../src/sqlite/mod.ts";
 import { openSqliteStore } from "../../src/stores/drivers/sqlite/store.ts";
 import { AgentProcess } from "./agent-process.ts";
+import type { Around } from "./around.ts";
 import { Chaos } from "./chaos.ts";
 import { Clients } from "./clients.ts";
 import { Cluster } from "./cluster.ts";
 import { ControlPlaneProcess } from "./control-plane.ts";
-import { DiskPool } from "./disk.ts";
+import { type Disk, DiskPool } from "./disk.ts";
 import { History } from "./history.ts";
 import { judge, judgeFinals } from "./invariants.ts";
 import { Network } from "./network.ts";
+import { OwnerWatch, watchLinks } from "./owner-watch.ts";
 import type { Dice } from "./random.ts";
+import { OwnStore, type StoreHome } from "./store-home.ts";
+import { StoreServer } from "./store-server.ts";
 import { type DiskState, fillable, traced, watchFrames, watchLedger, watchStore } from "./observers.ts";
 import type { Plant } from "./planted.ts";
-import { drawShape, drawWish, type Shape, type Wish } from "./workload.ts";
+import { drawSharedShape, drawShape, drawWish, type Shape, type SharedShape, type Wish } from "./workload.ts";
 import { type Life, World } from "./world.ts";
 
 /** After the chaos there is this much time to come to rest; more means that something hangs. */
@@ -50,6 +54,8 @@ export interface SimulationOptions {
   readonly trace?: boolean;
   /** A bug to be found. */
   readonly plant?: Plant;
+  /** How many control planes share a store; 1, with a store of its own, where nothing is said. */
+  readonly replicas?: number;
 }
 
 export interface Outcome {
@@ -73,7 +79,13 @@ export class Simulation {
   readonly shape: Shape;
   readonly history = new History();
   readonly network: Network;
-  readonly controlPlane: ControlPlaneProcess;
+  /** One with a store of its own, or several that share one. */
+  readonly controlPlanes: readonly ControlPlaneProcess[];
+  readonly home: StoreHome;
+  /** What lies in the store. */
+  readonly storeData: Disk;
+  readonly server: StoreServer | undefined;
+  readonly sharedShape: SharedShape | undefined;
   readonly agents: AgentProcess[] = [];
   readonly clients: Clients;
   readonly chaos: Chaos;
@@ -89,7 +101,9 @@ export class Simulation {
     this.world = new World(seed, { trace: options.trace === true });
     const { world, history } = this;
     const storeDisk = STORES.take();
-    const plant = options.plant?.({ store: storeDisk });
+    this.storeData = storeDisk;
+    const replicas = options.replicas ?? 1;
+    const plant = options.plant?.({ store: storeDisk, caller: () => this.server?.caller?.name });
     this.shape = drawShape(world.dice.fork());
     this.network = new Network(world);
     const watch = watchFrames(history, (id) => this.agents.find((agent) => agent.id === id)?.disk);
@@ -97,23 +111,49 @@ export class Simulation {
       const changed = plant?.frames === undefined ? text : plant.frames(direction, text, agentId);
       return changed === undefined ? undefined : watch(direction, changed, agentId);
     };
-    this.controlPlane = new ControlPlaneProcess({
-      world,
-      network: this.network,
-      disk: storeDisk,
-      settings: {
-        maxInFlight: this.shape.maxInFlight,
-        eventRetryMax: this.shape.eventRetryMax,
-        heartbeatTimeoutMs: 30_000,
-      },
-      log: silentLogger,
-      around: [
-        ...(plant?.store === undefined ? [] : [plant.store]),
-        fillable(this.storeDisk, history),
-        watchStore(world, history),
-        ...(options.trace === true ? [traced(world, "store")] : []),
-      ],
-    });
+    const around: Around[] = [
+      ...(plant?.store === undefined ? [] : [plant.store]),
+      fillable(this.storeDisk, history),
+      watchStore(world, history),
+      ...(options.trace === true ? [traced(world, "store")] : []),
+    ];
+    if (replicas > 1) {
+      const owners = new OwnerWatch(world, history);
+      this.network.watch = watchLinks(history);
+      this.sharedShape = drawSharedShape(world.dice.fork());
+      this.server = new StoreServer({
+        world,
+        disk: storeDisk,
+        history,
+        log: silentLogger,
+        around: [...around, owners.around],
+        onRestored: () => owners.restored(storeDisk),
+      });
+      const { server } = this;
+      const dice = world.dice.fork();
+      world.meantBy = (life) => {
+        if (life !== server.life) return life;
+        return server.links.size === 0 ? undefined : dice.pick([...server.links]).life;
+      };
+    }
+    this.home = this.server ?? new OwnStore(storeDisk, silentLogger, around);
+    const names = replicas === 1 ? ["cp"] : Array.from({ length: replicas }, (_, at) => `cp${at + 1}`);
+    this.controlPlanes = names.map(
+      (name) =>
+        new ControlPlaneProcess({
+          name,
+          world,
+          network: this.network,
+          home: this.home,
+          settings: {
+            maxInFlight: this.shape.maxInFlight,
+            eventRetryMax: this.shape.eventRetryMax,
+            heartbeatTimeoutMs: 30_000,
+          },
+          log: silentLogger,
+          spoil: plant?.core,
+        }),
+    );
     for (let at = 1; at <= this.shape.agents; at += 1) {
       const id = `a${at}`;
       const cluster = new Cluster(world, history, id);
@@ -122,6 +162,7 @@ export class Simulation {
       this.agents.push(
         new AgentProcess({
           id,
+          hosts: this.sharedShape?.named === true ? names : ["cp"],
           world,
           network: this.network,
           disk: LEDGERS.take(),
@@ -139,7 +180,7 @@ export class Simulation {
         }),
       );
     }
-    this.clients = new Clients({ world, network: this.network, controlPlane: this.controlPlane, history, dice: world.dice.fork() });
+    this.clients = new Clients({ world, network: this.network, controlPlanes: this.controlPlanes, history, dice: world.dice.fork() });
     this.chaos = new Chaos(this);
   }
 
@@ -151,7 +192,7 @@ export class Simulation {
       world.failpoint(name);
     });
     try {
-      this.controlPlane.start();
+      for (const controlPlane of this.controlPlanes) controlPlane.start();
       for (const agent of this.agents) agent.start();
       this.#work();
       chaos.begin();
@@ -188,26 +229,29 @@ export class Simulation {
 
   /** Nothing is under way anywhere. */
   get quiet(): boolean {
-    const { controlPlane, clients, agents } = this;
-    if (clients.open > 0 || this.#planned > 0 || controlPlane.core === undefined || this.chaos.busy) return false;
+    const { controlPlanes, clients, agents } = this;
+    if (clients.open > 0 || this.#planned > 0 || this.chaos.busy || this.server?.up === false) return false;
+    const cores = controlPlanes.flatMap(({ core }) => (core === undefined ? [] : [core]));
+    if (cores.length < controlPlanes.length) return false;
     for (const { id, agent, disk } of agents) {
-      if (agent === undefined || controlPlane.core.registry.get(id) === undefined) return false;
+      if (agent === undefined || cores.every(({ registry }) => registry.get(id) === undefined)) return false;
       const { running, waiting, unacknowledged, link } = agent.state();
       if (link !== "registered" || running > 0 || waiting > 0 || unacknowledged > 0) return false;
-      if (controlPlane.core.dispatcher.inFlightOf(id) > 0) return false;
+      if (cores.some(({ dispatcher }) => dispatcher.inFlightOf(id) > 0)) return false;
       const left = disk.read<{ n: number }>(
         "SELECT (SELECT count(*) FROM deliveries WHERE state <> 'finished') + (SELECT count(*) FROM statuses) AS n",
       );
       if ((left[0]?.n ?? 0) > 0) return false;
     }
-    const open = controlPlane.disk.read<{ n: number }>("SELECT count(*) AS n FROM delivery WHERE finished_at_ms IS NULL");
+    const open = this.storeData.read<{ n: number }>("SELECT count(*) AS n FROM delivery WHERE finished_at_ms IS NULL");
     return open[0]?.n === 0;
   }
 
   /** The whole log of all events, as the store tells it. */
   log(): LogEntry[] {
-    const { store, life } = this.controlPlane;
-    if (store === undefined || life === undefined) throw new Error("the control plane is not there at the end");
+    const { looked } = this.home;
+    if (looked === undefined) throw new Error("the store is not there at the end");
+    const { store, life } = looked;
     let entries: LogEntry[] | undefined;
     this.world.as(life, () => void store.logAfter({ tenant: "default", afterSeq: 0, limit: 100_000 }).then((all) => (entries = all)));
     this.world.runUntil(this.world.nowMs + 1_000, () => entries !== undefined);

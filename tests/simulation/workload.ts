@@ -1,5 +1,6 @@
 import type { Dice } from "./random.ts";
 import type { Fate, Plan } from "./history.ts";
+import type { StoreWeather } from "./store-server.ts";
 
 /** How a run goes in all: drawn from the seed. Each run has some kinds of trouble and lacks others, so that every mixture comes up. */
 export interface Shape {
@@ -26,6 +27,41 @@ export interface Shape {
   readonly scriptChance: number;
   readonly delayChance: number;
   readonly bigChance: number;
+}
+
+/** What goes wrong between control planes and the store that they share. */
+export interface SharedShape {
+  /** Agents know all of them by name, or one name for all. */
+  readonly named: boolean;
+  /** Mean number of times in the run. */
+  readonly freezes: number;
+  readonly breaks: number;
+  readonly aways: number;
+  readonly deaf: number;
+  readonly storeJumps: number;
+  /** Another server takes the store's place, and does not know the last of it. */
+  readonly failOvers: number;
+  readonly weather: StoreWeather;
+}
+
+export function drawSharedShape(dice: Dice): SharedShape {
+  return {
+    named: dice.chance(0.5),
+    freezes: some(dice, 0.5, 4),
+    breaks: some(dice, 0.5, 4),
+    aways: some(dice, 0.3, 3),
+    deaf: some(dice, 0.4, 3),
+    storeJumps: some(dice, 0.1, 2),
+    failOvers: some(dice, 0.2, 2),
+    weather: {
+      latencyMs: [dice.float(), dice.pick([1, 5, 40, 300])],
+      break: dice.chance(0.3) ? dice.pick([0.002, 0.01, 0.03]) : 0,
+      haunt: dice.chance(0.3) ? 0.3 : 0,
+      wordLost: dice.chance(0.4) ? dice.pick([0.05, 0.5, 1]) : 0,
+      wordAgain: dice.chance(0.3) ? 0.3 : 0,
+      wordLateMs: dice.pick([2, 20, 3_000]),
+    },
+  };
 }
 
 function some(dice: Dice, probability: number, most: number): number {

@@ -166,7 +166,7 @@ describe("the network", () => {
     const [server, agent] = [new Life("cp", 1), new Life("a1", 1)];
     const seen: string[] = [];
     let send: (text: string) => number = () => 0;
-    network.listener = {
+    network.listeners.set("cp", {
       life: server,
       handlers: {
         open: (socket) => {
@@ -177,8 +177,8 @@ describe("the network", () => {
         drain: () => void seen.push("drained"),
         close: (_socket, code) => void seen.push(`server closed ${code}`),
       },
-    };
-    const socket = network.dial(agent, "a1", {
+    });
+    const socket = network.dial(agent, "a1", "cp", {
       handlers: {
         open: () => void seen.push("agent open"),
         message: (text) => void seen.push(`agent got ${text}`),
@@ -249,6 +249,6 @@ describe("the network", () => {
     network.lost(server, false);
     world.runUntil(5_000);
     expect(seen).toContain("agent closed 1006");
-    expect(network.listener).toBeUndefined();
+    expect(network.listenerOf("cp")).toBeUndefined();
   });
 });

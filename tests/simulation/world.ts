@@ -8,6 +8,9 @@ export class Life {
   /** Which run of the process this is, from 1. */
   readonly number: number;
   dead = false;
+  /** It stands still, as SIGSTOP makes it: what happens to it happens when it goes on. */
+  stopped = false;
+  readonly held: Step[] = [];
 
   constructor(name: string, number: number) {
     this.name = name;
@@ -16,8 +19,8 @@ export class Life {
 }
 
 interface Step {
-  readonly atMs: number;
-  readonly order: number;
+  atMs: number;
+  order: number;
   readonly life: Life | undefined;
   readonly label: string;
   run: (() => void) | undefined;
@@ -47,6 +50,8 @@ export class World {
   /** Told of every point that a living process comes to; answers whether it dies there. */
   onFailpoint: (life: Life, name: Failpoint) => boolean = () => false;
   kill: Killer = () => undefined;
+  /** Who is meant by a point that a server comes to which serves several processes. */
+  meantBy: (server: Life) => Life | undefined = (life) => life;
   #current: Life | undefined;
   #order = 0;
   readonly #heap: Step[] = [];
@@ -90,7 +95,7 @@ export class World {
     for (;;) {
       const step = this.#pop();
       if (step === undefined) return false;
-      if (step.run === undefined || step.life?.dead === true) continue;
+      if (step.run === undefined || step.life?.dead === true || this.#holds(step)) continue;
       this.nowMs = Math.max(this.nowMs, step.atMs);
       this.steps += 1;
       this.hash = Math.imul(this.hash ^ (step.order + Math.imul(this.nowMs * 1000, 31)), 0x01000193);
@@ -114,6 +119,23 @@ export class World {
     }
   }
 
+  /** The process goes on: all that it slept through happens now, in order. */
+  wake(life: Life): void {
+    life.stopped = false;
+    for (const step of life.held.splice(0)) {
+      this.#order += 1;
+      step.atMs = this.nowMs;
+      step.order = this.#order;
+      this.#push(step);
+    }
+  }
+
+  /** As `as`, or when the process goes on. */
+  asSoon(life: Life, label: string, run: () => void): void {
+    if (life.stopped) this.after(0, life, label, run);
+    else this.as(life, run);
+  }
+
   /** Steps until a time, a condition, or the end of everything. True when the condition came. */
   runUntil(untilMs: number, done: () => boolean = () => false): boolean {
     while (!done()) {
@@ -129,10 +151,13 @@ export class World {
 
   /** To be hung on `listenToFailpoints`. */
   failpoint(name: Failpoint): void {
-    const life = this.#current;
+    const current = this.#current;
+    const life = current === undefined ? undefined : this.meantBy(current);
     if (life === undefined || life.dead) return;
     if (!this.onFailpoint(life, name)) return;
     this.kill(life, name);
+    // Somebody else's transaction goes on.
+    if (life !== current) return;
     // Nothing of the transaction may be tried once more: the committer takes a throw there for the end of its process.
     if (name === "cp.store.before-commit" || name === "cp.store.after-commit") throw new Error("the process died");
   }
@@ -190,6 +215,12 @@ export class World {
     };
   }
 
+  #holds(step: Step): boolean {
+    if (step.run === undefined || step.life?.stopped !== true || step.life.dead) return false;
+    step.life.held.push(step);
+    return true;
+  }
+
   #before(a: Step, b: Step): boolean {
     return a.atMs < b.atMs || (a.atMs === b.atMs && a.order < b.order);
   }
@@ -197,8 +228,9 @@ export class World {
   #peek(): Step | undefined {
     for (;;) {
       const top = this.#heap[0];
-      if (top === undefined || (top.run !== undefined && top.life?.dead !== true)) return top;
+      if (top === undefined || (top.run !== undefined && top.life?.dead !== true && top.life?.stopped !== true)) return top;
       this.#pop();
+      this.#holds(top);
     }
   }
 
