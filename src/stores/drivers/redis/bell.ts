@@ -54,7 +54,7 @@ export class Bell {
   say(words: readonly Word[]): void {
     if (words.length === 0 || this.#alone()) return;
     const said = new Map(words.map((word) => [JSON.stringify(word), word]));
-    this.#publish(`[${[...said.keys()].join(",")}]`);
+    void this.#publish(`[${[...said.keys()].join(",")}]`);
   }
 
   #alone(): boolean {
@@ -62,17 +62,17 @@ export class Bell {
     return sinceMs !== undefined && this.#clock.monotonic() - sinceMs < ALONE_MS;
   }
 
-  #publish(text: string): void {
+  async #publish(text: string): Promise<void> {
     if (!this.#speaking.up) return;
     const own = this.#subscribed ? 1 : 0;
-    this.#speaking.client.publish(this.#channel, `${this.#clientId} ${text}`).then(
-      (hearers) => {
-        // Without ears of our own we could not hear that somebody came; in a cluster the count is of one node alone.
-        const alone = own === 1 && hearers <= own && this.#speaking.address.kind !== "cluster";
-        this.#aloneSinceMs = alone ? this.#clock.monotonic() : undefined;
-      },
-      (error: unknown) => this.#log.debug("Words for other control planes got lost", { error: messageOf(error) }),
-    );
+    try {
+      const hearers = await this.#speaking.client.publish(this.#channel, `${this.#clientId} ${text}`);
+      // Without ears of our own we could not hear that somebody came; in a cluster the count is of one node alone.
+      const alone = own === 1 && hearers <= own && this.#speaking.address.kind !== "cluster";
+      this.#aloneSinceMs = alone ? this.#clock.monotonic() : undefined;
+    } catch (error) {
+      this.#log.debug("Words for other control planes got lost", { error: messageOf(error) });
+    }
   }
 
   async #subscribe(): Promise<void> {
@@ -88,7 +88,7 @@ export class Bell {
       this.#broken = false;
       for (const listener of this.#listeners) listener.gap();
     }
-    this.#publish("[]");
+    await this.#publish("[]");
   }
 
   #heard(message: string): void {

@@ -93,7 +93,7 @@ export class Calls {
     if (this.#closed) return Promise.reject(new TransporterError("STORE_UNAVAILABLE", "the store is closed"));
     if (!this.#options.link.up) return Promise.reject(this.#away());
     const { promise, resolve, reject } = Promise.withResolvers<T>();
-    this.#queue.push({ operation: operation as Operation<unknown>, resolve: resolve as (value: unknown) => void, reject });
+    this.#queue.push({ operation, resolve: resolve as (value: unknown) => void, reject });
     if (!this.#scheduled) {
       this.#scheduled = true;
       this.#options.timers.soon(() => {

@@ -139,9 +139,12 @@ export class Listing {
   }
 }
 
+function isOpen(state: State): boolean {
+  return (OPEN_STATES as readonly State[]).includes(state);
+}
+
 /** What is open and what went wrong is found without looking at all there is. */
 function indexOf(states: readonly State[] | undefined): string {
-  const isOpen = (state: State): boolean => (OPEN_STATES as readonly State[]).includes(state);
   if (states?.every(isOpen) === true) return "evo";
   return states?.every((state) => !isOpen(state) && state !== "completed") === true ? "evu" : "evs";
 }

@@ -100,6 +100,11 @@ function assemble({ link, hearing, schemaVersion, ports, log }: Parts): Store {
     return ended;
   };
 
+  const close = async (): Promise<void> => {
+    await calls.close();
+    await Promise.all([hearing.close(), link.close()]);
+  };
+
   let closing: Promise<void> | undefined;
   return {
     info: { driver: "redis", location: link.address.location, schemaVersion, shared: true },
@@ -162,9 +167,7 @@ function assemble({ link, hearing, schemaVersion, ports, log }: Parts): Store {
       }
     },
     close: () => {
-      closing ??= calls.close().then(async () => {
-        await Promise.all([hearing.close(), link.close()]);
-      });
+      closing ??= close();
       return closing;
     },
   };
