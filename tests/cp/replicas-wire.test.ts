@@ -6,6 +6,7 @@ import { MapCluster, startTestAgent } from "../support/agent.ts";
 import { configMap } from "../support/bare-core.ts";
 import { anEvent, problem, startCp, type TestControlPlane } from "../support/cp.ts";
 import { eventually } from "../support/eventually.ts";
+import { redisTest, sharedRedis } from "../support/redis.ts";
 import { SharedStore, type Way } from "../support/shared-store.ts";
 import { dialAgent } from "../support/wire-agent.ts";
 
@@ -14,16 +15,45 @@ interface Beside extends TestControlPlane {
 }
 
 interface Site extends AsyncDisposable {
-  readonly shared: SharedStore;
   start(replicaId: string, options?: Parameters<typeof startCp>[0]): Promise<Beside>;
 }
 
-/** Control planes with all their doors over one real store. */
+let prefixes = 0;
+
+/** Control planes with all their doors over Redis, each with connections of its own. */
+async function startRedisSite(): Promise<Site> {
+  const server = await sharedRedis();
+  prefixes += 1;
+  const url = `${server.url}?prefix=replicas-${process.pid}-${prefixes}`;
+  const running: TestControlPlane[] = [];
+  return {
+    async start(replicaId, options = {}) {
+      const cp = await startCp({ replicaId, ...options, storeUrl: url });
+      running.push(cp);
+      return {
+        ...cp,
+        get way(): never {
+          throw new Error("the way to Redis is not in the test's hands");
+        },
+      };
+    },
+    async [Symbol.asyncDispose]() {
+      await Promise.all(running.map((cp) => cp.stop()));
+    },
+  };
+}
+
+/** What holds whatever the store: over one in this process that relays words, and over Redis. */
+function onBoth(name: string, run: (start: () => Promise<Site>) => Promise<void>): void {
+  test(name, () => run(startSite), 30_000);
+  redisTest(`${name}, over Redis`, () => run(startRedisSite), 30_000);
+}
+
+/** Control planes with all their doors over one real store in this process. */
 async function startSite(): Promise<Site> {
   const shared = new SharedStore(await openStore("memory:", { ports: systemPorts, log: silentLogger }), systemPorts);
   const running: TestControlPlane[] = [];
   return {
-    shared,
     async start(replicaId, options = {}) {
       const way = shared.way();
       const cp = await startCp({ replicaId, ...options, store: way.store });
@@ -84,6 +114,19 @@ describe("three control planes over one store", () => {
     expect(prometheus).toContain("transporter_epoch_fences_total 0");
   });
 
+  onBoth("a live stream shows what happens at another at once", async (start) => {
+    await using site = await start();
+    const [a, b] = [await site.start("a"), await site.start("b")];
+    await using agent = await dialAgent(b.wsUrl);
+    expect((await a.post("/v1/events", anEvent({ id: "one" }))).status).toBe(202);
+    await agent.event("one");
+    const following = (await a.get("/v1/events/one/stream")).text();
+    agent.report("one");
+    const text = await following;
+    expect(text).toContain('"state":"completed"');
+    expect(text).toContain("event: end");
+  });
+
   test("a live stream of one event, and of all, shows what happens at another, by words and without them", async () => {
     await using site = await startSite();
     const [a, b] = [await site.start("a"), await site.start("b")];
@@ -111,8 +154,8 @@ describe("three control planes over one store", () => {
     await reader?.cancel();
   });
 
-  test("pause, resume, cancel, retry and remove through any of them", async () => {
-    await using site = await startSite();
+  onBoth("pause, resume, cancel, retry and remove through any of them", async (start) => {
+    await using site = await start();
     const [a, b] = [await site.start("a"), await site.start("b")];
     const registration = { id: "agent-1", protocol: 2, features: ["ack", "cancel"], boot_id: "boot", seen_epoch: 0 };
     await using agent = await dialAgent(b.wsUrl, registration);
@@ -178,8 +221,8 @@ describe("a control plane that stops", () => {
     });
   });
 
-  test("loses and repeats nothing under load, and delays nothing over two seconds, when each is replaced in turn", async () => {
-    await using site = await startSite();
+  onBoth("loses and repeats nothing under load, and delays nothing over two seconds, when each is replaced in turn", async (start) => {
+    await using site = await start();
     const alive = new Map<string, Beside>();
     for (const id of ["a", "b", "c"]) alive.set(id, await site.start(id, { drainMs: 500 }));
     const ports = [...alive.values()].map((cp) => Number(new URL(cp.url).port));
@@ -224,7 +267,7 @@ describe("a control plane that stops", () => {
     for (const id of sent) expect([id, cluster.objects.get(id)]).toEqual([id, 1]);
     expect(slowestMs).toBeLessThan(2_000);
     expect(running.agent.state().registrations).toBeGreaterThan(1);
-  }, 30_000);
+  });
 });
 
 describe("an agent that knows several addresses", () => {
