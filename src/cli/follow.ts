@@ -17,7 +17,11 @@ export async function followToEnd(
   call: Call<typeof WAIT_SETTINGS & typeof OUTPUT_SETTINGS>,
   client: Client,
   eventId: string,
-  revision?: number,
+  about: {
+    readonly revision?: number;
+    /** It comes through a queue, so the control plane may not know it yet. */
+    readonly queued?: boolean;
+  } = {},
 ): Promise<number> {
   const { host, ports, signal, values } = call;
   const progress = new Progress(host, ports.timers, () => ports.clock.monotonic());
@@ -27,7 +31,9 @@ export async function followToEnd(
       signal,
       timeoutMs: values["wait-timeout"],
       patient: true,
-      revision,
+      revision: about.revision,
+      onUnknown:
+        about.queued === true ? () => progress.interruption("No control plane has taken it from the queue yet; waiting") : undefined,
       onEntry: (entry) => progress.entry(entry),
       onInterruption: (why) => progress.interruption(why === undefined ? undefined : `${why.message}; waiting for it to come back`),
     });

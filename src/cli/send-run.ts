@@ -1,8 +1,9 @@
-import { TransporterError, failpoint } from "../kit/mod.ts";
+import { type QueueTarget, contradiction, memphisQueue, queueOfUrl } from "../config/mod.ts";
+import { TransporterError, failpoint, silentLogger } from "../kit/mod.ts";
 import { type Accepted, NS_PER_MS, type WireEvent, durationNs } from "../protocol/mod.ts";
-import { type EventFields, type ReadyEvent, submitEvent } from "../producer/mod.ts";
+import { type EventFields, type ReadyEvent, checkQueueSize, enqueueEvent, submitEvent } from "../producer/mod.ts";
 import type { Call } from "./command.ts";
-import { connect } from "./connect.ts";
+import { clientFor, connect, findTarget, isNamed } from "./connect.ts";
 import { EXIT } from "./exit.ts";
 import { followToEnd } from "./follow.ts";
 import { goDuration } from "./go-duration.ts";
@@ -10,11 +11,29 @@ import { printData, outputOf } from "./output.ts";
 import type { SendSettings } from "./send-settings.ts";
 import { safeLine } from "./text.ts";
 
-/** Refuses what this version lacks before anything is read or sent. */
+/** The queue that the event is to go through; undefined where it is handed to a control plane. Throws USAGE, CONFIG_INVALID. */
+export function queueOf(call: Call<SendSettings>): QueueTarget | undefined {
+  const { values, origins } = call;
+  const { mode, queue: url } = values;
+  const queue = url === undefined ? undefined : queueOfUrl(url, values, undefined);
+  if (mode === "http" || (mode === undefined && queue === undefined)) return undefined;
+  if (queue === undefined) {
+    if (mode === "memphis") return memphisQueue(values, origins);
+    throw new TransporterError("USAGE", `--mode ${mode ?? ""} needs the address of the queue`, {
+      remedy: `Give --queue ${mode === "nats" ? "nats://HOST:4222/STREAM" : "redis://HOST:6379/DB"}, or TRANSPORTER_QUEUE.`,
+    });
+  }
+  if (mode !== undefined && mode !== queue.kind)
+    throw contradiction(origins.mode, origins.queue, `the address is one of ${queue.kind === "memphis" ? "a Memphis" : queue.kind}`);
+  return queue;
+}
+
+/** Refuses contradictions before anything is read or sent. */
 export function checkMode(call: Call<SendSettings>): void {
-  if (call.values.mode === "memphis")
-    throw new TransporterError("CONFIG_INVALID", "--mode memphis: sending through Memphis is not available in this version yet", {
-      remedy: "Leave --mode out to hand the event in over HTTP.",
+  const { values } = call;
+  if (queueOf(call) !== undefined && values["idempotency-key"] !== undefined)
+    throw new TransporterError("USAGE", "--idempotency-key: a control plane makes the id of it, and a queue asks none", {
+      remedy: "Give --id: the same id sent again is the same event.",
     });
 }
 
@@ -47,12 +66,19 @@ export async function printDryRun(call: Call<SendSettings>, event: ReadyEvent, o
   return EXIT.ok;
 }
 
+type Say = (mark: string, text: string) => void;
+
 /** Hands the event in as 0.1's producer did, line for line, and waits for its end where that is wanted. */
 export async function sendEvent(call: Call<SendSettings>, event: ReadyEvent): Promise<number> {
+  const emoji = call.host.err.isTerminal;
+  const say: Say = (mark, text) => call.note(emoji ? `${mark} ${text}` : text);
+  const queue = queueOf(call);
+  return queue === undefined ? sendOverHttp(call, event, say) : sendThroughQueue(call, event, queue, say);
+}
+
+async function sendOverHttp(call: Call<SendSettings>, event: ReadyEvent, say: Say): Promise<number> {
   const { host, values, ports, signal } = call;
   const client = await connect(call);
-  const emoji = host.err.isTerminal;
-  const say = (mark: string, text: string): void => call.note(emoji ? `${mark} ${text}` : text);
   const keyed = event.wire.id === "";
   say("📤", `Publishing event ${keyed ? `with key ${event.idempotencyKey ?? ""}` : event.wire.id} to agent ${event.wire.target_agent}`);
   say("🔌", `Sending event to Control Plane at ${client.baseUrl}/events...`);
@@ -63,8 +89,7 @@ export async function sendEvent(call: Call<SendSettings>, event: ReadyEvent): Pr
   say("✅", "Event accepted by Control Plane");
   failpoint("producer.accepted");
   call.note(`   ${accepted.message}`);
-  say("✅", "Event published successfully!");
-  for (const line of detailLines({ ...event.wire, id: accepted.event_id })) host.err.write(`${line}\n`);
+  published(call, { ...event.wire, id: accepted.event_id }, say);
   const wait = values.wait ?? host.out.isTerminal;
   if (!wait) {
     await printAccepted(call, accepted);
@@ -72,6 +97,44 @@ export async function sendEvent(call: Call<SendSettings>, event: ReadyEvent): Pr
   }
   host.err.write("\n");
   return followToEnd(call, client, accepted.event_id);
+}
+
+/**
+ * Puts the event into a queue. Waiting is asking a control plane: where `--wait` says so, or by itself on a terminal when it is known which.
+ */
+async function sendThroughQueue(call: Call<SendSettings>, event: ReadyEvent, queue: QueueTarget, say: Say): Promise<number> {
+  const { host, values, ports, signal } = call;
+  const target = values.wait === false ? undefined : await findTarget(call);
+  const wait = target !== undefined && (values.wait ?? (host.out.isTerminal && isNamed(target)));
+  const { openQueueWriter } = await import("../queues/mod.ts");
+  const writer = await openQueueWriter(queue.url, { log: silentLogger, ports, clientName: "transporter-producer", secrets: queue.secrets });
+  try {
+    checkQueueSize(writer, event);
+    const { location, name } = writer.info;
+    say("📤", `Publishing event ${event.wire.id} to agent ${event.wire.target_agent}`);
+    say("🔌", `Sending event to queue ${name} at ${location}...`);
+    const { duplicate } = await enqueueEvent(writer, event, ports, {
+      signal,
+      onRetry: (why) => call.note(`${why.message}; trying again`),
+    });
+    say("✅", duplicate ? "The queue has this event already" : "Event is in the queue");
+    failpoint("producer.accepted");
+  } finally {
+    await writer.close();
+  }
+  published(call, event.wire, say);
+  if (wait) {
+    host.err.write("\n");
+    return followToEnd(call, await clientFor(target, call), event.wire.id, { queued: true });
+  }
+  await printAccepted(call, { event_id: event.wire.id, status: "queued", message: "Event is in the queue" });
+  call.note(`A control plane takes it from there; follow it with: transporter watch ${event.wire.id}`);
+  return EXIT.ok;
+}
+
+function published(call: Call<SendSettings>, event: WireEvent, say: Say): void {
+  say("✅", "Event published successfully!");
+  for (const line of detailLines(event)) call.host.err.write(`${line}\n`);
 }
 
 function detailLines(event: WireEvent): string[] {
@@ -88,7 +151,7 @@ function detailLines(event: WireEvent): string[] {
   return ["", "Event Details:", ...rows.map(([name, value]) => `  ${`${name}:`.padEnd(13)} ${safeLine(value)}`)];
 }
 
-async function printAccepted(call: Call<SendSettings>, accepted: Accepted): Promise<void> {
+async function printAccepted(call: Call<SendSettings>, accepted: Omit<Accepted, "status"> & { readonly status: string }): Promise<void> {
   const { format } = outputOf(call.values);
   if (format === "json" || format === "yaml") await printData(call.host.out, format, accepted);
   else call.host.out.write(`${format === "name" ? "event/" : ""}${safeLine(accepted.event_id)}\n`);

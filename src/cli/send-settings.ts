@@ -1,5 +1,5 @@
 import { OUTPUT_SETTINGS } from "./output.ts";
-import { choice, choiceOr, duration, integer, integerOr, pairs, text, textOr } from "../config/mod.ts";
+import { QUEUE_SETTINGS, choice, duration, integer, pairs, queueUrlSetting, text } from "../config/mod.ts";
 import { LIMITS, RETRY_DEFAULTS, formatDurationMs, idProblem, parseTimestampMs } from "../protocol/mod.ts";
 import { CLIENT_SETTINGS } from "./connect.ts";
 import { WAIT_SETTINGS } from "./wait-settings.ts";
@@ -66,16 +66,14 @@ export const SEND_SETTINGS = {
   ...WAIT_SETTINGS,
   "dry-run": choice(["client"], { describe: "Check here, print the event, and send nothing", flagOnly: true }),
   ...OUTPUT_SETTINGS,
-  mode: choiceOr("http", ["http", "memphis"], {
-    describe: "How to hand it in; memphis is not available in this version yet",
+  mode: choice(["http", "memphis", "nats", "redis"], {
+    describe: "How to hand it in: to a control plane, or through a queue; without it as --queue says, or http",
     flagOnly: true,
   }),
-  "memphis-host": text({ describe: "Memphis broker", hint: "HOST:PORT" }),
-  "memphis-username": textOr("root", { describe: "Memphis user", hint: "NAME" }),
-  "memphis-password": text({ describe: "Password of that user", hint: "SECRET", secret: true }),
-  "memphis-connection-token": text({ describe: "Connection token, instead of user and password", hint: "SECRET", secret: true }),
-  "memphis-station": textOr("transporter-events", { describe: "Memphis station", hint: "NAME" }),
-  "memphis-account-id": integerOr(1, { describe: "Memphis account", min: 0, max: 2_147_483_647 }),
+  queue: queueUrlSetting(
+    "Queue to put it into: memphis://HOST:PORT/STATION, nats://HOST:PORT/STREAM (tls://) or redis://HOST:PORT/DB; with --mode memphis the --memphis flags do as well",
+  ),
+  ...QUEUE_SETTINGS,
   ...CLIENT_SETTINGS,
 } as const;
 export type SendSettings = typeof SEND_SETTINGS;

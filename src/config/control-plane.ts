@@ -15,7 +15,7 @@ import {
 } from "./queue.ts";
 import { type Resolved, describeOrigin } from "./resolve.ts";
 import { isRedisUrl } from "./server-url.ts";
-import { bytesOr, durationOr, integerOr, list, text, textOr, toggle } from "./setting.ts";
+import { bytesOr, duration, durationOr, integerOr, list, text, textOr, toggle } from "./setting.ts";
 import { STORE_SETTINGS, storeTarget } from "./store.ts";
 
 const PUBLISHED = ["status", "audit"] as const;
@@ -70,8 +70,8 @@ export const CP_SETTINGS = {
     hint: "URL",
     check: (url) => (apiUrl(url) === undefined ? "an http:// or https:// URL without user, query or fragment" : undefined),
   }),
-  drain: durationOr(5000, {
-    describe: "Over how long agents are sent to other control planes when this one stops; for those that share a store",
+  drain: duration({
+    describe: "Over how long agents are sent to other control planes when this one stops; 5s where the store is shared, else 0s",
     min: 0,
     max: 600_000,
   }),
@@ -95,7 +95,7 @@ export interface ControlPlaneConfig {
   readonly replicaId: string | undefined;
   /** http or https. */
   readonly advertise: string | undefined;
-  readonly drainMs: number;
+  readonly drainMs: number | undefined;
   readonly heartbeatTimeoutMs: number;
   readonly eventRetryMax: number;
   readonly maxEventBytes: number;

@@ -91,7 +91,7 @@ export function memphisQueue(values: QueueValues, origins: Origins): QueueTarget
       `${describeOrigin(origins["memphis-host"])}: the value cannot be used; allowed: HOST:PORT, such as localhost:6666`,
     );
   const hosts = /:\d+$/.test(parts.hosts) ? parts.hosts : `${parts.hosts}:6666`;
-  const account = values["memphis-account-id"] === 1 ? "" : `?account-id=${values["memphis-account-id"]}`;
+  const account = values["memphis-account-id"] === 1 ? "" : `?account=${values["memphis-account-id"]}`;
   const station = encodeURIComponent(values["memphis-station"]);
   const url = `memphis://${encodeURIComponent(values["memphis-username"])}@${hosts}/${station}${account}`;
   const used = NAMES.filter((name) => name.startsWith("memphis-"));

@@ -26,7 +26,7 @@ test("the control plane's defaults are the documented ones", () => {
     outlet: undefined,
     replicaId: undefined,
     advertise: undefined,
-    drainMs: 5000,
+    drainMs: undefined,
     heartbeatTimeoutMs: 30_000,
     eventRetryMax: 3,
     maxEventBytes: 33_554_432,
@@ -100,7 +100,7 @@ describe("the queue", () => {
     });
     expect(queue).toMatchObject({
       kind: "memphis",
-      url: "memphis://root@broker:6666/transporter-events?account-id=7",
+      url: "memphis://root@broker:6666/transporter-events?account=7",
       secrets: { token: "token" },
     });
     expect(warnings).toEqual([]);

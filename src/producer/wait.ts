@@ -1,4 +1,4 @@
-import type { Client } from "../client/mod.ts";
+import { type Client, isPassing } from "../client/mod.ts";
 import { type Timers, TransporterError } from "../kit/mod.ts";
 import { type EventResult, type LogEntry, type State, formatDurationMs, isTerminal } from "../protocol/mod.ts";
 
@@ -14,6 +14,8 @@ export interface WaitOptions {
   readonly revision?: number | undefined;
   /** Keep trying where the control plane is not there even at first: it was a moment ago. */
   readonly patient?: boolean;
+  /** The event is on its way through a queue: one that the control plane does not know is waited for. Told once it has been for some seconds. */
+  readonly onUnknown?: (() => void) | undefined;
 }
 
 /** How an event ended. */
@@ -36,6 +38,7 @@ export async function waitForEvent(client: Client, eventId: string, options: Wai
         );
   const signal = AbortSignal.any([options.signal, limit.signal]);
   try {
+    if (options.onUnknown !== undefined) await untilKnown(client, eventId, options, signal);
     const entries = client.followEvent(eventId, { signal, onInterruption: options.onInterruption, patient: options.patient });
     let ending: LogEntry | undefined;
     for await (const entry of entries) {
@@ -49,6 +52,33 @@ export async function waitForEvent(client: Client, eventId: string, options: Wai
     return { eventId, state: detail.state, message: ending?.message ?? detail.message, result: detail.result };
   } finally {
     timer?.cancel();
+  }
+}
+
+const LOOK_AGAIN_MS = 250;
+const TELL_AFTER_MS = 3000;
+
+async function untilKnown(client: Client, eventId: string, options: WaitOptions, signal: AbortSignal): Promise<void> {
+  let interrupted = false;
+  for (let waitedMs = 0, told = false; ; waitedMs += LOOK_AGAIN_MS) {
+    try {
+      await client.getEvent(eventId, { signal });
+      if (interrupted || told) options.onInterruption?.(undefined);
+      return;
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!(error instanceof TransporterError)) throw error;
+      if (error.code !== "EVENT_NOT_FOUND" && !(options.patient === true && isPassing(error))) throw error;
+      if (error.code !== "EVENT_NOT_FOUND" && !interrupted) {
+        interrupted = true;
+        options.onInterruption?.(error);
+      }
+      if (error.code === "EVENT_NOT_FOUND" && !told && waitedMs >= TELL_AFTER_MS) {
+        told = true;
+        options.onUnknown?.();
+      }
+    }
+    await options.timers.sleep(LOOK_AGAIN_MS, signal);
   }
 }
 

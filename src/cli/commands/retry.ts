@@ -26,7 +26,7 @@ export const retry = command({
       const retried = await client.retryEvent(id, { signal });
       if (wait) {
         call.note(retried.message);
-        await followToEnd(call, client, id, retried.revision);
+        await followToEnd(call, client, id, { revision: retried.revision });
       } else if (format === "json" || format === "yaml") await printData(host.out, format, retried);
       else if (format === "name") host.out.write(`event/${safeLine(id)}\n`);
       else host.out.write(`event/${safeLine(id)} accepted as revision ${retried.revision}\n`);
