@@ -1,6 +1,8 @@
 import type { Logger, Ports, Shutdown } from "../kit/mod.ts";
-import { createMetrics, type Metrics, type MetricSources } from "../metrics/mod.ts";
+import { createMetrics, type Metrics, type MetricSources, type QueueFigures } from "../metrics/mod.ts";
+import { LIMITS } from "../protocol/mod.ts";
 import { DEFAULT_TENANT } from "../security/mod.ts";
+import type { Outlet, Queue } from "../queues/mod.ts";
 import type { Store } from "../stores/mod.ts";
 import type { AdmissionLimits } from "./admission.ts";
 import { Bell } from "./bell.ts";
@@ -15,7 +17,9 @@ import { Hearing } from "./hearing.ts";
 import { Membership } from "./membership.ts";
 import { OpenGauge } from "./open-gauge.ts";
 import { Payloads } from "./payloads.ts";
+import { type OutletKind, Publisher } from "./outlet.ts";
 import { FootprintBudget } from "./precedence.ts";
+import { QueueIntake } from "./queue-intake.ts";
 import { Registry } from "./registry.ts";
 import { Retention } from "./retention.ts";
 
@@ -37,6 +41,12 @@ export interface CoreOptions {
   readonly retention: { readonly eventsMs: number; readonly auditMs: number };
   /** Bounds at the door; `INTAKE_LIMITS` where nothing is said. */
   readonly intake?: Partial<IntakeLimits>;
+  /** Events are taken from there as well. It belongs to the control plane from here on, as the store does. */
+  readonly queue?: Queue;
+  /** Where what happens is published, and what of it. It belongs to the control plane likewise. */
+  readonly outlet?: { readonly outlet: Outlet; readonly kinds: readonly OutletKind[] };
+  /** The largest body of an event, for what comes by the queue; the HTTP door has the same. */
+  readonly maxEventBytes?: number;
   /** Bounds for agents that come; `ADMISSION_LIMITS` where nothing is said. */
   readonly admission?: Partial<AdmissionLimits>;
   readonly ports: Ports;
@@ -82,6 +92,8 @@ export function createCore(options: CoreOptions) {
     eventsTotal: () => store.counters(),
     open: () => gauge.sample(),
     liveStreams: () => bell.listeners,
+    queue: options.queue === undefined ? undefined : () => queueFigures(queue),
+    outlet: options.outlet === undefined ? undefined : () => publisher?.figures ?? [],
     version: options.version,
   });
   const expiry: Expiry = new Expiry({
@@ -141,6 +153,15 @@ export function createCore(options: CoreOptions) {
   const duties: Duties = new Duties({ store, ports, log, replicaId });
   duties.want("expiry", () => expiry.start());
   duties.want("retention", () => retention.start());
+  const maxEventBytes = options.maxEventBytes ?? LIMITS.eventBytes;
+  const queue =
+    options.queue === undefined ? undefined : new QueueIntake({ queue: options.queue, intake, store, ports, log, maxEventBytes });
+  const isPublisher = (): boolean => duties.holds("publish");
+  const publisher =
+    options.outlet === undefined
+      ? undefined
+      : new Publisher({ ...options.outlet, store, bell, ports, log, tenant: DEFAULT_TENANT, isDue: isPublisher });
+  if (publisher !== undefined) duties.want("publish", () => publisher.start());
   const hearing: Hearing = new Hearing({ store, dispatcher, gateway, bell, gauge, ports, log, replicaId });
   return {
     registry,
@@ -154,6 +175,7 @@ export function createCore(options: CoreOptions) {
     membership,
     duties,
     hearing,
+    queue,
     /** To be called once: nobody is connected to a control plane that has just begun. */
     begin: (): Promise<void> => membership.begin(),
     /** `address`: where it can be reached, as far as that is known only now. */
@@ -163,6 +185,7 @@ export function createCore(options: CoreOptions) {
       gateway.start();
       membership.start(options.advertise ?? address);
       duties.start();
+      queue?.start();
     },
     /** Registers what has to stop behind the doors, the store last, then what is before them; `doors` comes in between. */
     stopWith(shutdown: Shutdown, doors: () => Promise<void>): void {
@@ -170,6 +193,7 @@ export function createCore(options: CoreOptions) {
       shutdown.add("parser", () => parser.stop());
       shutdown.add("footprints", () => footprints.stop());
       shutdown.add("lease", () => membership.stop());
+      if (publisher !== undefined) shutdown.add("outlet", () => publisher.stop());
       shutdown.add("retention", () => retention.stop());
       shutdown.add("expiry", () => expiry.stop());
       shutdown.add("duties", () => duties.stop());
@@ -177,6 +201,13 @@ export function createCore(options: CoreOptions) {
       shutdown.add("http", doors);
       shutdown.add("dispatcher", () => dispatcher.stop());
       shutdown.add("gateway", () => gateway.stop());
+      if (queue !== undefined) shutdown.add("queue", () => queue.stop());
     },
   };
+}
+
+function queueFigures(queue: QueueIntake | undefined): QueueFigures {
+  if (queue === undefined) throw new Error("there is no queue");
+  const { state, counts } = queue.view;
+  return { connected: state === "connected", counts, status: () => queue.status() };
 }

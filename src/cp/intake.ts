@@ -20,6 +20,8 @@ export interface IntakeSource {
   readonly idempotencyKey?: string | undefined;
   /** An event without id and key is given one. 0.1 refuses it. */
   readonly makesIds?: boolean;
+  /** By which door, for the log and the audit; HTTP where nothing is said. */
+  readonly via?: "http" | "queue";
 }
 
 export interface IntakeResult {
@@ -116,7 +118,8 @@ export class Intake {
       kept = true;
       const { delivery } = outcome;
       if (reservation !== undefined && delivery.state === "queued") {
-        dispatcher.fencedOff(reservation);
+        // Something waits before it that came in elsewhere, or the agent is owned elsewhere: whoever looks at what waits finds out.
+        dispatcher.release(reservation);
         reservation = undefined;
       }
       failpoint("cp.intake.committed");
@@ -264,7 +267,7 @@ export class Intake {
   #accepted(input: NewEvent, state: State, prepared: PreparedEvent, source: IntakeSource): void {
     const { log, onAccepted } = this.#options;
     const { id, targetAgent, type } = input.event;
-    log.info("Received event via HTTP", {
+    log.info(source.via === "queue" ? "Received event via queue" : "Received event via HTTP", {
       event_id: id,
       agent_id: targetAgent,
       type,
@@ -306,7 +309,7 @@ export class Intake {
         tenant: principal.tenant,
         atMs: receivedAtMs,
         principal: principal.name,
-        action: "event_received_http",
+        action: source.via === "queue" ? "event_received" : "event_received_http",
         eventId: event.id,
         agentId: event.targetAgent,
         ...(event.createdBy === "" ? undefined : { user: event.createdBy }),

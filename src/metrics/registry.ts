@@ -8,6 +8,7 @@ import {
   Registry,
 } from "prom-client";
 import { Durations } from "./durations.ts";
+import { type OutletFigures, outletMetrics, type QueueFigures, queueMetrics } from "./queue.ts";
 
 /** What is asked for when somebody scrapes: read from where the truth is, so that the hot path counts nothing twice. */
 export interface MetricSources {
@@ -22,6 +23,10 @@ export interface MetricSources {
   readonly eventsTotal: () => Promise<Readonly<Record<string, number>>>;
   readonly open: () => Promise<{ readonly queued: number; readonly inFlight: number }>;
   readonly liveStreams: () => number;
+  /** Undefined where no queue stands in front. */
+  readonly queue?: (() => QueueFigures) | undefined;
+  /** Undefined where nothing is published. */
+  readonly outlet?: (() => readonly OutletFigures[]) | undefined;
   readonly version: string;
 }
 
@@ -118,6 +123,8 @@ export function createMetrics(sources: MetricSources): Metrics {
       this.set(sources.liveStreams());
     },
   });
+  if (sources.queue !== undefined) queueMetrics(sources.queue, { gauge, counter });
+  if (sources.outlet !== undefined) outletMetrics(sources.outlet, { gauge, counter });
   total("transporter_agent_frames_total", "Frames received from agents.", () => frames);
   gauge({ name: "transporter_build_info", help: "Always 1; the version is a label.", labelNames: ["version"] as const, registers }).set(
     { version: sources.version },

@@ -111,7 +111,7 @@ export interface Outlet {
   close(): Promise<void>;
 }
 export interface OutletEvent {
-  /** For de-duplication, and the CloudEvent's `id`. */
+  /** For de-duplication; of the entry's content as well as its number, since a store that was restored gives numbers again. */
   readonly id: string;
   readonly kind: "status" | "audit";
   readonly agentId: string | undefined;

@@ -18,6 +18,10 @@ export interface NatsAddress {
   readonly subject: string;
   readonly deadStream: string;
   readonly deadSubject: string;
+  /** What is published about events and agents goes there, under `<outSubject>.status.<agent>` and `<outSubject>.audit`. */
+  readonly outStream: string;
+  readonly outSubject: string;
+  readonly outMaxAgeMs: number;
   /** What the durable consumers' names begin with. */
   readonly consumer: string;
   /** How long a message may be in hand without a sign of life. */
@@ -39,6 +43,7 @@ export interface NatsAddress {
 const SHAPE = /^(nats|tls):\/\/(?:([^/?#]*)@)?([^/?#@]+)(?:\/([^?#]*))?(?:\?([^#]*))?$/i;
 const NAME = /^[A-Za-z0-9_-]{1,200}$/;
 const SUBJECT = /^[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*$/;
+const DEFAULT_STREAM = "TRANSPORTER";
 const DAY_MS = 86_400_000;
 /** What an acknowledgement in progress may take, three times over. */
 const SHORTEST_ACK_WAIT_MS = 1_000;
@@ -59,6 +64,9 @@ const PARAMETERS: ReadonlySet<string> = new Set([
   "dead-stream",
   "dead-subject",
   "dead-max-age",
+  "out-stream",
+  "out-subject",
+  "out-max-age",
   "consumer",
   "ack-wait",
   "max-deliver",
@@ -107,7 +115,7 @@ function fileText(path: string): string {
 }
 
 /** Throws QUEUE_INVALID for a URL that is not understood, FILE_UNREADABLE for a file in it that cannot be read. */
-export function parseNatsUrl(url: string, secrets: QueueSecrets, fallback: { readonly stream: string }): NatsAddress {
+export function parseNatsUrl(url: string, secrets: QueueSecrets): NatsAddress {
   const match = SHAPE.exec(url);
   if (match === null) throw invalid("the queue's URL is not like nats://host:4222/STREAM");
   const [, scheme = "", credentials, hosts = "", path = "", query = ""] = match;
@@ -138,7 +146,7 @@ export function parseNatsUrl(url: string, secrets: QueueSecrets, fallback: { rea
       throw invalid(`${name} of the queue's URL is to be a whole number between ${least} and ${most}`);
     return Number(text);
   };
-  const stream = path === "" ? fallback.stream : decoded(path, "stream");
+  const stream = path === "" ? DEFAULT_STREAM : decoded(path, "stream");
   if (!NAME.test(stream)) throw invalid(`the stream of the queue's URL cannot be ${JSON.stringify(stream)}: letters, digits, _ and - only`);
   const lower = stream.toLowerCase();
   return {
@@ -153,6 +161,9 @@ export function parseNatsUrl(url: string, secrets: QueueSecrets, fallback: { rea
     subject: named("subject", `${lower}.events`, SUBJECT),
     deadStream: named("dead-stream", `${stream}_DEAD`, NAME),
     deadSubject: named("dead-subject", `${lower}.dead`, SUBJECT),
+    outStream: named("out-stream", `${stream}_OUT`, NAME),
+    outSubject: named("out-subject", lower, SUBJECT),
+    outMaxAgeMs: durationMs("out-max-age", 7 * DAY_MS, 0),
     consumer: named("consumer", "transporter-cp", NAME),
     ackWaitMs: durationMs("ack-wait", 30_000, SHORTEST_ACK_WAIT_MS),
     maxDeliver: integer("max-deliver", 20, FEWEST_DELIVERIES, 1_000_000),

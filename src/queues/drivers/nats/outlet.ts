@@ -7,23 +7,16 @@ import { type NatsAddress, parseNatsUrl } from "./address.ts";
 import { domainOf } from "./dead-letters.ts";
 import { API_CODE, apiCodeOf, queueFault } from "./fault.ts";
 import { NatsLink } from "./link.ts";
-import { headerText } from "./message.ts";
+import { HEADER_ROOM_BYTES, headerText } from "./message.ts";
 import { covers } from "./streams.ts";
 
-const DEFAULT_STREAM = "TRANSPORTER_OUT";
-const DEFAULT_SUBJECT = "transporter";
-const DAY_MS = 86_400_000;
-const KEPT_MS = 7 * DAY_MS;
+/** Of a server that nobody configured. */
+const DEFAULT_MAX_PAYLOAD = 1024 * 1024;
 const AT_ONCE = 256;
 
 /** Resolves when the URL is understood. Throws QUEUE_INVALID, FILE_UNREADABLE. */
 export function openNatsOutlet(url: string, options: QueueOptions): Promise<Outlet> {
-  return Promise.resolve().then(() => {
-    const address = parseNatsUrl(url, options.secrets ?? {}, { stream: DEFAULT_STREAM });
-    // The events' default subject is none for what comes out of them.
-    const subject = /[?&]subject=/.test(url) ? address.subject : DEFAULT_SUBJECT;
-    return new NatsOutlet({ ...address, subject }, options);
-  });
+  return Promise.resolve().then(() => new NatsOutlet(parseNatsUrl(url, options.secrets ?? {}), options));
 }
 
 /** One token of a subject for any agent's id: what a token cannot have stands as %XX. */
@@ -37,7 +30,6 @@ export function subjectToken(text: string): string {
 }
 
 class NatsOutlet implements Outlet {
-  readonly info: QueueInfo;
   readonly #address: NatsAddress;
   readonly #options: QueueOptions;
   readonly #link: NatsLink;
@@ -46,7 +38,6 @@ class NatsOutlet implements Outlet {
   constructor(address: NatsAddress, options: QueueOptions) {
     this.#address = address;
     this.#options = options;
-    this.info = { driver: "nats", location: address.location, name: address.stream, maxMessageBytes: 1024 * 1024 };
     this.#link = new NatsLink({
       address,
       clientName: options.clientName ?? "transporter-cp-outlet",
@@ -54,6 +45,12 @@ class NatsOutlet implements Outlet {
       log: options.log,
     });
     this.#link.start();
+  }
+
+  get info(): QueueInfo {
+    const { location, outStream } = this.#address;
+    const most = this.#link.connection?.info?.max_payload ?? DEFAULT_MAX_PAYLOAD;
+    return { driver: "nats", location, name: outStream, maxMessageBytes: most - HEADER_ROOM_BYTES };
   }
 
   async emit(events: readonly OutletEvent[]): Promise<void> {
@@ -64,7 +61,7 @@ class NatsOutlet implements Outlet {
       for (let at = 0; at < events.length; at += AT_ONCE)
         await Promise.all(events.slice(at, at + AT_ONCE).map((event) => this.#publish(client, event)));
     } catch (error) {
-      throw queueFault(error, `publishing statuses to stream ${this.#address.stream}`);
+      throw queueFault(error, `publishing statuses to stream ${this.#address.outStream}`);
     }
   }
 
@@ -78,19 +75,19 @@ class NatsOutlet implements Outlet {
     await client.publish(this.#subjectOf(event), event.body, {
       msgID: headerText(event.id),
       headers: made,
-      expect: { streamName: this.#address.stream },
+      expect: { streamName: this.#address.outStream },
     });
   }
 
   #subjectOf({ kind, agentId }: OutletEvent): string {
-    const { subject } = this.#address;
+    const { outSubject: subject } = this.#address;
     if (kind === "audit") return `${subject}.audit`;
     return `${subject}.status.${agentId === undefined ? "_" : subjectToken(agentId)}`;
   }
 
   async #ensure(connection: NatsConnection): Promise<void> {
     if (this.#ensured === connection) return;
-    const { stream, subject, maxAgeMs, maxBytes, replicas, dedupMs } = this.#address;
+    const { outStream: stream, outSubject: subject, outMaxAgeMs, replicas, dedupMs } = this.#address;
     const subjects = [`${subject}.status.*`, `${subject}.audit`];
     const manager = await jetstreamManager(connection, { ...domainOf(this.#address), checkAPI: false });
     let there = await manager.streams.info(stream).catch((error: unknown) => {
@@ -104,9 +101,8 @@ class NatsOutlet implements Outlet {
         subjects,
         retention: RetentionPolicy.Limits,
         storage: StorageType.File,
-        max_age: nanos(maxAgeMs > 0 ? maxAgeMs : KEPT_MS),
-        max_bytes: maxBytes,
-        duplicate_window: nanos(dedupMs),
+        max_age: nanos(outMaxAgeMs),
+        duplicate_window: nanos(outMaxAgeMs > 0 ? Math.min(dedupMs, outMaxAgeMs) : dedupMs),
         num_replicas: replicas,
       });
       this.#options.log.info("Made the stream", { stream, subjects: subjects.join(" ") });

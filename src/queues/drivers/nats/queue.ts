@@ -21,7 +21,6 @@ import { NatsLink } from "./link.ts";
 import { HEADER_ROOM_BYTES, headersOf, headerText } from "./message.ts";
 import { type ConsumerTraits, ensureConsumers, ensureDeadStream, ensureStream } from "./streams.ts";
 
-const DEFAULT_STREAM = "TRANSPORTER";
 /** Of a server that nobody configured. */
 const DEFAULT_MAX_PAYLOAD = 1024 * 1024;
 const STATUS_TIMEOUT_MS = 3_000;
@@ -29,7 +28,7 @@ const RETRY_MS = 250;
 
 /** Resolves when the URL is understood; the connection comes in the background. Throws QUEUE_INVALID, FILE_UNREADABLE. */
 export function openNatsQueue(url: string, options: DriverOptions): Promise<Queue> {
-  return Promise.resolve().then(() => new NatsQueue(parseNatsUrl(url, options.secrets ?? {}, { stream: DEFAULT_STREAM }), options));
+  return Promise.resolve().then(() => new NatsQueue(parseNatsUrl(url, options.secrets ?? {}), options));
 }
 
 class NatsQueue implements Queue {
