@@ -74,6 +74,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     gateway,
     membership,
     intake,
+    queue: core.queue,
     bell,
     gauge,
     metrics,

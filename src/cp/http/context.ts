@@ -8,6 +8,7 @@ import type { Gateway } from "../gateway.ts";
 import type { Intake } from "../intake.ts";
 import type { OpenGauge } from "../open-gauge.ts";
 import type { Membership } from "../membership.ts";
+import type { QueueIntake } from "../queue-intake.ts";
 import type { Registry } from "../registry.ts";
 import type { BodyBudget } from "./body.ts";
 
@@ -19,6 +20,8 @@ export interface HttpContext {
   readonly gateway: Gateway;
   readonly membership: Membership;
   readonly intake: Intake;
+  /** Undefined where events come over HTTP alone. */
+  readonly queue: Pick<QueueIntake, "view"> | undefined;
   readonly bell: Bell;
   readonly gauge: OpenGauge;
   readonly metrics: Metrics;

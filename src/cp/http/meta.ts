@@ -52,6 +52,15 @@ export function metaEndpoints(context: HttpContext): Endpoint[] {
     };
   }
 
+  /** A queue that is away is worth a word, and no reason to send nobody here: events over HTTP are taken, agents are served. */
+  function queueLines(): string[] {
+    const view = context.queue?.view;
+    if (view === undefined) return [];
+    const name = `queue ${view.info.driver} ${view.info.name}`;
+    if (view.state === "away") return [`[!]${name} is away${view.why === undefined ? "" : `: ${view.why}`}`];
+    return [view.paused ? `[!]${name}: nothing is taken while the store is away` : `[+]${name} ok`];
+  }
+
   async function ready(call: Call): Promise<Response> {
     const verbose = new Query(call.request.url, ["verbose"]).flag("verbose");
     const checks: { readonly name: string; readonly fault: string | undefined }[] = [{ name: "ping", fault: undefined }];
@@ -69,6 +78,7 @@ export function metaEndpoints(context: HttpContext): Endpoint[] {
     const lines = checks.map(({ name, fault }) => (fault === undefined ? `[+]${name} ok` : `[-]${name} failed: ${fault}`));
     if (lease !== undefined) lines.push(`[!]lease: ${lease}`);
     else if (store.info.shared) lines.push(`[+]lease ok, control planes: ${membership.replicas.map(({ id }) => id).join(", ")}`);
+    lines.push(...queueLines());
     lines.push(ok ? "readyz check passed" : "readyz check failed");
     return new Response(verbose || !ok ? `${lines.join("\n")}\n` : "ok\n", { status: ok ? 200 : 503, headers: TEXT });
   }
