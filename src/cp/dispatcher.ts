@@ -117,12 +117,6 @@ export class Dispatcher {
     this.release(reservation);
   }
 
-  /** Its event was stored as `queued` all the same: another connection owns the agent by now. */
-  fencedOff(reservation: Reservation): void {
-    this.release(reservation);
-    this.#options.onFenced(reservation.lane.session);
-  }
-
   /** Sends an event whose commit said `assigned`. */
   deliver(reservation: Reservation, delivery: DeliveryRow, event: EventMeta, payload: PayloadSource): void {
     const { lane } = reservation;

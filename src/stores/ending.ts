@@ -7,8 +7,8 @@ export const GRACE_MS = 30_000;
 export const EXPIRED_MESSAGE = "Event expired (TTL exceeded)";
 export const REMOVED_MESSAGE = "Event cancelled: the agent was removed";
 
-/** The message of an event that was to be handed over by a connection that does not own its agent any more. */
-export const FENCED_MESSAGE = "Event queued: its agent is connected elsewhere by now";
+/** The message of an event that was to be handed over at once and was not: others wait before it, or its agent is owned elsewhere by now. */
+export const FENCED_MESSAGE = "Event queued: it could not be handed over at once";
 
 /** When an open delivery must be looked at: an upper bound on its present state. Milliseconds since the epoch. */
 export function dueAtMs(delivery: {

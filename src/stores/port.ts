@@ -40,7 +40,8 @@ export interface Store {
 
   /**
    * Takes an event in. The same id with the same content is a duplicate; with other content a conflict. `conflict` too when its payload is not
-   * there. One that is to be `assigned` and whose `epoch` is not its agent's any more is kept as `queued`: see the delivery in the answer.
+   * there. One that is to be `assigned` is kept as `queued` all the same when its `epoch` is not its agent's any more, or when something
+   * waits for its agent that may start now (it came in through another control plane, and nothing may overtake it): see the delivery in the answer.
    */
   createEvent(input: NewEvent): Promise<CreateOutcome>;
   getEvent(tenant: string, id: string, options: { readonly payload: boolean; readonly log: boolean }): Promise<StoredEvent | undefined>;

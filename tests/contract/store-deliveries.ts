@@ -44,7 +44,8 @@ export function deliveryContract(subject: Subject): void {
         ["urgent", 5],
       ] as const)
         await store.createEvent(newEvent({ id, meta: { priority } }));
-      await store.createEvent(newEvent({ id: "handed", state: "assigned" }));
+      await store.createEvent(newEvent({ id: "handed" }));
+      await move("handed", "assigned");
       await store.createEvent(newEvent({ id: "elsewhere", agentId: "agent-2" }));
       await store.createEvent(newEvent({ id: "of another tenant", tenant: "other" }));
       expect(await ids()).toEqual(["urgent", "first", "second", "handed", "low"]);
@@ -242,8 +243,8 @@ export function deliveryContract(subject: Subject): void {
   describe("cancelling", () => {
     test("only what was not handed over, once, with its audit entry", async () => {
       const { store } = subject;
-      await store.createEvent(newEvent({ id: "waiting" }));
       await store.createEvent(newEvent({ id: "handed", state: "assigned" }));
+      await store.createEvent(newEvent({ id: "waiting" }));
       expect(await cancel("waiting")).toMatchObject({
         kind: "cancelled",
         agentId: "agent-1",

@@ -199,7 +199,7 @@ export function endingContract(subject: Subject): void {
         newEvent({ id: "running", state: "assigned" }),
         newEvent({ id: "done", state: "assigned" }),
       ];
-      for (const input of [waiting, handed, running, done]) await store.createEvent(input);
+      for (const input of [handed, running, done, waiting]) await store.createEvent(input);
       await store.createEvent(newEvent({ id: "elsewhere", agentId: "agent-2" }));
       await store.applyStatus(statusOf(running, "in_progress"));
       await store.applyStatus(statusOf(done, "completed"));

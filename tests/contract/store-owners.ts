@@ -116,11 +116,31 @@ export function ownerContract(subject: Subject): void {
       expect(await store.nextDueMs()).toBe(T0 + HOUR_MS);
       expect(await store.createEvent(input)).toEqual({ kind: "duplicate", state: "queued" });
       expect((await store.listAudit({ tenant: TENANT, action: "event_received_http", limit: 5 })).items.length).toBe(1);
+      await move("late", "assigned", 2);
       expect(await store.createEvent(newEvent({ id: "in time", state: "assigned", epoch: 2 }))).toMatchObject({
         delivery: { state: "assigned" },
       });
       // What waits is nobody's yet.
       expect(await store.createEvent(newEvent({ id: "waits", epoch: 1 }))).toMatchObject({ delivery: { state: "queued" } });
+    });
+
+    test("nothing is handed over past what waits, which may have come in elsewhere a moment ago", async () => {
+      const { store } = subject;
+      await claim();
+      const direct = (id: string) => newEvent({ id, state: "assigned", epoch: 1 });
+      // Others, and what must not start yet, are not waited for.
+      await store.createEvent(newEvent({ id: "of another", agentId: "agent-2" }));
+      await store.createEvent(newEvent({ id: "of another tenant", tenant: "other" }));
+      await store.createEvent(newEvent({ id: "delayed", notBeforeMs: T0 + HOUR_MS, expiresAtMs: T0 + 2 * HOUR_MS }));
+      expect(await store.createEvent(direct("first"))).toMatchObject({ delivery: { state: "assigned" } });
+      const [, past] = await Promise.all([store.createEvent(newEvent({ id: "elsewhere", epoch: 0 })), store.createEvent(direct("past"))]);
+      expect(past).toMatchObject({ kind: "created", delivery: { state: "queued" }, entries: [{ state: "queued" }] });
+      expect(await store.getEvent(TENANT, "past", ALL)).toMatchObject({ attempts: 0, summary: { state: "queued" } });
+      await move("elsewhere", "assigned", 1);
+      expect(await store.createEvent(direct("after"))).toMatchObject({ delivery: { state: "queued" } });
+      await move("past", "assigned", 1);
+      await move("after", "assigned", 1);
+      expect(await store.createEvent(direct("free"))).toMatchObject({ delivery: { state: "assigned" } });
     });
 
     test("a store that lost the newest epoch takes it from whoever has it, and fences those before", async () => {

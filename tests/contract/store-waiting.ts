@@ -74,8 +74,8 @@ export function waitingContract(subject: Subject): void {
     });
 
     test("what waits before one, between two places, without what was handed over or is of others", async () => {
-      const ords = await take({ a: 0, b: 3, c: -1, d: 0, e: 0 });
       await take({ handed: 0 }, { state: "assigned" });
+      const ords = await take({ a: 0, b: 3, c: -1, d: 0, e: 0 });
       await take({ foreign: 0 }, { agentId: "agent-2" });
       const ord = (id: string): number => ords.get(id) ?? -1;
       expect(await before()).toEqual(["a", "b", "c", "d", "e"]);
@@ -89,10 +89,9 @@ export function waitingContract(subject: Subject): void {
 
     test("with a hundred thousand waiting each answer stays quick", async () => {
       const { store } = subject;
+      await store.createEvent(newEvent({ id: "handed", state: "assigned", meta: { priority: -10 } }));
       const many = Array.from({ length: 100_000 }, (_, at) => newEvent({ id: `many-${at}`, meta: { priority: (at % 20) - 10 } }));
       for (let at = 0; at < many.length; at += 5000) await Promise.all(many.slice(at, at + 5000).map((input) => store.createEvent(input)));
-      const handed = newEvent({ id: "handed", state: "assigned", meta: { priority: -10 } });
-      await store.createEvent(handed);
       const timed = async (run: () => Promise<string[]>): Promise<{ readonly ids: string[]; readonly ms: number }> => {
         // The best of five: others use the machine as well.
         let best = { ids: await run(), ms: Number.POSITIVE_INFINITY };

@@ -74,8 +74,9 @@ export class OwnerWatch {
     } else if (method === "createEvent") {
       const { event, state, epoch } = args[0] as NewEvent;
       const outcome = value as CreateOutcome;
-      if (state === "assigned" && outcome.kind === "created")
-        this.#wrote(event.targetAgent, epoch ?? 0, outcome.delivery.state === "assigned", `the hand-over of ${event.id}`);
+      // What waits before it holds it back as well.
+      if (state === "assigned" && outcome.kind === "created" && outcome.delivery.state === "assigned")
+        this.#wrote(event.targetAgent, epoch ?? 0, true, `the hand-over of ${event.id}`);
     } else if (method === "releaseAgent") {
       const { id, epoch } = args[0] as AgentRelease;
       this.#wrote(id, epoch, value === true, "a farewell");

@@ -13,6 +13,7 @@ import { FENCED_MESSAGE } from "../../ending.ts";
 import type { CreateOutcome, DeliveryRow, EventMeta, NewEvent, PayloadSource, RetryInput, RetryOutcome } from "../../port.ts";
 import type { Audit } from "./audit.ts";
 import type { Deliveries } from "./deliveries.ts";
+import { LANE } from "./delivery.ts";
 import type { Owners } from "./owners.ts";
 import type { Payloads } from "./payloads.ts";
 import type { Tally } from "./tally.ts";
@@ -111,6 +112,7 @@ export class Events {
   readonly #sharedNo: Statement<{ readonly no: number }, [string]>;
   readonly #share: Statement<unknown, [number, string, number, string]>;
   readonly #payload: Statement<{ readonly text: string | null; readonly apart_no: number | null }, [number]>;
+  readonly #waits: Statement<unknown, [string, string, number]>;
   readonly #retried: Statement<RetriedRow, [number]>;
 
   constructor(
@@ -138,6 +140,9 @@ export class Events {
     this.#share = database.prepare("INSERT INTO payload (no, digest, bytes, text) VALUES (?, ?, ?, ?)");
     this.#payload = database.prepare(
       "SELECT coalesce(e.payload, p.text) AS text, e.apart_no FROM event e LEFT JOIN payload p ON p.no = e.payload_no WHERE e.no = ?",
+    );
+    this.#waits = database.prepare(
+      "SELECT 1 FROM delivery INDEXED BY delivery_open WHERE tenant = ? AND agent_id = ? AND lane = ? AND lane IS NOT NULL LIMIT 1",
     );
     this.#retried = database.prepare("SELECT ttl_ns, options, content_digest FROM event WHERE no = ?");
   }
@@ -177,7 +182,7 @@ export class Events {
       inline ? payloadText : null,
     );
     if (written.changes === 0) return this.#repeated(input);
-    const fenced = input.state === "assigned" && !this.#owners.admits(tenant, event.targetAgent, input.epoch ?? 0);
+    const held = input.state === "assigned" && !this.#mayBeHandedOver(input);
     const { row, entry } = this.#deliveries.create({
       ord: no,
       eventNo: no,
@@ -191,8 +196,8 @@ export class Events {
       notBeforeMs: notYet(input.notBeforeMs, input),
       deadlineMs: event.deadlineMs,
       payloadBytes: input.payloadBytes,
-      state: fenced ? "queued" : input.state,
-      message: fenced ? FENCED_MESSAGE : input.message,
+      state: held ? "queued" : input.state,
+      message: held ? FENCED_MESSAGE : input.message,
       nowMs: input.receivedAtMs,
     });
     this.#audit.append(input.audit);
@@ -241,6 +246,15 @@ export class Events {
     const row = this.#payload.get(eventNo);
     const apart = row === null || row.apart_no === null ? undefined : this.#payloads.ref(row.apart_no);
     return apart === undefined ? { text: row?.text ?? "{}" } : { apart };
+  }
+
+  /** What waits may have come in through another control plane a moment ago, and nothing newer may overtake it. */
+  #mayBeHandedOver({ tenant, event, epoch }: NewEvent): boolean {
+    const { targetAgent } = event;
+    if (!this.#owners.admits(tenant, targetAgent, epoch ?? 0)) return false;
+    if (this.#tally.openOf(targetAgent).queued === 0) return true;
+    this.#deliveries.save();
+    return this.#waits.get(tenant, targetAgent, LANE.waiting) === null;
   }
 
   #shared(input: NewEvent, text: string): number {

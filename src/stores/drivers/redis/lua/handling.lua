@@ -17,7 +17,9 @@ function ops.c(a)
   local apart = how == "a" and P .. "x:" .. digest
   if apart and call("HGET", apart, "ok") ~= "1" then return { 3 } end
   local state, message, body = a[6], a[15], a[20]
-  if state == ASSIGNED and not admits(tenantOf(ekey) .. a[3], a[5]) then state, message, body = QUEUED, a[16], a[21] end
+  local akey = tenantOf(ekey) .. a[3]
+  -- What waits may have come in through another control plane a moment ago, and nothing newer may overtake it.
+  if state == ASSIGNED and (not admits(akey, a[5]) or call("EXISTS", P .. "w:" .. akey) == 1) then state, message, body = QUEUED, a[16], a[21] end
   local ord = add("ord", 1)
   local nb = a[9]
   d = {
