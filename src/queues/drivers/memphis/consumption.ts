@@ -228,9 +228,9 @@ export class MemphisConsumption implements Consumption {
   }
 
   #pull(source: Source, batch: number, expiresMs: number | undefined, onCame: () => void): Pull {
-    const { link, ports } = this.#parts;
+    const { link, ports, tuning } = this.#parts;
     const mode = expiresMs === undefined ? ({ kind: "now" } as const) : ({ kind: "wait", expiresMs } as const);
-    const pull = new Pull(link, ports, source, batch, mode, (message) => {
+    const pull = new Pull(link, ports, tuning.graceMs, source, batch, mode, (message) => {
       if (this.#over) return;
       if (this.#hand.add(source, message) !== undefined) onCame();
       this.#dispatch();

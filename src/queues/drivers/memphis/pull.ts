@@ -22,8 +22,6 @@ export function pullRequest(batch: number, mode: PullMode): Record<string, unkno
   return mode.kind === "now" ? { batch, no_wait: true } : { expires: mode.expiresMs * 1_000_000, batch };
 }
 
-/** How long an answer may take beyond what the broker itself waits. */
-const GRACE_MS = 2_000;
 const LEAVE_MS = 1_000;
 
 /**
@@ -38,14 +36,22 @@ export class Pull {
   #missing: number;
   #over = false;
 
-  constructor(link: MemphisLink, ports: Ports, source: PullSource, batch: number, mode: PullMode, onMessage: (message: Msg) => void) {
+  constructor(
+    link: MemphisLink,
+    ports: Ports,
+    graceMs: number,
+    source: PullSource,
+    batch: number,
+    mode: PullMode,
+    onMessage: (message: Msg) => void,
+  ) {
     this.#link = link;
     this.#missing = batch;
     const ended = Promise.withResolvers<PullEnd>();
     this.ended = ended.promise;
     const connection = link.now();
     const inbox = createInbox();
-    const deadline = ports.timers.after(GRACE_MS + (mode.kind === "wait" ? mode.expiresMs : 0), () => this.#end({ kind: "silent" }));
+    const deadline = ports.timers.after(graceMs + (mode.kind === "wait" ? mode.expiresMs : 0), () => this.#end({ kind: "silent" }));
     const forget = link.onChange((up) => {
       if (!up) this.#end({ kind: "left" });
     });

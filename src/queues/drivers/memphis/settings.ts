@@ -100,31 +100,6 @@ export async function readMemphisUrl(url: string, secrets: QueueSecrets = {}): P
   };
 }
 
-/** 0.1's flags, as `--memphis-…` names them. */
-export interface MemphisFlags {
-  /** `HOST` or `HOST:PORT`. */
-  readonly host: string;
-  readonly username?: string | undefined;
-  readonly password?: string | undefined;
-  readonly connectionToken?: string | undefined;
-  readonly station?: string | undefined;
-  readonly accountId?: number | undefined;
-}
-
-/** What to open a queue with when 0.1's flags say where it is. The secrets stay out of the URL. */
-export function memphisFromFlags(flags: MemphisFlags): { readonly url: string; readonly secrets: QueueSecrets } {
-  const station = encodeURIComponent(flags.station ?? DEFAULTS.station);
-  const account = flags.accountId === undefined ? "" : `?account=${flags.accountId}`;
-  return {
-    url: `memphis://${flags.host}/${station}${account}`,
-    secrets: {
-      user: flags.username ?? DEFAULTS.user,
-      ...(flags.password === undefined ? {} : { password: flags.password }),
-      ...(flags.connectionToken === undefined ? {} : { token: flags.connectionToken }),
-    },
-  };
-}
-
 function authOf(token: string, password: string, account: number): MemphisAuth {
   // As 0.1 did: whoever gives both has a broker in token mode.
   if (token !== "") return { kind: "token", token };

@@ -15,6 +15,8 @@ export interface Tuning {
   readonly publishMs: number;
   /** How long a pull waits for a message. */
   readonly pullMs: number;
+  /** How much later than it waits itself the broker may say that nothing came. */
+  readonly graceMs: number;
   /** Between tries to make what could not be made. */
   readonly againMs: number;
 }
@@ -29,5 +31,6 @@ export const TUNING: Tuning = {
   answerMs: 5_000,
   publishMs: 10_000,
   pullMs: 5_000,
+  graceMs: 2_000,
   againMs: 60_000,
 };
