@@ -35,9 +35,12 @@ export const ROOT: Group = group("transporter", "Manage Kubernetes clusters that
     leaf("k8s", "Send Kubernetes manifests", async () => (await import("./commands/send-k8s.ts")).sendK8s),
     leaf("from-file", "Send an event file", async () => (await import("./commands/send-file.ts")).sendFile),
   ]),
-  group("get", "List events or agents", [
+  group("get", "List events, agents or control planes", [
     leaf("events", "List events, newest first", async () => (await import("./commands/get-events.ts")).getEvents, ["event", "ev"]),
     leaf("agents", "List agents", async () => (await import("./commands/get-agents.ts")).getAgents, ["agent"]),
+    leaf("replicas", "List the control planes that share a store", async () => (await import("./commands/get-replicas.ts")).getReplicas, [
+      "replica",
+    ]),
   ]),
   group("describe", "Show everything about one event or agent", [
     leaf("event", "Show an event with its log and its objects", async () => (await import("./commands/describe.ts")).describeEvent, [
@@ -60,7 +63,17 @@ export const ROOT: Group = group("transporter", "Manage Kubernetes clusters that
     ]),
   ]),
   leaf("audit", "List who did what, newest first", async () => (await import("./commands/audit.ts")).audit),
+  group("queue", "Look at the queue in front of the control planes", [
+    leaf("status", "Show how much waits, is in hand and is dead", async () => (await import("./commands/queue.ts")).queueStatus),
+    leaf("dead", "List the dead letters with their reasons", async () => (await import("./commands/queue.ts")).queueDead),
+    leaf("resend", "Put dead letters back into the queue", async () => (await import("./commands/queue.ts")).queueResend),
+  ]),
   leaf("backup", "Copy the control plane's store while it runs", async () => (await import("./commands/backup.ts")).backup),
+  leaf(
+    "migrate",
+    "Bring what lies in a Redis of Transporter 0.1 into a store",
+    async () => (await import("./commands/migrate.ts")).migrate,
+  ),
   group("doctor", "Check what a command needs, with a remedy for each fault", [
     leaf("cp", "Check what the control plane needs", async () => (await import("./commands/doctor-cp.ts")).doctorCp, ["control-plane"]),
     leaf("agent", "Check what an agent needs", async () => (await import("./commands/doctor-agent.ts")).doctorAgent),
