@@ -116,7 +116,7 @@ describe("several addresses", () => {
       waits.push(await wait());
     }
     expect(waits).toEqual([200, 400, 800, 1600]);
-    expect(names()).toBe("cabcab");
+    expect(names()).toBe("cbacba");
   });
 
   test("one that had stood and is lost is followed by the next, within two seconds", async () => {
@@ -125,7 +125,20 @@ describe("several addresses", () => {
     await time.advance(6_000);
     last().handlers.close(1006, "", undefined);
     expect(await wait()).toBe(1_000);
-    expect(names()).toBe("bc");
+    expect(names()).toBe("ba");
+  });
+
+  test("those who lose one control plane spread over the others", async () => {
+    const next: string[] = [];
+    for (const random of [0, 0.25, 0.49]) {
+      const { register, time, wait, names } = rig({ random, urls: ["a", "b", "c", "d", "e"] });
+      register();
+      await time.advance(6_000);
+      register().handlers.close(CLOSE.moveOn, "stopping", undefined);
+      await wait();
+      next.push(names());
+    }
+    expect(next).toEqual(["ab", "bd", "ce"]);
   });
 
   test("with one address, being sent on leads back there at once", async () => {

@@ -359,7 +359,8 @@ export class Connection {
     }
     const { urls } = this.#options;
     const stoodMs = attempt.registeredAtMs === undefined ? 0 : clock.monotonic() - attempt.registeredAtMs;
-    this.#at += 1;
+    // Any of the others, so that those who lose one control plane do not all come to the same; then one after the other.
+    this.#at += attempt.registeredAtMs === undefined || urls.length < 3 ? 1 : 1 + Math.floor(random.float() * (urls.length - 1));
     this.#failures += 1;
     // Not where it goes on like this: told to move on by each in turn, or turned away by all.
     const isSoon =

@@ -1,6 +1,6 @@
 import { type Logger, messageOf, type Ports } from "../kit/mod.ts";
 import { agentPrincipal } from "../security/mod.ts";
-import type { AgentKey, AgentRelease, Claimed, NewAudit, Store } from "../stores/mod.ts";
+import type { AgentKey, AgentRelease, Claimed, NewAudit, Store, StoredAgent } from "../stores/mod.ts";
 import type { AgentSession } from "./session.ts";
 
 const STORE_PATIENCE_MS = 8_000;
@@ -59,6 +59,18 @@ export class AgentRecords {
     const disconnectedAtMs = this.#options.ports.clock.now();
     const audit = this.#audit(session, "agent_disconnected", requestId, details);
     await this.#release({ tenant, id, epoch, disconnectedAtMs, lastSeenMs, clockOffsetMs }, audit);
+  }
+
+  /** Those that stand as connected here and are not. Throws what the store throws. */
+  async releaseGhosts(agents: readonly StoredAgent[]): Promise<void> {
+    const { store, ports, log } = this.#options;
+    for (const { tenant, id, epoch, lastSeenMs, clockOffsetMs } of agents) {
+      const atMs = ports.clock.now();
+      const principal = agentPrincipal(id).name;
+      const audit = { tenant, atMs, principal, action: "agent_disconnected", agentId: id, details: { reason: "not connected here" } };
+      const released = await store.releaseAgent({ tenant, id, epoch, disconnectedAtMs: atMs, lastSeenMs, clockOffsetMs }, audit);
+      if (released) log.warn("An agent that stood as connected here is not", { agent_id: id, epoch });
+    }
   }
 
   /** Stores when agents were last heard of. Answers those that are somebody else's by now. Throws nothing. */

@@ -81,7 +81,6 @@ export function createCore(options: CoreOptions) {
     address: options.advertise ?? "",
     agents,
     onLapsed: () => hearing.gap(),
-    onOrphaned: () => undefined,
   });
   const metrics = (options.metrics ?? createMetrics)({
     agents,

@@ -4,6 +4,7 @@ import { CLOSE, isTerminal, registrationReply, type StatusUpdate } from "../prot
 import type { StatusOutcome, Store } from "../stores/mod.ts";
 import { Admission, type AdmissionLimits, SentAway, Turns } from "./admission.ts";
 import { AgentRecords } from "./agent-records.ts";
+import { Attendance } from "./attendance.ts";
 import type { Bell } from "./bell.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import type { Payloads } from "./payloads.ts";
@@ -14,7 +15,6 @@ import { AgentSession, type SessionEvents } from "./session.ts";
 import { reportStatus } from "./status-report.ts";
 
 const REGISTRATION_TIMEOUT_MS = 10_000;
-const TOUCH_MS = 15_000;
 /** How long a status may wait for others before it is stored; nobody sees the difference, and a commit can take as long. */
 const STATUS_PULSE_MS = 4;
 const TRY_AGAIN_LATER = 1013;
@@ -76,17 +76,23 @@ export class Gateway {
   readonly #admission: Admission;
   readonly #turns = new Turns(SAVING_AT_ONCE);
   readonly #records: AgentRecords;
+  readonly #attendance: Attendance;
   /** Their agents are being claimed. */
   readonly #claiming = new Set<AgentSession>();
   readonly #sentAway: SentAway;
   readonly #events: SessionEvents;
-  #timers: TimerHandle[] = [];
   #stopping = false;
   #draining = false;
 
   constructor(options: GatewayOptions) {
     this.#options = options;
     this.#records = new AgentRecords(options);
+    this.#attendance = new Attendance({
+      ...options,
+      records: this.#records,
+      onFenced: (session) => this.fenced(session),
+      look: (agentId) => this.changed(agentId),
+    });
     this.#pulse = new Pulse(options.ports.timers, STATUS_PULSE_MS);
     this.#admission = new Admission(options.ports, { ...ADMISSION_LIMITS, ...options.admission });
     this.#sentAway = new SentAway(options.ports, options.log);
@@ -113,11 +119,7 @@ export class Gateway {
   }
 
   start(): void {
-    const { timers } = this.#options.ports;
-    this.#timers = [
-      timers.every(Math.max(100, this.#options.heartbeatTimeoutMs / 6), () => this.#watchSilence(), { background: true }),
-      timers.every(TOUCH_MS, () => void this.#touch(), { background: true }),
-    ];
+    this.#attendance.start();
   }
 
   /**
@@ -141,10 +143,10 @@ export class Gateway {
   /** Says farewell to every agent: they come back to whoever listens next. */
   async stop(): Promise<void> {
     this.#stopping = true;
-    for (const timer of this.#timers) timer.cancel();
+    this.#attendance.stop();
     for (const link of this.#open) (link.session ?? link.peer).close(CLOSE.goingAway, "control plane is stopping");
     this.#pulse.beat();
-    await this.#touch();
+    await this.#attendance.touch();
   }
 
   /** Takes a socket on that was just opened: its first frame must be a registration. */
@@ -292,10 +294,9 @@ export class Gateway {
     if (session !== undefined && session.epoch < epoch) this.fenced(session);
   }
 
-  /** Looks whether all agents here are still ours, and which are paused. Throws what the store throws. */
-  async checkAll(): Promise<void> {
-    await this.#touch(true);
-    for (const { agentId } of this.#options.registry.values()) await this.changed(agentId);
+  /** Looks at all agents here: whether they are ours still, and which are paused or removed. Throws what the store throws. */
+  checkAll(): Promise<void> {
+    return this.#attendance.checkAll();
   }
 
   /** The agent was paused, goes on, or was removed: looks into the store for which. Throws what the store throws. */
@@ -356,38 +357,5 @@ export class Gateway {
     // The first status of an event says that the agent has it, should its acknowledgement have been lost.
     else if (update.phase === "received") dispatcher.acknowledged(session, eventId, revision);
     reportStatus(log, session, update, outcome);
-  }
-
-  #watchSilence(): void {
-    const deadlineMs = this.#options.ports.clock.now() - this.#options.heartbeatTimeoutMs;
-    let changed = false;
-    for (const session of this.#options.registry.values()) {
-      const healthy = session.lastSeenMs >= deadlineMs;
-      if (healthy === session.healthy) continue;
-      session.healthy = healthy;
-      session.touched = true;
-      changed = true;
-      this.#options.log.warn(healthy ? "Agent is heard of again" : "Agent is unhealthy", {
-        agent_id: session.agentId,
-        cluster: session.clusterName,
-        silent_ms: this.#options.ports.clock.now() - session.lastSeenMs,
-      });
-    }
-    if (changed) void this.#touch();
-  }
-
-  /** Writes down who was heard of, or everybody, and ends the sessions of those that are not ours any more. */
-  async #touch(everybody = false): Promise<void> {
-    const touched: AgentSession[] = [];
-    for (const session of this.#options.registry.values()) {
-      if (!session.touched && !everybody) continue;
-      session.touched = false;
-      touched.push(session);
-    }
-    const lost = await this.#records.touch(touched);
-    if (lost.length === 0) return;
-    const ids = new Set(lost.map(({ id }) => id));
-    // Whoever has come back meanwhile is ours again.
-    for (const session of touched) if (ids.has(session.agentId)) this.fenced(session);
   }
 }

@@ -1,5 +1,5 @@
 import { type Logger, messageOf, type Ports, type TimerHandle } from "../kit/mod.ts";
-import type { AgentKey, Lease, Replica, Store } from "../stores/mod.ts";
+import type { Lease, Replica, Store } from "../stores/mod.ts";
 
 /** How often the lease is renewed, and how long it holds: two renewals may fail before anybody takes notice. */
 export const LEASE = { everyMs: 2_000, ttlMs: 6_000 } as const;
@@ -16,8 +16,6 @@ export interface MembershipOptions {
   readonly agents: () => { readonly connected: number; readonly registered: number };
   /** The others took this one for dead: its agents may be owned elsewhere by now. */
   readonly onLapsed: () => void;
-  /** These agents stand as disconnected, because their control plane is gone. */
-  readonly onOrphaned: (agents: readonly AgentKey[]) => void;
 }
 
 /**
@@ -114,7 +112,6 @@ export class Membership {
       }
       if (lease.orphaned.length > 0) {
         log.warn("A control plane is gone, and its agents stand as disconnected", { agents: lease.orphaned.length });
-        this.#options.onOrphaned(lease.orphaned);
       }
     } catch (error) {
       // Once: it is tried every two seconds for as long as it takes.

@@ -294,6 +294,34 @@ describe("leases and duties", () => {
   });
 });
 
+describe("an agent of whom nobody knows", () => {
+  test("stands as disconnected a minute or two after a claim whose outcome was never told", async () => {
+    const { a, b } = await two();
+    a.way.breaking = (operation) => operation === "claimAgent";
+    const gone = await a.connect(remembering(0));
+    gone.hangUp();
+    await a.advance(20_000);
+    a.way.breaking = () => false;
+    expect(await b.during(b.store.getAgent("default", "agent-1"))).toMatchObject({ status: "connected", replicaId: "cp-0" });
+    const here = await a.connect(remembering(0, { id: "here" }));
+    await a.advance(130_000);
+    expect(await b.during(b.store.getAgent("default", "agent-1"))).toMatchObject({ status: "disconnected", replicaId: undefined });
+    expect(here.closedWith).toBeUndefined();
+    expect(await b.during(b.store.getAgent("default", "here"))).toMatchObject({ status: "connected", replicaId: "cp-0" });
+  });
+
+  test("a removal that was not heard of ends its connection all the same", async () => {
+    const { a, b } = await two();
+    const agent = await b.connect(remembering(0));
+    b.way.deaf = true;
+    const audit = { tenant: "default", atMs: 0, principal: "test", action: "agent_removed" };
+    await a.during(a.store.removeAgent("default", "agent-1", a.ports.clock.now(), audit));
+    b.way.gap();
+    await b.advance(1_000);
+    expect(agent.closedWith).toBeDefined();
+  });
+});
+
 describe("a store whose link breaks", () => {
   test("an event that was kept though its sender was refused is handed over when the store answers", async () => {
     const { a } = await two();
