@@ -1,8 +1,6 @@
-import { jetstreamManager } from "@nats-io/jetstream";
-import { connect } from "@nats-io/transport-node";
-import { HEADER, headerOf, textOfHeader } from "../../src/queues/drivers/nats/message.ts";
-import { startNats, SKIP_NATS } from "../support/nats.ts";
-import { type DeadLetter, queueConformance } from "./conformance.ts";
+import { SKIP_NATS, startNats } from "../support/nats.ts";
+import { queueConformance } from "./conformance.ts";
+import { plainNats } from "./plain-nats.ts";
 
 queueConformance("NATS JetStream", {
   skip: SKIP_NATS,
@@ -15,27 +13,8 @@ queueConformance("NATS JetStream", {
       url: (port, name, { ackWaitMs, maxDeliveries }) =>
         `nats://127.0.0.1:${port}/${name}?ack-wait=${ackWaitMs}ms${maxDeliveries === undefined ? "" : `&max-deliver=${maxDeliveries}`}`,
       async deadLetters(name) {
-        const connection = await connect({ servers: `127.0.0.1:${server.port}` });
-        try {
-          const { streams } = await jetstreamManager(connection);
-          const info = await streams.info(`${name}_DEAD`).catch(() => undefined);
-          const letters: DeadLetter[] = [];
-          for (let seq = info?.state.first_seq ?? 1; seq <= (info?.state.last_seq ?? 0); seq += 1) {
-            const stored = await streams.getMessage(`${name}_DEAD`, { seq });
-            if (stored === null) continue;
-            const text = (header: string): string | undefined => headerOf(stored.header, header);
-            const eventId = text(HEADER.eventId);
-            letters.push({
-              code: text(HEADER.code) ?? "",
-              reason: text(HEADER.reason) ?? "",
-              eventId: eventId === undefined ? undefined : textOfHeader(eventId),
-              body: stored.data,
-            });
-          }
-          return letters;
-        } finally {
-          await connection.close();
-        }
+        await using plain = await plainNats(server.port);
+        return plain.deadLetters(name);
       },
       stop: () => server.stop(),
       start: () => server.start(),
