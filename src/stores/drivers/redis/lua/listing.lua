@@ -60,7 +60,10 @@ end
 -- n: the numbers; oc: what is open.
 function looks.n()
   number("total")
-  return numbers
+  -- As they are now: what comes later in this call changes the table.
+  local now = {}
+  for name, value in pairs(numbers) do now[name] = value end
+  return now
 end
 function looks.oc()
   writeMoves()
