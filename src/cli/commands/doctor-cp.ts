@@ -1,10 +1,11 @@
 import { dirname } from "node:path";
 import type { Client } from "../../client/mod.ts";
-import { CP_SETTINGS, controlPlaneConfig } from "../../config/mod.ts";
+import { CP_SETTINGS, controlPlaneConfig, isRedisUrl, withoutSecrets } from "../../config/mod.ts";
 import { silentLogger } from "../../kit/mod.ts";
 import { command } from "../command.ts";
 import { clientFor } from "../connect.ts";
-import { DOCTOR_SETTINGS, examine, fail, ok, warn } from "../doctor.ts";
+import { type Check, DOCTOR_SETTINGS, examine, fail, ok, warn } from "../doctor.ts";
+import { redisStoreChecks } from "../doctor-redis.ts";
 import { controlPlaneFiles, directoryFinding, environmentCheck, readinessFinding, versionFinding } from "../doctor-checks.ts";
 
 const SETTINGS = { ...CP_SETTINGS, ...DOCTOR_SETTINGS } as const;
@@ -12,7 +13,11 @@ const SETTINGS = { ...CP_SETTINGS, ...DOCTOR_SETTINGS } as const;
 export const doctorCp = command({
   summary: "Check what the control plane needs, with the settings it would be started with",
   settings: SETTINGS,
-  examples: ["transporter doctor cp", "transporter doctor cp --store sqlite:/var/lib/transporter/cp.db --bundle report.zip"],
+  examples: [
+    "transporter doctor cp",
+    "transporter doctor cp --store sqlite:/var/lib/transporter/cp.db --bundle report.zip",
+    "transporter doctor cp --store redis://redis:6379/0",
+  ],
   run: async (call) => {
     const { ports, signal, host } = call;
     const config = controlPlaneConfig(call, call.places);
@@ -23,6 +28,34 @@ export const doctorCp = command({
     const storeFile = config.storeUrl.startsWith("sqlite:")
       ? config.storeUrl.slice("sqlite:".length).replace(/^\/\/(?=\/)/, "")
       : undefined;
+    const shared = isRedisUrl(config.storeUrl);
+    const fileChecks = (): Check[] => [
+      {
+        name: "disk",
+        run: async () =>
+          storeFile === undefined
+            ? warn("the store is in memory", "Everything is lost at exit; give --store sqlite:PATH to keep it.")
+            : directoryFinding(dirname(storeFile), ports),
+      },
+      {
+        name: "store",
+        run: async () => {
+          // The running one has it open, and has just said whether it can write.
+          if (running !== undefined || storeFile === undefined) return undefined;
+          const { existsSync } = await import("node:fs");
+          if (!existsSync(storeFile)) return ok(`${storeFile} will be made at the first start`);
+          const { openStore } = await import("../../stores/mod.ts");
+          const store = await openStore(config.storeUrl, { ports, log: silentLogger, check: true });
+          try {
+            await store.ping();
+            const counters = await store.counters();
+            return ok(`${store.info.location} is whole (schema ${store.info.schemaVersion}, ${counters.total} events so far)`);
+          } finally {
+            await store.close();
+          }
+        },
+      },
+    ];
     return examine(
       call,
       SETTINGS,
@@ -31,7 +64,7 @@ export const doctorCp = command({
           name: "settings",
           run: async () =>
             config.warnings.length === 0
-              ? ok(`${config.host}:${config.port}, store ${config.storeUrl}`)
+              ? ok(`${config.host}:${config.port}, store ${withoutSecrets(config.storeUrl)}`)
               : warn(config.warnings.join("; "), "`transporter cp --help` says what each setting does."),
         },
         environmentCheck(host.env, config.insecure),
@@ -57,31 +90,7 @@ export const doctorCp = command({
         },
         { name: "running", run: async () => (running === undefined ? undefined : readinessFinding(running, signal)) },
         { name: "version", run: async () => (running === undefined ? undefined : versionFinding(running, signal)) },
-        {
-          name: "disk",
-          run: async () =>
-            storeFile === undefined
-              ? warn("the store is in memory", "Everything is lost at exit; give --store sqlite:PATH to keep it.")
-              : directoryFinding(dirname(storeFile), ports),
-        },
-        {
-          name: "store",
-          run: async () => {
-            // The running one has it open, and has just said whether it can write.
-            if (running !== undefined || storeFile === undefined) return undefined;
-            const { existsSync } = await import("node:fs");
-            if (!existsSync(storeFile)) return ok(`${storeFile} will be made at the first start`);
-            const { openStore } = await import("../../stores/mod.ts");
-            const store = await openStore(config.storeUrl, { ports, log: silentLogger, check: true });
-            try {
-              await store.ping();
-              const counters = await store.counters();
-              return ok(`${store.info.location} is whole (schema ${store.info.schemaVersion}, ${counters.total} events so far)`);
-            } finally {
-              await store.close();
-            }
-          },
-        },
+        ...(shared ? redisStoreChecks(config.storeUrl, config.storePassword, ports) : fileChecks()),
       ],
       () => controlPlaneFiles(running, signal),
     );

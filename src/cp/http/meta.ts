@@ -61,6 +61,14 @@ export function metaEndpoints(context: HttpContext): Endpoint[] {
     return [view.paused ? `[!]${name}: nothing is taken while the store is away` : `[+]${name} ok`];
   }
 
+  /** What the store's promises rest on. Nothing of it keeps events out: it is for people, and it would keep them out of every replica. */
+  async function findings(): Promise<string[]> {
+    const found = await store.inspect().catch(() => []);
+    return found.map(({ name, level, message, remedy }) =>
+      level === "ok" ? `[+]store ${name}: ${message}` : `[!]store ${name}: ${message}${remedy === undefined ? "" : `. ${remedy}`}`,
+    );
+  }
+
   async function ready(call: Call): Promise<Response> {
     const verbose = new Query(call.request.url, ["verbose"]).flag("verbose");
     const checks: { readonly name: string; readonly fault: string | undefined }[] = [{ name: "ping", fault: undefined }];
@@ -79,6 +87,7 @@ export function metaEndpoints(context: HttpContext): Endpoint[] {
     if (lease !== undefined) lines.push(`[!]lease: ${lease}`);
     else if (store.info.shared) lines.push(`[+]lease ok, control planes: ${membership.replicas.map(({ id }) => id).join(", ")}`);
     lines.push(...queueLines());
+    if (verbose && ok) lines.push(...(await findings()));
     lines.push(ok ? "readyz check passed" : "readyz check failed");
     return new Response(verbose || !ok ? `${lines.join("\n")}\n` : "ok\n", { status: ok ? 200 : 503, headers: TEXT });
   }
