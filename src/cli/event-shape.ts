@@ -53,6 +53,7 @@ export function agentShape(nowMs: number): Shape<AgentView> {
       { head: "CLOCK", cell: (agent) => clockText(agent.clock_offset_ms) },
       { head: "QUEUED", cell: (agent) => String(agent.queued) },
       { head: "IN FLIGHT", cell: (agent) => String(agent.in_flight) },
+      { head: "REPLICA", cell: (agent) => agent.replica ?? "", wide: true },
       { head: "PROTOCOL", cell: (agent) => String(agent.protocol), wide: true },
       { head: "CAPABILITIES", cell: (agent) => agent.capabilities.join(","), wide: true },
       { head: "HOSTNAME", cell: (agent) => agent.hostname, wide: true },

@@ -16,6 +16,8 @@ import {
   EventPageSchema,
   type LogEntry,
   type RemovedAgent,
+  type Replicas,
+  ReplicasSchema,
   type Retried,
   RetriedSchema,
   RemovedAgentSchema,
@@ -90,6 +92,8 @@ export interface Client {
   removeAgent(id: string, options?: CallOptions): Promise<RemovedAgent>;
   pauseAgent(id: string, options?: CallOptions): Promise<AgentView>;
   resumeAgent(id: string, options?: CallOptions): Promise<AgentView>;
+  /** The control planes that share this one's store, itself included. */
+  listReplicas(options?: CallOptions): Promise<Replicas>;
   listAudit(filter: AuditFilter, options?: CallOptions): Promise<AuditPage>;
   version(options?: CallOptions): Promise<VersionView>;
   readiness(options?: CallOptions): Promise<Readiness>;
@@ -200,6 +204,7 @@ export function createClient(options: ClientOptions): Client {
     removeAgent: (id, call) => change(RemovedAgentSchema, "DELETE", `/v1/agents/${segment(id)}`, `removing agent ${id}`, call),
     pauseAgent: (id, call) => change(AgentViewSchema, "POST", `/v1/agents/${segment(id)}/pause`, `pausing agent ${id}`, call),
     resumeAgent: (id, call) => change(AgentViewSchema, "POST", `/v1/agents/${segment(id)}/resume`, `resuming agent ${id}`, call),
+    listReplicas: (call) => get(ReplicasSchema, "/v1/replicas", "listing control planes", call),
     listAudit: (filter, call) =>
       get(
         AuditPageSchema,

@@ -17,6 +17,27 @@ export interface Queue extends QueueWriter {
   consume(options: ConsumeOptions): Promise<Consumption>;
   /** Throws QUEUE_UNAVAILABLE while the queue does not answer. */
   status(): Promise<QueueStatus>;
+  /** Undefined where only the engine's own tools show them. */
+  readonly deadLetters?: DeadLetters;
+}
+
+/** What was given up, for people to look at. Its methods throw QUEUE_UNAVAILABLE while the queue does not answer. */
+export interface DeadLetters {
+  /** The newest first, at most so many. */
+  list(limit: number): Promise<readonly DeadLetter[]>;
+  /** Puts one back into the queue, behind what waits in its band, and takes it out of the dead letters. False when there is none of this id. */
+  resend(letterId: string): Promise<boolean>;
+}
+export interface DeadLetter {
+  /** Among the dead letters. */
+  readonly id: string;
+  readonly eventId: string | undefined;
+  readonly code: string;
+  readonly reason: string;
+  readonly band: Band;
+  readonly deliveries: number | undefined;
+  readonly bytes: number;
+  readonly atMs: number;
 }
 
 /** The side of those who send. */

@@ -25,7 +25,12 @@ export const cp = command({
     for (const warning of config.warnings) log.warn(warning);
     return runService(host, ports, logging, async () => {
       const [{ openStore }, { startControlPlane }] = await Promise.all([import("../../stores/mod.ts"), import("../../cp/mod.ts")]);
-      const store = await openStore(config.storeUrl, { ports, log });
+      const store = await openStore(config.storeUrl, {
+        ports,
+        log,
+        compatKeys: config.redisCompatKeys,
+        ...(config.storePassword === undefined ? {} : { password: config.storePassword }),
+      });
       try {
         const controlPlane = await startControlPlane({
           host: config.host,

@@ -2,8 +2,8 @@ import { hostname } from "node:os";
 import { Backoff, TransporterError, type TimerHandle, messageOf } from "../../../kit/mod.ts";
 import type { RedisLink } from "../../../redis/mod.ts";
 import type { DriverOptions } from "../../open.ts";
-import type { ConsumeOptions, Consumption } from "../../port.ts";
-import { type StreamEntry, bandOfNumber, entriesOf, readEntries } from "./entry.ts";
+import type { ConsumeOptions, Consumption, QueueMessage } from "../../port.ts";
+import { type StreamEntry, bandOfNumber, entriesOf, readEntries, textField } from "./entry.ts";
 import { Hand } from "./hand.ts";
 import type { Links } from "./links.ts";
 import { CLAIM, TAKE, TIDY, runScript } from "./scripts.ts";
@@ -245,14 +245,13 @@ export class RedisConsumption implements Consumption {
   }
 }
 
-function messageOfEntry({ bandNumber, deliveries, fields }: StreamEntry): Parameters<ConsumeOptions["take"]>[0] {
-  const text = (name: string): string | undefined => fields.get(name)?.toString() || undefined;
+function messageOfEntry({ bandNumber, deliveries, fields }: StreamEntry): QueueMessage {
   return {
-    id: text("id"),
+    id: textField(fields, "id"),
     body: fields.get("body") ?? new Uint8Array(),
     band: bandOfNumber(bandNumber),
     deliveries,
-    traceparent: text("traceparent"),
-    producer: text("producer"),
+    traceparent: textField(fields, "traceparent"),
+    producer: textField(fields, "producer"),
   };
 }

@@ -7,6 +7,8 @@ export interface StreamEntry {
   readonly streamId: string;
   readonly deliveries: number;
   readonly fields: ReadonlyMap<string, Buffer>;
+  /** Of the body, where the script left it out. */
+  readonly bytes: number;
 }
 
 /** `band:id`, by which the scripts name it. */
@@ -33,12 +35,18 @@ export function fieldsOf(flat: unknown): ReadonlyMap<string, Buffer> {
   return fields;
 }
 
-/** What TAKE and CLAIM answer. */
+/** What TAKE, CLAIM and LIST_DEAD answer. */
 export function entriesOf(reply: unknown): StreamEntry[] {
   if (!Array.isArray(reply)) return [];
   return reply.map((row: unknown) => {
-    const [band, streamId, deliveries, flat] = Array.isArray(row) ? (row as unknown[]) : [];
-    return { bandNumber: Number(band), streamId: String(streamId), deliveries: Number(deliveries), fields: fieldsOf(flat) };
+    const [band, streamId, deliveries, flat, bytes] = Array.isArray(row) ? (row as unknown[]) : [];
+    return {
+      bandNumber: Number(band),
+      streamId: String(streamId),
+      deliveries: Number(deliveries),
+      fields: fieldsOf(flat),
+      bytes: Number(bytes ?? 0),
+    };
   });
 }
 
@@ -51,7 +59,7 @@ export function readEntries(reply: unknown, streams: readonly string[]): StreamE
     if (!Array.isArray(rows)) return [];
     return rows.map((row: unknown) => {
       const [streamId, flat] = Array.isArray(row) ? (row as unknown[]) : [];
-      return { bandNumber, streamId: String(streamId), deliveries: 1, fields: fieldsOf(flat) };
+      return { bandNumber, streamId: String(streamId), deliveries: 1, fields: fieldsOf(flat), bytes: 0 };
     });
   });
 }

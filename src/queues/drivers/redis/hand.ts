@@ -65,17 +65,18 @@ export class Hand {
     if (this.#held.has(key)) return;
     const held: Held = { entry, settlement: undefined };
     this.#held.set(key, held);
-    work().then(
-      (settlement) => {
-        held.settlement = settlement;
-        this.#flushSoon();
-      },
-      (error: unknown) => {
-        // Nobody knows what becomes of it: it comes again when nobody has kept it alive for long enough, and counts.
-        this.#log.error("A message of the queue could not be worked on", { queue: this.#settings.name, error: messageOf(error) });
-        this.#forget(key);
-      },
-    );
+    void this.#carry(key, held, work);
+  }
+
+  async #carry(key: string, held: Held, work: () => Promise<Settlement>): Promise<void> {
+    try {
+      held.settlement = await work();
+      this.#flushSoon();
+    } catch (error) {
+      // Nobody knows what becomes of it: it comes again when nobody has kept it alive for long enough, and counts.
+      this.#log.error("A message of the queue could not be worked on", { queue: this.#settings.name, error: messageOf(error) });
+      this.#forget(key);
+    }
   }
 
   /** Gives back what came too late. */

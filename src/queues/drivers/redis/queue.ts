@@ -5,6 +5,8 @@ import {
   BANDS,
   type ConsumeOptions,
   type Consumption,
+  type DeadLetter,
+  type DeadLetters,
   type OutgoingEvent,
   type Queue,
   type QueueInfo,
@@ -12,8 +14,9 @@ import {
   bandOf,
 } from "../../port.ts";
 import { RedisConsumption } from "./consumption.ts";
+import { bandOfNumber, entriesOf, textField } from "./entry.ts";
 import { Links } from "./links.ts";
-import { PUBLISH, STATUS, runScript } from "./scripts.ts";
+import { LIST_DEAD, PUBLISH, RESEND, STATUS, runScript } from "./scripts.ts";
 import { type RedisQueueSettings, redisQueueSettings } from "./settings.ts";
 
 /**
@@ -26,6 +29,7 @@ export async function openRedisQueue(url: string, options: DriverOptions): Promi
 
 class RedisQueue implements Queue {
   readonly info: QueueInfo;
+  readonly deadLetters: DeadLetters = { list: (limit) => this.#listDead(limit), resend: (id) => this.#resend(id) };
   readonly #settings: RedisQueueSettings;
   readonly #options: DriverOptions;
   readonly #links: Links;
@@ -80,7 +84,7 @@ class RedisQueue implements Queue {
     const rows = Array.isArray(reply) ? (reply as unknown[]) : [];
     const bands = rows.slice(0, BANDS.length).map((row) => {
       const [waiting, inHand, oldest] = Array.isArray(row) ? (row as unknown[]) : [];
-      const sinceMs = Number(String(oldest ?? "").split("-")[0]);
+      const sinceMs = Number(Buffer.isBuffer(oldest) ? oldest.toString().split("-")[0] : Number.NaN);
       return { waiting: Number(waiting), inHand: Number(inHand), sinceMs: Number(waiting) > 0 && sinceMs > 0 ? sinceMs : undefined };
     });
     const oldest = bands.flatMap(({ sinceMs }) => sinceMs ?? []);
@@ -91,6 +95,28 @@ class RedisQueue implements Queue {
       dead: Number(rows[3]),
       oldestMs: oldest.length === 0 ? undefined : Math.max(0, Number(rows[4]) - Math.min(...oldest)),
     };
+  }
+
+  async #listDead(limit: number): Promise<readonly DeadLetter[]> {
+    const link = await this.#links.main();
+    const reply = await this.#ask(link, () => runScript(link.client, LIST_DEAD, [this.#settings.dead], [limit]));
+    return entriesOf(reply).map(({ bandNumber, streamId, deliveries, fields, bytes }) => ({
+      id: streamId,
+      eventId: textField(fields, "event_id") ?? textField(fields, "id"),
+      code: textField(fields, "code") ?? "",
+      reason: textField(fields, "reason") ?? "",
+      band: bandOfNumber(bandNumber),
+      deliveries,
+      bytes,
+      atMs: Number(streamId.split("-")[0]),
+    }));
+  }
+
+  async #resend(letterId: string): Promise<boolean> {
+    if (!/^\d{1,20}-\d{1,20}$/.test(letterId)) return false;
+    const { dead, streams } = this.#settings;
+    const link = await this.#links.main();
+    return Number(await this.#ask(link, () => runScript(link.client, RESEND, [dead, ...streams], [letterId]))) === 1;
   }
 
   close(): Promise<void> {

@@ -225,7 +225,27 @@ out[5] = tonumber(now[1]) * 1000 + math.floor(tonumber(now[2]) / 1000)
 return out
 `);
 
-/** `dead | id, streams by band`: puts a dead letter back to the end of where it came from. 1, or 0 when there is none of this id. */
+/** `dead | most`: [band, id, deliveries, fields without the body, bytes of the body], the newest first. */
+export const LIST_DEAD: Script = script(`
+local out = {}
+for _, entry in ipairs(redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', ARGV[1])) do
+  local fields, about, bytes = {}, {}, 0
+  for index = 1, #entry[2], 2 do
+    local name, value = entry[2][index], entry[2][index + 1]
+    about[name] = value
+    if name == 'body' then
+      bytes = #value
+    else
+      fields[#fields + 1] = name
+      fields[#fields + 1] = value
+    end
+  end
+  out[#out + 1] = { tonumber(about['band']) or 2, entry[1], tonumber(about['deliveries']) or 0, fields, bytes }
+end
+return out
+`);
+
+/** `dead, streams | id`: puts a dead letter back to the end of where it came from. 1, or 0 when there is none of this id. */
 export const RESEND: Script = script(`
 local entry = redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1])[1]
 if not entry then return 0 end

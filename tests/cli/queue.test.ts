@@ -1,0 +1,67 @@
+import { describe, expect, test } from "bun:test";
+import { silentLogger, systemPorts } from "../../src/kit/mod.ts";
+import { openQueue } from "../../src/queues/mod.ts";
+import { runCli } from "../support/cli.ts";
+import { eventually } from "../support/eventually.ts";
+import { uniqueName } from "../support/kube.ts";
+import { SKIP_REDIS, sharedRedis } from "../support/redis.ts";
+
+describe.skipIf(SKIP_REDIS)("queue", () => {
+  test("shows what waits and what is dead, and puts dead letters back", async () => {
+    const { url } = await sharedRedis();
+    const name = uniqueName("queue");
+    const address = `${url}/0?stream=${name}`;
+    const queue = await openQueue(address, { log: silentLogger, ports: systemPorts });
+    try {
+      for (const [id, priority] of [
+        ["u", 1],
+        ["n", 0],
+        ["poison", 0],
+        ["l", -1],
+      ] as const)
+        await queue.publish({ id, body: new TextEncoder().encode(`body of ${id}`), priority });
+      const before = await runCli(["queue", "status", "--queue", address, "-o", "json"]);
+      expect(before.code).toBe(0);
+      expect(JSON.parse(before.out)).toMatchObject({
+        driver: "redis",
+        name,
+        waiting: { urgent: 1, normal: 2, low: 1 },
+        in_hand: 0,
+        dead: 0,
+      });
+      const bodies: string[] = [];
+      const consumption = await queue.consume({
+        window: 4,
+        onState: () => undefined,
+        take: async ({ id, body }) => {
+          bodies.push(new TextDecoder().decode(body));
+          return id === "poison" && bodies.length <= 4
+            ? { kind: "dead", code: "INVALID_EVENT", reason: "no\nkind", eventId: "poison" }
+            : { kind: "done" };
+        },
+      });
+      await eventually(async () => (await queue.status()).dead === 1);
+      const table = await runCli(["queue", "status"], { env: { TRANSPORTER_QUEUE: address } });
+      expect(table.out).toMatch(/^NAME +ADDRESS +URGENT +NORMAL +LOW +IN HAND +DEAD +OLDEST\n/);
+      expect(table.out).toMatch(/ 0 +0 +0 +0 +1 +-\n$/);
+      const dead = await runCli(["queue", "dead", "--queue", address]);
+      expect(dead.out).toMatch(/poison +INVALID_EVENT +\d+s +no kind\n$/);
+      const [letter = ""] = (await runCli(["queue", "dead", "--queue", address, "-o", "name"])).out.replace("letter/", "").split("\n");
+      const resent = await runCli(["queue", "resend", "--queue", address, letter, "0-7"]);
+      expect(resent).toMatchObject({ code: 4, out: `letter/${letter} is in the queue again\n` });
+      expect(resent.err).toContain('there is no dead letter "0-7"');
+      await eventually(() => bodies.length === 5);
+      expect(bodies.at(-1)).toBe("body of poison");
+      await consumption.stop(1000);
+      expect(await queue.status()).toMatchObject({ inHand: 0, dead: 0, waiting: { normal: 0 } });
+      expect((await runCli(["queue", "dead", "--queue", address])).err).toBe("No dead letters.\n");
+    } finally {
+      await queue.close();
+    }
+  });
+
+  test("says what is missing, and what is not there", async () => {
+    expect((await runCli(["queue", "status"])).err).toContain("--queue is required");
+    expect(await runCli(["queue", "status", "--queue", "redis://127.0.0.1:1"])).toMatchObject({ code: 7, out: "" });
+  });
+});
