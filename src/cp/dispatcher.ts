@@ -50,6 +50,7 @@ export class Dispatcher {
   readonly #sender: Sender;
   readonly #handOver: HandOver;
   #holding = 0;
+  #counted: OpenCounts["byAgent"] | undefined;
 
   constructor(options: DispatcherOptions) {
     this.#options = options;
@@ -146,11 +147,13 @@ export class Dispatcher {
 
   /** So much waits for agents, whether it was told or not: those that know of nothing look again. */
   waiting(byAgent: OpenCounts["byAgent"]): void {
+    // What was counted before the last look says nothing about what came after it.
+    if (byAgent === this.#counted) return;
+    this.#counted = byAgent;
     for (const lane of this.#lanes.values()) {
       const queued = byAgent.get(lane.session.agentId)?.queued ?? 0;
-      if (lane.backlog || queued === 0 || queued === lane.seenWaiting) continue;
+      if (!lane.hasMissed(queued)) continue;
       // What waits for its time stays where it is, and is not to be looked for every second.
-      lane.seenWaiting = queued;
       this.queued(lane.session.agentId);
     }
   }

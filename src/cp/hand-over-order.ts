@@ -41,8 +41,9 @@ export async function urgentOrder(
   items: readonly DispatchItem[],
   whole: boolean,
 ): Promise<readonly DispatchItem[]> {
-  // Where all is of one priority, the urgent order is the order accepted.
-  if (isAscending(items) && (whole || typeof lane.waiting === "number")) return items;
+  // Where all is of one priority, the urgent order is the order accepted. What comes in through others is not known of here, or not yet.
+  const isOne = typeof lane.waiting === "number" && !options.store.info.shared;
+  if (isAscending(items) && (whole || isOne)) return items;
   const earlier = await earlierThan(options, lane, items, items.length);
   const known = new Set(items.map(({ delivery }) => delivery.ord));
   const complete = earlier.length < items.length && inlineBytes(earlier) < EARLIER_BYTES;

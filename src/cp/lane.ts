@@ -28,6 +28,9 @@ export interface Wish {
 /** Which priorities wait in the store: none, one and the same, or nobody knows. */
 export type Waiting = "none" | "any" | number;
 
+/** So often in a row the same count is taken for the same deliveries. */
+const LOOKS_SPARED = 14;
+
 /** What one connection has been given and may still be given. */
 export class Lane {
   readonly session: AgentSession;
@@ -70,8 +73,8 @@ export class Lane {
   /** When the next delivery may start that waits for its time, as far as is known; while order is being kept among what waits. */
   nextStartMs: number | undefined;
   startsKnown = false;
-  /** How much waited when it was looked for because of that count. */
-  seenWaiting = 0;
+  /** How much waited when it was looked for because of that count, how many places had been filled by then, and how often it was left at that. */
+  #seen = { waiting: 0, turns: 0, times: 0 };
   /** Wakes the lane when something may start that waits for its time. */
   alarm: TimerHandle | undefined;
   /** Looks again after the store failed. */
@@ -144,6 +147,18 @@ export class Lane {
   /** Whether it ended since the look began. */
   hasEnded({ eventId, revision }: DeliveryKey): boolean {
     return this.#ended.size > 0 && (this.#ended.has(`${eventId}\u0000${revision}`) || this.#ended.has(eventId));
+  }
+
+  /** Whether something may wait that this lane was not told of, as so much waits. What waits for its time is looked for now and then only. */
+  hasMissed(waiting: number): boolean {
+    const seen = this.#seen;
+    const isSame = waiting === seen.waiting && this.turns === seen.turns;
+    if (isSame && seen.times < LOOKS_SPARED) {
+      seen.times += 1;
+      return false;
+    }
+    this.#seen = { waiting, turns: this.turns, times: 0 };
+    return waiting > 0 && !this.backlog;
   }
 
   /** It is over: nothing wakes it any more. */

@@ -62,6 +62,52 @@ describe("an event for an agent elsewhere", () => {
     expect((b.way.asked.get("openDeliveries") ?? 0) - before).toBeLessThanOrEqual(2);
   });
 
+  test("is looked for though as much waited when it was looked last, and no word of it comes", async () => {
+    const { a, b } = await two();
+    const agent = await b.connect();
+    b.way.deaf = true;
+    for (const id of ["one", "two", "three"]) {
+      await b.advance(1_000);
+      await a.submit({ id });
+      await b.advance(2_100);
+      expect(agent.events()).toContain(id);
+      agent.complete(id);
+      await b.advance(500);
+    }
+    // As much waits as before, and what waited before is gone by itself.
+    await a.submit({ id: "later", delay: "1h", ttl: "30s" });
+    await b.advance(3_000);
+    const cancelled = await a.during(
+      a.store.cancelEvent({
+        tenant: "default",
+        eventId: "later",
+        nowMs: a.ports.clock.now(),
+        message: "cancelled",
+        requestMessage: "asked for",
+        audit: { tenant: "default", atMs: 0, principal: "test", action: "event_cancelled" },
+      }),
+    );
+    expect(cancelled.kind).toBe("cancelled");
+    await a.submit({ id: "four" });
+    await b.advance(20_000);
+    expect(agent.events()).toContain("four");
+  });
+
+  test("is not overtaken by a later one that comes in where the agent is, whatever its priority", async () => {
+    const { a, b } = await two();
+    const agent = await b.connect(ableAgent({ credit: { deliveries: 1, bytes: 1_000_000 } }));
+    b.way.deaf = true;
+    await b.advance(100);
+    const payload = { manifests: [configMap("same")] };
+    await a.submit({ id: "first", payload });
+    await b.submit({ id: "urgent", priority: 9, payload });
+    await b.advance(2_100);
+    expect(agent.events()).toEqual(["first"]);
+    agent.complete("first");
+    await b.advance(500);
+    expect(agent.events()).toEqual(["first", "urgent"]);
+  });
+
   test("is cancelled while it waits, and called back while it is carried out, from wherever", async () => {
     const { a, b } = await two();
     const agent = await b.connect();
