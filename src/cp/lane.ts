@@ -29,7 +29,7 @@ export interface Wish {
 export type Waiting = "none" | "any" | number;
 
 /** So often in a row the same count is taken for the same deliveries. */
-const LOOKS_SPARED = 14;
+const LOOKS_SPARED = 6;
 
 /** What one connection has been given and may still be given. */
 export class Lane {
