@@ -176,7 +176,10 @@ export function createCore(options: CoreOptions) {
     hearing,
     queue,
     /** To be called once: nobody is connected to a control plane that has just begun. */
-    begin: (): Promise<void> => membership.begin(),
+    begin: async (): Promise<void> => {
+      await membership.begin();
+      await publisher?.begin();
+    },
     /** `address`: where it can be reached, as far as that is known only now. */
     start(address?: string): void {
       hearing.start();

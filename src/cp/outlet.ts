@@ -59,6 +59,11 @@ export class Publisher {
     return this.#options.isDue() ? this.#progress : [];
   }
 
+  /** Notes where it begins, before anything happens: to be called before events and agents come. Throws what the store throws. */
+  async begin(): Promise<void> {
+    await Promise.all(this.#options.kinds.map((kind) => this.#begin(kind)));
+  }
+
   /** This control plane publishes from here on, until it stops or another one does. Safe to call again. */
   start(): void {
     this.#following ??= Promise.all(this.#progress.map((progress) => this.#follow(progress))).then(() => {

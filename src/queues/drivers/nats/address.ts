@@ -206,11 +206,12 @@ function authenticatorOf(
   secrets: QueueSecrets,
   parameters: ReadonlyMap<string, string>,
 ): Pick<ConnectionOptions, "authenticator"> {
-  const bytesOf = (path: string) => (): Uint8Array => new TextEncoder().encode(fileText(path).trim());
+  // The library wants a credentials file to end with a line end, and a seed to be nothing but itself.
+  const bytesOf = (path: string, end: string) => (): Uint8Array => new TextEncoder().encode(fileText(path).trim() + end);
   const [creds, nkey, tokenFile, passwordFile] = ["creds", "nkey", "token-file", "password-file"].map((name) => parameters.get(name));
   for (const file of [creds, nkey, tokenFile, passwordFile]) if (file !== undefined) fileText(file);
-  if (creds !== undefined) return { authenticator: credsAuthenticator(bytesOf(creds)) };
-  if (nkey !== undefined) return { authenticator: nkeyAuthenticator(bytesOf(nkey)) };
+  if (creds !== undefined) return { authenticator: credsAuthenticator(bytesOf(creds, "\n")) };
+  if (nkey !== undefined) return { authenticator: nkeyAuthenticator(bytesOf(nkey, "")) };
   if (tokenFile !== undefined) return { authenticator: tokenAuthenticator(() => fileText(tokenFile).trim()) };
   const colon = credentials?.indexOf(":") ?? -1;
   const user = credentials === undefined ? undefined : decoded(colon < 0 ? credentials : credentials.slice(0, colon), "user");

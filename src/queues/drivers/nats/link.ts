@@ -84,8 +84,8 @@ export class NatsLink {
     if (this.#ended.signal.aborted) return;
     this.#ended.abort(new Error("closed"));
     this.#say(undefined, undefined);
+    // An attempt that is under way is not waited for: it ends by itself, and what it brings is closed at once.
     await this.#connection?.close();
-    await this.#running;
   }
 
   async #run(): Promise<void> {
