@@ -1,4 +1,5 @@
-import { CP_SETTINGS, controlPlaneConfig } from "../../config/mod.ts";
+import { CP_SETTINGS, type ControlPlaneConfig, controlPlaneConfig } from "../../config/mod.ts";
+import type { Logger, Ports } from "../../kit/mod.ts";
 import { command } from "../command.ts";
 import { refuseUncheckedTls, runService, serviceLog } from "../service.ts";
 import { versionView } from "../version-view.ts";
@@ -24,19 +25,17 @@ export const cp = command({
     const { log } = logging;
     for (const warning of config.warnings) log.warn(warning);
     return runService(host, ports, logging, async () => {
-      const [{ openStore }, { startControlPlane }] = await Promise.all([import("../../stores/mod.ts"), import("../../cp/mod.ts")]);
-      const store = await openStore(config.storeUrl, {
-        ports,
-        log,
-        compatKeys: config.redisCompatKeys,
-        ...(config.storePassword === undefined ? {} : { password: config.storePassword }),
-      });
+      const { startControlPlane } = await import("../../cp/mod.ts");
+      const parts: { close(): Promise<void> }[] = [];
       try {
+        const { store, queue, outlet } = await openParts(config, { ports, log }, parts);
         const controlPlane = await startControlPlane({
           host: config.host,
           port: config.port,
           insecure: config.insecure,
           store,
+          ...(queue === undefined ? {} : { queue }),
+          ...(outlet === undefined ? {} : { outlet }),
           version: versionView(),
           heartbeatTimeoutMs: config.heartbeatTimeoutMs,
           eventRetryMax: config.eventRetryMax,
@@ -52,9 +51,39 @@ export const cp = command({
         });
         return { stop: () => controlPlane.stop(), stopBudgetMs: controlPlane.stopBudgetMs };
       } catch (error) {
-        await store.close();
+        for (const part of parts.toReversed()) await part.close();
         throw error;
       }
     });
   },
 });
+
+/** What the control plane stands on. The queue first: its address is checked without asking anybody, and nothing is begun for a wrong one. */
+async function openParts(
+  config: ControlPlaneConfig,
+  { ports, log }: { readonly ports: Ports; readonly log: Logger },
+  opened: { close(): Promise<void> }[],
+) {
+  const keep = <T extends { close(): Promise<void> }>(part: T): T => {
+    opened.push(part);
+    return part;
+  };
+  const { queue, outlet, storePassword } = config;
+  const queues = queue === undefined && outlet === undefined ? undefined : await import("../../queues/mod.ts");
+  const openedQueue =
+    queue === undefined ? undefined : await queues?.openQueue(queue.url, { log, ports, secrets: queue.secrets }).then(keep);
+  const openedOutlet =
+    outlet === undefined ? undefined : await queues?.openOutlet(outlet.url, { log, ports, secrets: outlet.secrets }).then(keep);
+  const { openStore } = await import("../../stores/mod.ts");
+  const store = await openStore(config.storeUrl, {
+    ports,
+    log,
+    compatKeys: config.redisCompatKeys,
+    ...(storePassword === undefined ? {} : { password: storePassword }),
+  }).then(keep);
+  return {
+    store,
+    queue: openedQueue,
+    outlet: openedOutlet === undefined || outlet === undefined ? undefined : { outlet: openedOutlet, kinds: outlet.kinds },
+  };
+}
