@@ -167,7 +167,7 @@ async function reckon(site: Site, load: LoadResult, drainMs: number): Promise<Pr
     kills,
     disturbed: new Set(kills.filter(({ kill, routedMs }) => disturbedBy(story, kill.atMs, kill.atMs + Math.min(routedMs, 10_000)))),
     rolled: resumptions(story, "term"),
-    rollingDelaysMs: delaysMs(story, phase("rolling"), phase("over")).map(({ ms }) => ms),
+    rollingDelaysMs: phase("rolling") === 0 ? [] : delaysMs(story, phase("rolling"), phase("over")).map(({ ms }) => ms),
     delaysMs: all,
     redisDownMs: gapsMs(story, "redis-down", "redis-up"),
     natsDownMs: gapsMs(story, "nats-down", "nats-up"),
@@ -197,7 +197,9 @@ function spread(values: readonly number[]): string {
 /** What can be quoted. */
 export function report(result: ProofResult): string {
   const { story, verdict, load, kills, disturbed } = result;
-  const quiet = kills.filter((one) => !disturbed.has(one));
+  const hit = kills.filter(({ agents }) => agents > 0);
+  const quiet = hit.filter((one) => !disturbed.has(one));
+  const loud = hit.filter((one) => disturbed.has(one));
   const queued = story.accepted.filter(({ via }) => via === "queue").length;
   const states = Object.entries(result.states)
     .map(([state, count]) => `${count} ${state}`)
@@ -213,7 +215,7 @@ export function report(result: ProofResult): string {
     `${verdict.lost.length} lost, ${verdict.doubled.length} doubled, ${verdict.backwards.length} out of order, ${verdict.unasked.length} unasked, ${result.wrong.length} wrong`,
     `${kills.length} kills -9; ${story.registered.length} registrations; Redis restarted ${result.redisDownMs.length} times (away ${result.redisDownMs.join(", ")} ms), NATS ${result.natsDownMs.length} times (${result.natsDownMs.join(", ")} ms), one stood still past its lease ${story.marks.filter(({ what }) => what === "stop").length} times`,
     `after a kill, all of its agents registered again: ${spread(quiet.map(({ registeredMs }) => registeredMs))}`,
-    `after a kill, all of its agents got events again: ${spread(quiet.map(({ routedMs }) => routedMs))} (${quiet.length} kills); beside a restart of Redis or with another one standing still: ${spread([...disturbed].map(({ routedMs }) => routedMs))} (${disturbed.size} kills)`,
+    `after a kill, all of its agents got events again: ${spread(quiet.map(({ routedMs }) => routedMs))} (${quiet.length} kills); beside a restart of Redis or with another one standing still: ${spread(loud.map(({ routedMs }) => routedMs))} (${loud.length} kills)`,
     `after a kill, it took events again: ${spread(kills.flatMap(({ acceptedMs }) => acceptedMs ?? []))}`,
     `from accepted to done: ${spread(result.delaysMs)}`,
     `all replaced one after the other, ${result.rollingDelaysMs.length} events meanwhile: from accepted to done ${spread(result.rollingDelaysMs)}, ${over} of them over 2 s`,
