@@ -1,3 +1,4 @@
+import { startMemphis } from "../support/memphis.ts";
 import { startNats } from "../support/nats.ts";
 import { startRedis } from "../support/redis.ts";
 import type { Figure } from "./figures.ts";
@@ -20,6 +21,11 @@ const ENGINES: Readonly<Record<string, () => Promise<Engine>>> = {
   "Redis Streams": async () => {
     const redis = await startRedis();
     return { url: `${redis.url}/0?stream=bench`, pid: redis.pid, [Symbol.asyncDispose]: () => redis[Symbol.asyncDispose]() };
+  },
+  // A nats-server with what a Memphis broker has beside it, in this process: the rates are those of the double, our own CPU is what counts.
+  "Memphis (double)": async () => {
+    const memphis = await startMemphis();
+    return { url: memphis.url("bench"), pid: memphis.nats.pid, [Symbol.asyncDispose]: () => memphis[Symbol.asyncDispose]() };
   },
 };
 
