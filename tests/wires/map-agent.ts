@@ -35,6 +35,10 @@ const log = createLogger({
 sayFaults();
 sayMemoryWhenAsked();
 
+// The version before knows one address, and is run by this file as well.
+const cpUrls = config.cpUrl.split(",");
+const address = { cpUrl: cpUrls[0], cpUrls };
+
 const agent = await startAgent({
   id: config.id,
   name: config.id,
@@ -45,7 +49,7 @@ const agent = await startAgent({
   labels: {},
   version: "0.2.0",
   hostname: "test",
-  cpUrls: config.cpUrl.split(","),
+  ...address,
   proxyEnv: config.proxyEnv ?? {},
   stateDir: config.stateDir,
   ...(config.heartbeatIntervalMs === undefined ? {} : { heartbeatIntervalMs: config.heartbeatIntervalMs }),
