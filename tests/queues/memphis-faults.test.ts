@@ -204,7 +204,7 @@ describe.concurrent("stations", () => {
       const denied = { error: "permission denied for the user", partitions_update: { partitions_list: null } };
       let refusing = true;
       memphis.responder.intercept = (_subject, body) =>
-        refusing && /\.(urgent|low)$/.test(String(body["station_name"] ?? "")) ? [denied] : undefined;
+        refusing && /"station_name":"one\.(urgent|low)"/.test(JSON.stringify(body)) ? [denied] : undefined;
       const queue = await open(memphis.url("one"), QUICK, log);
       for (const [id, priority] of [
         ["urgent-1", 5],
@@ -286,7 +286,7 @@ describe.concurrent("dead letters", () => {
       "AGENT_NOT_FOUND: no such agent [event mendable]",
     ]);
     mended = true;
-    for (const letter of [...memphis.letters]) await memphis.responder.resend(letter);
+    await Promise.all(memphis.letters.map((letter) => memphis.responder.resend(letter)));
     await eventually(() => memphis.letters.length === 1 && consumer.messages.length === 4);
     expect(memphis.letters[0]?.reason).toContain("hopeless");
     expect(consumer.messages.slice(2).every(({ producer }) => producer === "$memphis_dls")).toBe(true);
@@ -328,16 +328,16 @@ describe.concurrent("a broker that fails", () => {
   });
 
   natsTest(
-    "by kill -9, twice, under those who produce and consume: nothing is lost, little comes twice",
+    "by kill -9, twice, under those who produce and consume: nothing is lost, and only a kill makes a message come again",
     async () => {
       await using memphis = await startMemphis();
       const parameters = { "ack-wait-ms": 1_000, partitions: 2 };
       const [producer, consuming] = [await open(memphis.url("one", parameters)), await open(memphis.url("one", parameters))];
       const kept = new Set<string>();
       let next = 0;
-      let producing = true;
+      const producing = { on: true };
       const produce = async (): Promise<void> => {
-        while (producing) {
+        while (producing.on) {
           const id = `event-${next}`;
           next += 1;
           // As whoever may not lose an event: again, with the same id, until it is kept.
@@ -357,7 +357,7 @@ describe.concurrent("a broker that fails", () => {
       await memphis.nats.stop();
       await memphis.nats.start();
       await enough(consumer.messages.length + 100);
-      producing = false;
+      producing.on = false;
       await producers;
       await eventually(() => [...kept].every((id) => consumer.ids().includes(id)), {
         timeoutMs: 15_000,
@@ -365,9 +365,9 @@ describe.concurrent("a broker that fails", () => {
         what: "all that was kept",
       });
       await eventually(async () => (await consuming.status()).inHand === 0, { timeoutMs: 10_000 });
-      const twice = consumer.messages.length - new Set(consumer.ids()).size;
-      // Those whose confirmation died with the broker, and no others.
-      expect(twice).toBeLessThanOrEqual(2 * 20);
+      // A killed broker also forgets what it had confirmed a moment before; so each kill may bring a message again, and nothing else does.
+      const times = Map.groupBy(consumer.ids(), (id) => id);
+      expect(Math.max(...[...times.values()].map(({ length }) => length))).toBeLessThanOrEqual(3);
       expect(Math.max(...consumer.messages.map(({ deliveries }) => deliveries))).toBeLessThanOrEqual(3);
       expect(memphis.letters).toEqual([]);
       await producer.close();

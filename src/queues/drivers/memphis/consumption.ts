@@ -21,6 +21,8 @@ export interface ConsumptionParts {
 
 /** Between a round that brought nothing but faults and the next. */
 const FAULT_PAUSE_MS = 500;
+/** Places that become free one by one are asked for together: each time costs the broker and us several requests. */
+const GATHER_MS = 2;
 /** A wait that ended sooner, and empty, was refused rather than served. */
 const REFUSED_WAIT_MS = 20;
 
@@ -41,6 +43,7 @@ export class MemphisConsumption implements Consumption {
   readonly #wakers = new Set<() => void>();
   readonly #forget: (() => void)[] = [];
   #taking = 0;
+  #askedMs = Number.NEGATIVE_INFINITY;
   #paused = false;
   #stopping = false;
   #over = false;
@@ -136,7 +139,12 @@ export class MemphisConsumption implements Consumption {
           await this.#change(1_000);
           // What is settled together frees its places together, and is asked for together.
           await new Promise<void>((resolve) => ports.timers.soon(resolve));
-        } else if ((await this.#round()) === 0) await this.#wait();
+          continue;
+        }
+        const room = this.#options.window - this.#hand.open;
+        if (room * 4 < this.#options.window && ports.clock.monotonic() - this.#askedMs < GATHER_MS) await ports.timers.sleep(GATHER_MS);
+        this.#askedMs = ports.clock.monotonic();
+        if ((await this.#round()) === 0) await this.#wait();
       } catch (error) {
         if (this.#stopping) return;
         const fault = toTransporterError(error);

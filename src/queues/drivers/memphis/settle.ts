@@ -35,6 +35,7 @@ export class Settler {
   readonly #tuning: Tuning;
   readonly #ports: Ports;
   readonly #log: Logger;
+  #turn: Promise<void> | undefined;
 
   constructor(link: MemphisLink, settings: MemphisSettings, tuning: Tuning, ports: Ports, log: Logger) {
     this.#link = link;
@@ -65,6 +66,7 @@ export class Settler {
         await this.#link.flush(this.#tuning.answerMs);
       });
     }
+    await this.#together();
     const word = settlement.kind === "done" ? "+ACK" : "+TERM";
     await this.#insist("the end of a message", async () => {
       // Read anew each time: a delivery that came meanwhile has a subject of its own.
@@ -83,6 +85,17 @@ export class Settler {
       this.#link.now().publish("$memphis_pm_acks", body);
       await this.#link.flush(this.#tuning.answerMs);
     });
+  }
+
+  /** What is settled in one turn goes out in one write, which is what telling the broker costs most. */
+  async #together(): Promise<void> {
+    this.#turn ??= new Promise((resolve) => {
+      this.#ports.timers.soon(() => {
+        this.#turn = undefined;
+        resolve();
+      });
+    });
+    await this.#turn;
   }
 
   async #insist(what: string, tell: () => Promise<void>): Promise<void> {
