@@ -48,7 +48,7 @@ export class AgentRecords {
           replicaId,
           seenEpoch: registration.seen_epoch ?? 0,
         },
-        this.#audit(session, "agent_connected", requestId),
+        this.#audit(session, "agent_connected", requestId, store.info.shared ? { replica: replicaId } : undefined),
       ),
     );
   }

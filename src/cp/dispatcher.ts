@@ -85,6 +85,8 @@ export class Dispatcher {
   reserve(type: EventType, agentId: string, about?: About): { readonly reservation: Reservation } | { readonly why: string } {
     const lane = this.#lanes.get(agentId);
     const way = route(type, agentId, lane?.session);
+    // Where there are others, it may be connected to one of them: that one hears of the event, and looks for it.
+    if (lane === undefined && this.#options.store.info.shared) return { why: `agent ${agentId} is not connected to this control plane` };
     if (lane === undefined || way.kind !== "send") return { why: way.kind === "send" ? `agent ${agentId} is not connected` : way.why };
     const bytes = about?.inlineBytes ?? 0;
     if (this.#holding > 0 || lane.backlog || lane.room <= 0 || lane.session.congested || !lane.fits(bytes)) {

@@ -265,7 +265,7 @@ export class Intake {
   }
 
   #accepted(input: NewEvent, state: State, prepared: PreparedEvent, source: IntakeSource): void {
-    const { log, onAccepted } = this.#options;
+    const { log, store, onAccepted } = this.#options;
     const { id, targetAgent, type } = input.event;
     log.info(source.via === "queue" ? "Received event via queue" : "Received event via HTTP", {
       event_id: id,
@@ -284,7 +284,12 @@ export class Intake {
         not_before: formatTimestamp(input.notBeforeMs),
       });
     else if (state === "queued")
-      log.info("Event queued for offline agent", { event_id: id, agent_id: targetAgent, state: "queued", why: input.message });
+      log.info(store.info.shared ? "Event queued for its agent" : "Event queued for offline agent", {
+        event_id: id,
+        agent_id: targetAgent,
+        state: "queued",
+        why: input.message,
+      });
   }
 
   #newEvent(prepared: PreparedEvent, source: IntakeSource, times: Times, reservation: Reservation | undefined, message: string): NewEvent {
