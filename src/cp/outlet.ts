@@ -66,11 +66,14 @@ export class Publisher {
 
   /** This control plane publishes from here on, until it stops or another one does. Safe to call again. */
   start(): void {
-    this.#following ??= Promise.all(this.#progress.map((progress) => this.#follow(progress))).then(() => {
-      this.#following = undefined;
-      // It may have come back just when the last one was giving up.
-      if (!this.#stopped.signal.aborted && this.#options.isDue()) this.start();
-    });
+    this.#following ??= this.#followAll();
+  }
+
+  async #followAll(): Promise<void> {
+    // The duty may come back just when the last one is giving up.
+    do await Promise.all(this.#progress.map((progress) => this.#follow(progress)));
+    while (this.#goesOn());
+    this.#following = undefined;
   }
 
   async stop(): Promise<void> {

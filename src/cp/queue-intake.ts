@@ -182,12 +182,16 @@ export class QueueIntake {
       error: error.message,
     });
     this.#consumption?.pause();
-    this.#storeBack = this.#probe().then(() => {
-      this.#storeBack = undefined;
-      if (this.#stopped.signal.aborted) return;
-      this.#consumption?.resume();
-      log.info("The store is back: messages are taken from the queue again", { queue: queue.info.location });
-    });
+    this.#storeBack = this.#awaitStore();
+  }
+
+  async #awaitStore(): Promise<void> {
+    await this.#probe();
+    this.#storeBack = undefined;
+    if (this.#stopped.signal.aborted) return;
+    const { log, queue } = this.#options;
+    this.#consumption?.resume();
+    log.info("The store is back: messages are taken from the queue again", { queue: queue.info.location });
   }
 
   async #probe(): Promise<void> {

@@ -14,7 +14,7 @@ queueConformance("NATS JetStream", {
         `nats://127.0.0.1:${port}/${name}?ack-wait=${ackWaitMs}ms${maxDeliveries === undefined ? "" : `&max-deliver=${maxDeliveries}`}`,
       async deadLetters(name) {
         await using plain = await plainNats(server.port);
-        return plain.deadLetters(name);
+        return await plain.deadLetters(name);
       },
       stop: () => server.stop(),
       start: () => server.start(),

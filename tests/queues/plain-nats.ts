@@ -1,7 +1,13 @@
-import { type JetStreamManager, jetstreamManager, type StoredMsg } from "@nats-io/jetstream";
+import { JetStreamApiError, type JetStreamManager, jetstreamManager, type StoredMsg } from "@nats-io/jetstream";
 import { connect, type NatsConnection } from "@nats-io/transport-node";
 import { HEADER, headerOf, textOfHeader } from "../../src/queues/drivers/nats/message.ts";
 import type { DeadLetter } from "./conformance.ts";
+
+/** Undefined for what is not there; any other fault is one. */
+function absent(error: unknown): undefined {
+  if (error instanceof JetStreamApiError && error.status === 404) return undefined;
+  throw error;
+}
 
 /** A NATS client that knows nothing of ours: what somebody else sees. */
 export async function plainNats(port: number) {
@@ -9,11 +15,11 @@ export async function plainNats(port: number) {
   const manager: JetStreamManager = await jetstreamManager(connection);
   /** All that a stream holds, oldest first; nothing where there is no such stream. */
   const messages = async (stream: string): Promise<StoredMsg[]> => {
-    const info = await manager.streams.info(stream).catch(() => undefined);
+    const info = await manager.streams.info(stream).catch((error: unknown) => absent(error));
     const all: StoredMsg[] = [];
     for (let seq = info?.state.first_seq ?? 1; seq <= (info?.state.last_seq ?? 0); seq += 1) {
-      const stored = await manager.streams.getMessage(stream, { seq }).catch(() => null);
-      if (stored !== null) all.push(stored);
+      const stored = await manager.streams.getMessage(stream, { seq }).catch((error: unknown) => absent(error));
+      if (stored !== null && stored !== undefined) all.push(stored);
     }
     return all;
   };

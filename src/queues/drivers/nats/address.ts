@@ -200,14 +200,17 @@ function tlsOf(wanted: boolean, parameters: ReadonlyMap<string, string>): Pick<C
   };
 }
 
+/** The library wants a credentials file to end with a line end, and a seed to be nothing but itself. */
+function bytesOf(path: string, end: "\n" | ""): () => Uint8Array {
+  return () => new TextEncoder().encode(fileText(path).trim() + end);
+}
+
 /** Files are read again for each connection, so that what was renewed is used. */
 function authenticatorOf(
   credentials: string | undefined,
   secrets: QueueSecrets,
   parameters: ReadonlyMap<string, string>,
 ): Pick<ConnectionOptions, "authenticator"> {
-  // The library wants a credentials file to end with a line end, and a seed to be nothing but itself.
-  const bytesOf = (path: string, end: string) => (): Uint8Array => new TextEncoder().encode(fileText(path).trim() + end);
   const [creds, nkey, tokenFile, passwordFile] = ["creds", "nkey", "token-file", "password-file"].map((name) => parameters.get(name));
   for (const file of [creds, nkey, tokenFile, passwordFile]) if (file !== undefined) fileText(file);
   if (creds !== undefined) return { authenticator: credsAuthenticator(bytesOf(creds, "\n")) };

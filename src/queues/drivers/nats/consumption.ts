@@ -48,7 +48,7 @@ export class NatsConsumption implements Consumption {
   readonly #held = new Map<number, InHand>();
   /** Held, and not given to `take` yet. */
   readonly #next: Readonly<Record<Band, InHand[]>> = { urgent: [], normal: [], low: [] };
-  readonly #idle = new Map<Band, Promise<unknown>>();
+  readonly #idle = new Map<Band, Promise<PullEnd>>();
   readonly #stopped = new AbortController();
   readonly #unlisten: () => void;
   #traits: Readonly<Record<Band, ConsumerTraits>> | undefined;
@@ -220,12 +220,16 @@ export class NatsConsumption implements Consumption {
 
   /** One message at most is asked for ahead, so that hardly more can come than there is room for. */
   #await(puller: Puller, band: Band): void {
-    const waiting = puller.pull(band, 1, IDLE_MS).then(() => {
-      if (this.#idle.get(band) !== waiting) return;
-      this.#idle.delete(band);
-      this.#wake();
-    });
-    this.#idle.set(band, waiting);
+    const pull = puller.pull(band, 1, IDLE_MS);
+    this.#idle.set(band, pull);
+    void this.#forgetIdle(band, pull);
+  }
+
+  async #forgetIdle(band: Band, pull: Promise<PullEnd>): Promise<void> {
+    await pull;
+    if (this.#idle.get(band) !== pull) return;
+    this.#idle.delete(band);
+    this.#wake();
   }
 
   #arrive(message: Msg, band: Band, place: Place): void {

@@ -27,7 +27,7 @@ export class NatsLink {
   #up = false;
   /** Why the last attempt failed, before the first success. */
   #fault: TransporterError | undefined;
-  #running: Promise<void> | undefined;
+  #started = false;
 
   constructor(options: LinkOptions) {
     this.#options = options;
@@ -51,7 +51,9 @@ export class NatsLink {
 
   /** Begins to connect; safe to call often. */
   start(): void {
-    this.#running ??= this.#run();
+    if (this.#started) return;
+    this.#started = true;
+    void this.#run();
   }
 
   /** Throws QUEUE_DENIED when the server did not let us in, QUEUE_UNAVAILABLE when time is up. */

@@ -8,7 +8,7 @@ import { domainOf } from "./dead-letters.ts";
 import { API_CODE, apiCodeOf, queueFault } from "./fault.ts";
 import { NatsLink } from "./link.ts";
 import { HEADER_ROOM_BYTES, headerText } from "./message.ts";
-import { covers } from "./streams.ts";
+import { covers, subjectsIn } from "./streams.ts";
 
 /** Of a server that nobody configured. */
 const DEFAULT_MAX_PAYLOAD = 1024 * 1024;
@@ -107,7 +107,7 @@ class NatsOutlet implements Outlet {
       });
       this.#options.log.info("Made the stream", { stream, subjects: subjects.join(" ") });
     }
-    const has = there.config.subjects ?? [];
+    const has = subjectsIn(there.config);
     const missing = subjects.find((one) => !has.some((pattern) => covers(pattern, one.replace("*", "x"))));
     if (missing !== undefined)
       throw new TransporterError("QUEUE_INVALID", `stream ${stream} is there already and does not take the subject ${missing}`, {

@@ -43,6 +43,11 @@ export function covers(pattern: string, subject: string): boolean {
   return wanted.length === tokens.length;
 }
 
+/** Whatever its type says, a stream that is fed by others alone has none. */
+export function subjectsIn(config: Pick<Partial<StreamConfig>, "subjects">): readonly string[] {
+  return config.subjects ?? [];
+}
+
 async function found<T>(asking: Promise<T>, codes: readonly number[]): Promise<T | undefined> {
   try {
     return await asking;
@@ -107,7 +112,7 @@ export async function ensureStream(manager: JetStreamManager, address: NatsAddre
 
 /** What about a stream that exists breaks the promise that what was published is handed out until it is settled. */
 function faultOf(config: StreamConfig, address: NatsAddress): string | undefined {
-  const { subjects = [] } = config;
+  const subjects = subjectsIn(config);
   const missing = subjectsOf(address).find((subject) => !subjects.some((pattern) => covers(pattern, subject)));
   if (missing !== undefined) return `does not take the subject ${missing}`;
   if (config.storage !== StorageType.File) return "is kept in memory: a restart of the server would lose what waits";
@@ -123,7 +128,7 @@ function faultOf(config: StreamConfig, address: NatsAddress): string | undefined
 
 /** The stream of dead letters. One that exists only has to take their subject. */
 export async function ensureDeadStream(manager: JetStreamManager, address: NatsAddress, log: Logger): Promise<void> {
-  const { subjects = [] } = await streamOf(
+  const config = await streamOf(
     manager,
     {
       name: address.deadStream,
@@ -138,7 +143,7 @@ export async function ensureDeadStream(manager: JetStreamManager, address: NatsA
     },
     log,
   );
-  if (!subjects.some((pattern) => covers(pattern, address.deadSubject)))
+  if (!subjectsIn(config).some((pattern) => covers(pattern, address.deadSubject)))
     throw invalid(
       `stream ${address.deadStream} is there already and does not take the subject ${address.deadSubject}`,
       "Add the subject to the stream, or name another one by dead-stream in the queue's URL.",
