@@ -190,7 +190,8 @@ async function shared(task: Extract<LoadTask, { mode: "shared" }>): Promise<Shar
     let begun = 0;
     const worker = async (_: unknown, at: number): Promise<void> => {
       const agent = agents[at % agents.length];
-      for (let mine = begun++; agent !== undefined && mine < events; mine = begun++) {
+      if (agent === undefined) return;
+      for (let mine = begun++; mine < events; mine = begun++) {
         const { id, body } = newEvent(agent.id);
         const done = agent.finished(id);
         const pool = pools[mine % pools.length];

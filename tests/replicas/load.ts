@@ -44,7 +44,7 @@ const links = new Map<number, number>();
 let made = 0;
 let heldBack = 0;
 let again = 0;
-let pending = 0;
+const pending = new Set<Promise<void>>();
 let stopping = false;
 
 function bodyOf(id: string, agent: string, object: string, n: number): string {
@@ -123,24 +123,18 @@ function makeOne(): void {
   made += 1;
   if (queue !== undefined && Math.floor((made * config.queuePercent) / 100) > lastQueued) {
     lastQueued += 1;
-    void counted(overQueue(queue, Math.floor(Math.random() * config.agents)));
+    count(overQueue(queue, Math.floor(Math.random() * config.agents)));
     return;
   }
   let at = Math.floor(Math.random() * config.agents);
   for (let tries = 0; busy.has(at) && tries < config.agents; tries += 1) at = (at + 1) % config.agents;
   if (busy.has(at)) heldBack += 1;
-  else void counted(overHttp(at));
+  else count(overHttp(at));
 }
 
-async function counted(work: Promise<void>): Promise<void> {
-  pending += 1;
-  try {
-    await work;
-  } catch (error) {
-    journal.fault(String(error));
-  } finally {
-    pending -= 1;
-  }
+function count(work: Promise<void>): void {
+  const counted = work.catch((error: unknown) => journal.fault(String(error))).finally(() => pending.delete(counted));
+  pending.add(counted);
 }
 
 const startedMs = performance.now();
@@ -148,7 +142,7 @@ let due = 0;
 const pace = setInterval(() => {
   const wanted = Math.floor(((performance.now() - startedMs) / 1_000) * config.perSecond);
   for (; due < wanted; due += 1)
-    if (pending < config.maxPending) makeOne();
+    if (pending.size < config.maxPending) makeOne();
     else heldBack += 1;
 }, TICK_MS);
 console.log("LOADING");
@@ -161,7 +155,7 @@ process.on("SIGTERM", () => {
 });
 
 async function ended(): Promise<void> {
-  while (pending > 0) await Bun.sleep(20);
+  await Promise.all(pending);
   await queue?.close();
   const result: LoadResult = { made, heldBack, again, answers };
   console.log(JSON.stringify(result));

@@ -197,17 +197,18 @@ export class Site implements AsyncDisposable {
         ...(plant === undefined ? {} : { plant }),
       };
       const child = await this.#bun("agents", "agents.ts", config);
-      all.push(
-        eventually(async () => /^ALL /m.test(await child.lastLines(50)) || (child.running ? undefined : "ended"), {
-          timeoutMs: 30_000 + 100 * agents,
-          everyMs: 100,
-          what: "all agents",
-        }).then(async (found) => {
-          if (found === "ended") throw new Error(`agents ended:\n${await child.lastLines(15)}`);
-        }),
-      );
+      all.push(this.#allHere(child, agents));
     }
     await Promise.all(all);
+  }
+
+  async #allHere(child: Child, agents: number): Promise<void> {
+    const found = await eventually(async () => /^ALL /m.test(await child.lastLines(50)) || (child.running ? undefined : "ended"), {
+      timeoutMs: 30_000 + 100 * agents,
+      everyMs: 100,
+      what: "all agents",
+    });
+    if (found === "ended") throw new Error(`agents ended:\n${await child.lastLines(15)}`);
   }
 
   #bun(name: string, file: string, config: object): Promise<Child> {
