@@ -9,6 +9,9 @@ import { renderTable } from "./table.ts";
 import { safeLine } from "./text.ts";
 import type { WAIT_SETTINGS } from "./wait-settings.ts";
 
+/** After how long somebody may wonder why nothing happens. */
+const TELL_AFTER_MS = 3000;
+
 /**
  * Shows an event's way to its end, then its objects. `revision` says which attempt is meant, where there were others before. Throws what the
  * ending stands for, unless it completed.
@@ -19,11 +22,13 @@ export async function followToEnd(
   eventId: string,
   about: {
     readonly revision?: number;
-    /** It comes through a queue, so the control plane may not know it yet. */
-    readonly queued?: boolean;
+    /** It comes through a queue, so the control plane may not know it yet. Called now and then until it does; a throw ends the waiting. */
+    readonly whileQueued?: () => Promise<void>;
   } = {},
 ): Promise<number> {
   const { host, ports, signal, values } = call;
+  const { whileQueued } = about;
+  let told = false;
   const progress = new Progress(host, ports.timers, () => ports.clock.monotonic());
   try {
     const outcome = await waitForEvent(client, eventId, {
@@ -33,7 +38,13 @@ export async function followToEnd(
       patient: true,
       revision: about.revision,
       onUnknown:
-        about.queued === true ? () => progress.interruption("No control plane has taken it from the queue yet; waiting") : undefined,
+        whileQueued === undefined
+          ? undefined
+          : async (waitedMs) => {
+              if (waitedMs >= TELL_AFTER_MS && !told) progress.interruption("No control plane has taken it from the queue yet; waiting");
+              told ||= waitedMs >= TELL_AFTER_MS;
+              await whileQueued();
+            },
       onEntry: (entry) => progress.entry(entry),
       onInterruption: (why) => progress.interruption(why === undefined ? undefined : `${why.message}; waiting for it to come back`),
     });

@@ -70,11 +70,13 @@ export class Progress {
       if (notice !== undefined) this.#host.err.write(`${safeLine(notice)}\n`);
       return;
     }
-    this.#draw();
+    if (this.#current === undefined) this.#host.err.write(notice === undefined ? CLEAR_LINE : `${CLEAR_LINE}${this.#noticeLine(notice)}`);
+    else this.#draw();
   }
 
   /** Leaves the screen in order; safe to call often. */
   stop(): void {
+    if (this.#live && this.#current === undefined && this.#notice !== undefined) this.#host.err.write(CLEAR_LINE);
     this.#settle();
     this.#ticker?.cancel();
     this.#ticker = undefined;
@@ -95,11 +97,12 @@ export class Progress {
     if (current === undefined) return;
     const elapsedMs = this.#monotonic() - current.sinceMs;
     const took = elapsedMs < 1000 ? "" : `${Math.floor(elapsedMs / 1000)}s`;
-    const line =
-      this.#notice === undefined
-        ? this.#line(this.#paint("cyan", "…"), current.entry, took)
-        : clip(`… ${safeLine(this.#notice)}`, this.#room());
+    const line = this.#notice === undefined ? this.#line(this.#paint("cyan", "…"), current.entry, took) : this.#noticeLine(this.#notice);
     this.#host.err.write(`${CLEAR_LINE}${line}`);
+  }
+
+  #noticeLine(notice: string): string {
+    return clip(`… ${safeLine(notice)}`, this.#room());
   }
 
   #room(): number {

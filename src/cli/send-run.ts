@@ -2,6 +2,7 @@ import { type QueueTarget, contradiction, memphisQueue, queueOfUrl } from "../co
 import { TransporterError, failpoint, silentLogger } from "../kit/mod.ts";
 import { type Accepted, NS_PER_MS, type WireEvent, durationNs } from "../protocol/mod.ts";
 import { type EventFields, type ReadyEvent, checkQueueSize, enqueueEvent, submitEvent } from "../producer/mod.ts";
+import type { DeadLetter, QueueWriter } from "../queues/mod.ts";
 import type { Call } from "./command.ts";
 import { clientFor, connect, findTarget, isNamed } from "./connect.ts";
 import { EXIT } from "./exit.ts";
@@ -107,29 +108,52 @@ async function sendThroughQueue(call: Call<SendSettings>, event: ReadyEvent, que
   const target = values.wait === false ? undefined : await findTarget(call);
   const wait = target !== undefined && (values.wait ?? (host.out.isTerminal && isNamed(target)));
   const { openQueueWriter } = await import("../queues/mod.ts");
-  const writer = await openQueueWriter(queue.url, { log: silentLogger, ports, clientName: "transporter-producer", secrets: queue.secrets });
+  const writer = await openQueueWriter(queue.url, { log: silentLogger, ports, secrets: queue.secrets });
   try {
     checkQueueSize(writer, event);
     const { location, name } = writer.info;
-    say("📤", `Publishing event ${event.wire.id} to agent ${event.wire.target_agent}`);
+    const { id } = event.wire;
+    say("📤", `Publishing event ${id} to agent ${event.wire.target_agent}`);
     say("🔌", `Sending event to queue ${name} at ${location}...`);
+    const refused = wait ? await refusals(writer, id) : undefined;
     const { duplicate } = await enqueueEvent(writer, event, ports, {
       signal,
       onRetry: (why) => call.note(`${why.message}; trying again`),
     });
     say("✅", duplicate ? "The queue has this event already" : "Event is in the queue");
     failpoint("producer.accepted");
+    published(call, event.wire, say);
+    if (wait) {
+      host.err.write("\n");
+      return await followToEnd(call, await clientFor(target, call), id, { whileQueued: async () => refused?.() });
+    }
+    await printAccepted(call, { event_id: id, status: "queued", message: "Event is in the queue" });
+    call.note(`A control plane takes it from there; follow it with: transporter watch ${id}`);
+    return EXIT.ok;
   } finally {
     await writer.close();
   }
-  published(call, event.wire, say);
-  if (wait) {
-    host.err.write("\n");
-    return followToEnd(call, await clientFor(target, call), event.wire.id, { queued: true });
-  }
-  await printAccepted(call, { event_id: event.wire.id, status: "queued", message: "Event is in the queue" });
-  call.note(`A control plane takes it from there; follow it with: transporter watch ${event.wire.id}`);
-  return EXIT.ok;
+}
+
+/** How many dead letters are looked through for an event that was sent a moment ago. */
+const LETTERS = 200;
+
+/** Throws when the event has gone to the dead letters since: no control plane will ever know it then. */
+async function refusals(writer: QueueWriter, eventId: string): Promise<() => Promise<void>> {
+  // Not everybody who may send may look there, and not every queue shows them.
+  const letters = async (): Promise<readonly DeadLetter[]> => {
+    const all = (await writer.deadLetters?.list(LETTERS).catch(() => undefined)) ?? [];
+    return all.filter((letter) => letter.eventId === eventId);
+  };
+  const before = new Set((await letters()).map(({ id }) => id));
+  return async () => {
+    const letter = (await letters()).find(({ id }) => !before.has(id));
+    if (letter === undefined) return;
+    throw new TransporterError("EVENT_FAILED", `event ${eventId} was refused: ${letter.reason} (${letter.code})`, {
+      details: { error_code: letter.code },
+      remedy: `It is in the dead letters as ${letter.id}; \`transporter queue dead\` shows it. Correct it and send it again.`,
+    });
+  };
 }
 
 function published(call: Call<SendSettings>, event: WireEvent, say: Say): void {

@@ -14,8 +14,11 @@ export interface WaitOptions {
   readonly revision?: number | undefined;
   /** Keep trying where the control plane is not there even at first: it was a moment ago. */
   readonly patient?: boolean;
-  /** The event is on its way through a queue: one that the control plane does not know is waited for. Told once it has been for some seconds. */
-  readonly onUnknown?: (() => void) | undefined;
+  /**
+   * The event is on its way through a queue: one that the control plane does not know is waited for. Called about once a second while it
+   * does not; a throw ends the waiting.
+   */
+  readonly onUnknown?: ((waitedMs: number) => void | Promise<void>) | undefined;
 }
 
 /** How an event ended. */
@@ -56,27 +59,23 @@ export async function waitForEvent(client: Client, eventId: string, options: Wai
 }
 
 const LOOK_AGAIN_MS = 250;
-const TELL_AFTER_MS = 3000;
+const LOOKS_BETWEEN = 4;
 
 async function untilKnown(client: Client, eventId: string, options: WaitOptions, signal: AbortSignal): Promise<void> {
   let interrupted = false;
-  for (let waitedMs = 0, told = false; ; waitedMs += LOOK_AGAIN_MS) {
+  for (let looks = 0; ; looks += 1) {
     try {
       await client.getEvent(eventId, { signal });
-      if (interrupted || told) options.onInterruption?.(undefined);
+      options.onInterruption?.(undefined);
       return;
     } catch (error) {
       signal.throwIfAborted();
       if (!(error instanceof TransporterError)) throw error;
-      if (error.code !== "EVENT_NOT_FOUND" && !(options.patient === true && isPassing(error))) throw error;
-      if (error.code !== "EVENT_NOT_FOUND" && !interrupted) {
-        interrupted = true;
-        options.onInterruption?.(error);
-      }
-      if (error.code === "EVENT_NOT_FOUND" && !told && waitedMs >= TELL_AFTER_MS) {
-        told = true;
-        options.onUnknown?.();
-      }
+      const unknown = error.code === "EVENT_NOT_FOUND";
+      if (!unknown && !(options.patient === true && isPassing(error))) throw error;
+      if (!unknown && !interrupted) options.onInterruption?.(error);
+      interrupted = !unknown;
+      if (unknown && looks % LOOKS_BETWEEN === LOOKS_BETWEEN - 1) await options.onUnknown?.((looks + 1) * LOOK_AGAIN_MS);
     }
     await options.timers.sleep(LOOK_AGAIN_MS, signal);
   }

@@ -69,5 +69,11 @@ export async function openOutlet(url: string, options: QueueOptions): Promise<Ou
     const { openNatsOutlet } = await import("./drivers/nats/outlet.ts");
     return openNatsOutlet(url, options);
   }
-  throw new TransporterError("QUEUE_INVALID", "statuses and audit entries can go to NATS only: nats://HOST or tls://HOST");
+  if (/^rediss?(\+(sentinel|cluster))?$/.test(scheme)) {
+    const { openRedisOutlet } = await import("./drivers/redis/outlet.ts");
+    return openRedisOutlet(url, options);
+  }
+  throw new TransporterError("QUEUE_INVALID", "statuses and audit entries can be published to NATS and Redis only", {
+    remedy: "Give --publish-to nats://HOST, tls://HOST or redis://HOST.",
+  });
 }

@@ -17,8 +17,6 @@ export interface Queue extends QueueWriter {
   consume(options: ConsumeOptions): Promise<Consumption>;
   /** Throws QUEUE_UNAVAILABLE while the queue does not answer. */
   status(): Promise<QueueStatus>;
-  /** Undefined where only the engine's own tools show them. */
-  readonly deadLetters?: DeadLetters;
 }
 
 /** What was given up, for people to look at. Its methods throw QUEUE_UNAVAILABLE while the queue does not answer. */
@@ -45,6 +43,8 @@ export interface QueueWriter {
   readonly info: QueueInfo;
   /** Resolves when the queue has the message durably. The same id again within the queue's window is kept once: `duplicate`. */
   publish(event: OutgoingEvent): Promise<{ readonly duplicate: boolean }>;
+  /** Undefined where only the engine's own tools show them. Who may only publish gets QUEUE_DENIED of it. */
+  readonly deadLetters?: DeadLetters;
   close(): Promise<void>;
 }
 

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { join, resolve } from "node:path";
 import { silentLogger, systemPorts } from "../../src/kit/mod.ts";
-import { type QueueMessage, openQueue } from "../../src/queues/mod.ts";
+import { type QueueMessage, type Settlement, openQueue } from "../../src/queues/mod.ts";
 import { startCp } from "../support/cp.ts";
 import { runCli, startCli, temporaryDirectory } from "../support/cli.ts";
 import { eventually } from "../support/eventually.ts";
@@ -20,14 +20,11 @@ async function freshQueue() {
     url: address,
     queue,
     /** Calls for each message; what it resolves to is settled. */
-    async consume(take: (message: QueueMessage) => Promise<void>) {
+    async consume(take: (message: QueueMessage) => Promise<Settlement | void>) {
       const consumption = await queue.consume({
         window: 8,
         onState: () => undefined,
-        take: async (message) => {
-          await take(message);
-          return { kind: "done" };
-        },
+        take: async (message) => (await take(message)) ?? { kind: "done" },
       });
       return { [Symbol.asyncDispose]: () => consumption.stop(1000) };
     },
@@ -96,6 +93,20 @@ describe.skipIf(SKIP_REDIS)("send through a queue", () => {
     const ended = await sending.ended;
     expect(ended.code).toBe(1);
     expect(ended.err).toContain("event later was cancelled");
+  });
+
+  test("--wait ends when the event has gone to the dead letters, now and not by an earlier letter", async () => {
+    await using place = await freshQueue();
+    await using cp = await startCp();
+    await using _consumer = await place.consume(async () => ({ kind: "dead", code: "EVENT_TTL", reason: "too late", eventId: "x" }));
+    const args = [...SEND, "--queue", place.url, "--id", "x", "--cp-url", cp.url, "--wait"];
+    const run = await runCli([...args, "--wait-timeout=30s"], { terminal: 80 });
+    expect(run.code).toBe(1);
+    expect(run.err).toContain("event x was refused: too late (EVENT_TTL)");
+    // Sent again under its id it is a message of its own, with a letter of its own.
+    const again = await runCli([...args, "--wait-timeout=30s"]);
+    expect(again.code).toBe(1);
+    expect(again.err).toContain("Event is in the queue");
   });
 
   test("--wait-timeout counts while it lies in the queue as well", async () => {

@@ -149,7 +149,7 @@ export class RedisConsumption implements Consumption {
 
   /** What nobody works on any more; or, with `own`, what was handed to this consumer and was lost on the way. */
   async #claim(link: RedisLink, room: number, own: boolean): Promise<number> {
-    const { streams, dead, group, claimAfterMs, maxDeliveries, maxDead } = this.#settings;
+    const { streams, dead, group, ids, claimAfterMs, maxDeliveries, maxDead } = this.#settings;
     const reply = await runScript(
       link.client,
       CLAIM,
@@ -165,6 +165,7 @@ export class RedisConsumption implements Consumption {
         EXHAUSTED_REASON,
         maxDead,
         own ? "1" : "0",
+        ids,
         ...this.#hand.keys(),
       ],
     );

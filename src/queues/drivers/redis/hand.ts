@@ -140,7 +140,7 @@ export class Hand {
   }
 
   async #settle(): Promise<void> {
-    const { streams, dead, group, maxDead } = this.#settings;
+    const { streams, dead, group, ids, maxDead } = this.#settings;
     const link = await this.#links.main();
     const settled = [...this.#held].flatMap(([key, { entry, settlement }]) =>
       settlement === undefined ? [] : [{ key, entry, settlement }],
@@ -154,7 +154,7 @@ export class Hand {
     for (const { key, entry, settlement } of settled) {
       if (settlement.kind !== "dead") continue;
       const { code, reason, eventId } = settlement;
-      await runScript(link.client, DEAD, [...streams, dead], [group, key, entry.deliveries, code, reason, eventId ?? "", maxDead]);
+      await runScript(link.client, DEAD, [...streams, dead], [group, key, entry.deliveries, code, reason, eventId ?? "", maxDead, ids]);
       this.#forget(key);
     }
   }

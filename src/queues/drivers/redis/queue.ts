@@ -43,7 +43,7 @@ class RedisQueue implements Queue {
   }
 
   async publish(event: OutgoingEvent): Promise<{ readonly duplicate: boolean }> {
-    const { streams, idKey, duplicatesMs, maxLength, maxMessageBytes, address, name } = this.#settings;
+    const { streams, ids, duplicatesMs, maxLength, maxMessageBytes, address, name } = this.#settings;
     if (event.body.byteLength > maxMessageBytes)
       throw new TransporterError(
         "QUEUE_MESSAGE_TOO_LARGE",
@@ -56,7 +56,7 @@ class RedisQueue implements Queue {
       const answer = await runScript(
         link.client,
         PUBLISH,
-        [stream, idKey(event.id)],
+        [stream, `${ids}${event.id}`],
         [event.id, event.body, event.traceparent ?? "", producer, duplicatesMs, maxLength],
       );
       await this.#replicated(link);

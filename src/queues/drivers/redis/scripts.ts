@@ -67,34 +67,46 @@ return out
 
 /** Writes an entry to the dead letters and takes it out of its stream; for the scripts that do so. */
 const BURY = `
-local function bury(key, dead, group, at, band, entry, deliveries, code, reason, event, most)
+local function idOf(entry)
+  for index = 1, #entry[2], 2 do if entry[2][index] == 'id' then return entry[2][index + 1] end end
+  return ''
+end
+local function bury(key, dead, group, at, band, entry, deliveries, code, reason, event, most, ids)
   if not entry or not redis.call('XPENDING', key, group, at, at, 1)[1] then
     redis.call('XACK', key, group, at)
     return false
   end
   local values = { 'code', code, 'reason', reason, 'event_id', event, 'band', band, 'from', at, 'deliveries', deliveries }
-  for _, value in ipairs(entry[2]) do values[#values + 1] = value end
+  -- Of a message that somebody else made, with whatever in it, only what is known goes along.
+  local known = { id = true, body = true, traceparent = true, producer = true }
+  for index = 1, #entry[2], 2 do
+    local name = entry[2][index]
+    if known[name] then
+      known[name] = nil
+      values[#values + 1] = name
+      values[#values + 1] = entry[2][index + 1]
+    end
+  end
   -- First, so that a server without memory refuses before anything is gone.
   redis.call('XADD', dead, 'MAXLEN', '~', most, '*', unpack(values))
   redis.call('XACK', key, group, at)
   redis.call('XDEL', key, at)
+  -- Who corrects it and sends it again under its id means it. The key has the same hash tag as all others.
+  local id = idOf(entry)
+  if id ~= '' then redis.call('DEL', ids .. id) end
   return true
-end
-local function idOf(entry)
-  for index = 1, #entry[2], 2 do if entry[2][index] == 'id' then return entry[2][index + 1] end end
-  return ''
 end
 `;
 
 /**
- * `streams, dead | group, consumer, idle for, most messages, most bytes, most deliveries, code, reason, most dead, only its own, held…`:
- * hands over what was handed out and heard nothing of, or, with the tenth argument, what the consumer was given and does not hold. What was
- * handed out too often goes to the dead letters. Answers [messages as above, [band, id] of the buried].
+ * `streams, dead | group, consumer, idle for, most messages, most bytes, most deliveries, code, reason, most dead, only its own, what id keys
+ * begin with, held…`: hands over what was handed out and heard nothing of, or, with the tenth argument, what the consumer was given and does
+ * not hold. What was handed out too often goes to the dead letters. Answers [messages as above, [band, id] of the buried].
  */
 export const CLAIM: Script = script(`${BURY}
 local group, me, idle, left, room, most = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local held = {}
-for index = 11, #ARGV do held[ARGV[index]] = true end
+for index = 12, #ARGV do held[ARGV[index]] = true end
 local out, buried = {}, {}
 for band = 1, 3 do
   local key = KEYS[band]
@@ -111,7 +123,7 @@ for band = 1, 3 do
       if deliveries >= most then
         local entry = redis.call('XRANGE', key, at, at)[1]
         local id = entry and idOf(entry) or ''
-        if bury(key, KEYS[4], group, at, band, entry, deliveries, ARGV[7], ARGV[8], id, ARGV[9]) then
+        if bury(key, KEYS[4], group, at, band, entry, deliveries, ARGV[7], ARGV[8], id, ARGV[9], ARGV[11]) then
           buried[#buried + 1] = { band, id }
         end
       else
@@ -155,11 +167,11 @@ end
 return #ARGV - 1
 `);
 
-/** `streams, dead | group, band:id, deliveries, code, reason, event id, most dead`: to the dead letters, once. */
+/** `streams, dead | group, band:id, deliveries, code, reason, event id, most dead, what id keys begin with`: to the dead letters, once. */
 export const DEAD: Script = script(`${BURY}
 local band, at = tonumber(string.sub(ARGV[2], 1, 1)), string.sub(ARGV[2], 3)
 local entry = redis.call('XRANGE', KEYS[band], at, at)[1]
-return bury(KEYS[band], KEYS[4], ARGV[1], at, band, entry, ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]) and 1 or 0
+return bury(KEYS[band], KEYS[4], ARGV[1], at, band, entry, ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8]) and 1 or 0
 `);
 
 /**
@@ -255,4 +267,22 @@ redis.call('XADD', KEYS[1 + tonumber(about['band'])], '*', 'id', about['id'] or 
   'traceparent', about['traceparent'] or '', 'producer', about['producer'] or '')
 redis.call('XDEL', KEYS[1], ARGV[1])
 return 1
+`);
+
+/**
+ * `streams by kind | what id keys begin with, how long an id is remembered, about how many are kept, then for each: number of its kind, id,
+ * agent, body`. What is known already is left out. Answers how many were new.
+ */
+export const EMIT: Script = script(`
+local new = 0
+for index = 4, #ARGV, 4 do
+  local key = KEYS[tonumber(ARGV[index])]
+  local id, agent, body = ARGV[index + 1], ARGV[index + 2], ARGV[index + 3]
+  if redis.call('EXISTS', ARGV[1] .. id) == 0 then
+    redis.call('XADD', key, 'MAXLEN', '~', ARGV[3], '*', 'id', id, 'agent', agent, 'event', body)
+    redis.call('SET', ARGV[1] .. id, 1, 'PX', ARGV[2])
+    new = new + 1
+  end
+end
+return new
 `);

@@ -18,7 +18,8 @@ export interface RedisQueueSettings {
   /** One stream for each band, in the order of `BANDS`. */
   readonly streams: readonly [string, string, string];
   readonly dead: string;
-  readonly idKey: (id: string) => string;
+  /** What the keys of remembered ids begin with. */
+  readonly ids: string;
   /** How long an id is remembered, so that the same message is kept once. */
   readonly duplicatesMs: number;
   /** After how long without a sign of life of its consumer a message is somebody else's. */
@@ -28,10 +29,12 @@ export interface RedisQueueSettings {
   readonly maxLength: number;
   /** Dead letters that are kept; older ones are dropped. */
   readonly maxDead: number;
+  /** Entries that a stream of what is published keeps, about; older ones are dropped. */
+  readonly maxPublished: number;
   readonly maxMessageBytes: number;
 }
 
-const EXTRA = ["stream", "group", "duplicates", "claim-after", "max-deliveries", "max-length", "max-dead"] as const;
+const EXTRA = ["stream", "group", "duplicates", "claim-after", "max-deliveries", "max-length", "max-dead", "max-published"] as const;
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 
 function invalid(why: string, remedy: string): TransporterError {
@@ -40,7 +43,8 @@ function invalid(why: string, remedy: string): TransporterError {
 
 /**
  * Reads the URL of a queue in Redis: one of `src/redis`, with `stream` (transporter-events), `group` (transporter-cp), `duplicates` (10m),
- * `claim-after` (30s), `max-deliveries` (10), `max-length` (1000000) and `max-dead` (10000). Throws QUEUE_INVALID.
+ * `claim-after` (30s), `max-deliveries` (10), `max-length` (1000000), `max-dead` (10000) and `max-published`
+ * (100000). Throws QUEUE_INVALID.
  */
 export function redisQueueSettings(url: string, password: string | undefined): RedisQueueSettings {
   const address = parseRedisUrl(url, {
@@ -65,12 +69,13 @@ export function redisQueueSettings(url: string, password: string | undefined): R
     group: nameOf(parameters, "group", "transporter-cp"),
     streams: [urgent ?? "", normal ?? "", low ?? ""],
     dead: `${base}:dead`,
-    idKey: (id) => `${base}:id:${id}`,
+    ids: `${base}:id:`,
     duplicatesMs: durationOf(parameters, "duplicates", 600_000, { min: 1000, max: 7 * 86_400_000 }),
     claimAfterMs: durationOf(parameters, "claim-after", 30_000, { min: 1000, max: 3_600_000 }),
     maxDeliveries: countOf(parameters, "max-deliveries", 10, { min: 1, max: 1000 }),
     maxLength: countOf(parameters, "max-length", 1_000_000, { min: 1, max: 100_000_000 }),
     maxDead: countOf(parameters, "max-dead", 10_000, { min: 1, max: 10_000_000 }),
+    maxPublished: countOf(parameters, "max-published", 100_000, { min: 1, max: 100_000_000 }),
     maxMessageBytes: LIMITS.eventBytes,
   };
 }
