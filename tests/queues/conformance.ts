@@ -325,11 +325,8 @@ export function queueConformance(engine: string, traits: QueueTraits): void {
       expect(positions("urgent")).toHaveLength(20);
       // What was in hand or on its way when they came, a window or two, may stay before them; all else comes after.
       expect(positions("urgent").at(-1)).toBeLessThan(20 + 3 * 8);
-      // The same holds between the others, at the beginning more loosely: each may have had one on its way.
-      expect(positions("low").filter((position) => position > 200)).toHaveLength(
-        positions("low").length - positions("low").filter((position) => position <= 200).length,
-      );
-      expect(positions("low").filter((position) => position <= 200).length).toBeLessThanOrEqual(8);
+      // The same holds between the others, but for what was handed out before the broker had counted the rest.
+      expect(positions("low").filter((position) => position <= 200).length).toBeLessThanOrEqual(2 * 8);
       expect(consumer.mostAtOnce).toBe(8);
     });
 
