@@ -112,8 +112,10 @@ export function redisFault(thrown: unknown, location: string, codes: RedisCodes)
   const say = (code: keyof RedisCodes, says: string, remedy: string | undefined): TransporterError =>
     new TransporterError(codes[code], `Redis at ${location} ${says}`, { cause: thrown, ...(remedy === undefined ? {} : { remedy }) });
 
-  // A script's own error comes with the word of the command inside it.
-  const reply = text.replace(/^(?:ERR )?(?:Error running script.*?: )?(?:@user_script:\d+: )?-?/, "");
+  // A script's own error comes with the word of the command inside it, and a cluster's with that of the last node that was tried.
+  const reply = text
+    .replace(/^Too many Cluster redirections\. Last error: (?:\w*Error: )?/, "")
+    .replace(/^(?:ERR )?(?:Error running script.*?: )?(?:@user_script:\d+: )?-?/, "");
   for (const kind of REPLIES) if (kind.match.test(reply)) return say(kind.code, kind.says, kind.remedy);
   if (isRedisReply(error))
     return new TransporterError("INTERNAL", `Redis at ${location} refused a command: ${text.slice(0, 300)}`, { cause: thrown });

@@ -213,6 +213,8 @@ function makeClient(address: RedisAddress, material: RedisMaterial, options: Ope
       lazyConnect: true,
       enableOfflineQueue: false,
       clusterRetryStrategy: retry,
+      // Looked for at other nodes a few times; whoever asks then decides whether to ask again.
+      maxRedirections: 5,
       slotsRefreshTimeout: address.timeoutMs,
       // Certificates are made for names, so nodes are dialled by the names that the cluster tells.
       ...(tls === undefined ? {} : { dnsLookup: (host: string, done: (error: null, address: string) => void) => done(null, host) }),

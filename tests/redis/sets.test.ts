@@ -23,8 +23,8 @@ redisTest(
       await link.client.set("before", "1");
       await link.client.wait(1, 1000);
       old.pause();
-        await eventually(async () => (await link.client.set("after", "2")) === "OK", { timeoutMs: 20_000 });
-        const now = await set.master();
+      await eventually(async () => (await link.client.set("after", "2")) === "OK", { timeoutMs: 20_000 });
+      const now = await set.master();
       expect(now.port).not.toBe(old.port);
       expect(await now.cli("GET", "after")).toBe("2");
       expect(await link.client.get("before")).toBe("1");
@@ -60,10 +60,10 @@ redisTest(
       expect(await owner.cli("GET", "{t}:b")).toBe("2");
       expect(link.nodes()).toHaveLength(3);
       await owner.kill();
-        await expect(link.client.get("{t}:a")).rejects.toThrow();
-        await owner.start();
-        await eventually(async () => (await link.client.get("{t}:a")) === "1", { timeoutMs: 20_000 });
-        await eventually(async () => {
+      await expect(link.client.get("{t}:a")).rejects.toThrow();
+      await owner.start();
+      await eventually(async () => (await link.client.get("{t}:a")) === "1", { timeoutMs: 20_000 });
+      await eventually(async () => {
         await link.client.publish("words", "again");
         return heard.length > 0;
       });

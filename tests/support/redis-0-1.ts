@@ -17,10 +17,13 @@ export async function formerKeys(): Promise<FormerKeys> {
   return (await Bun.file(RECORDING).json()) as FormerKeys;
 }
 
-/** Puts the recording into a real server, as 0.1 had it there. */
-export async function loadFormer(server: RedisServer, db = 0): Promise<FormerKeys> {
-  const keys = await formerKeys();
-  const cli = (...args: string[]): Promise<string> => server.cli("-n", String(db), ...args);
+/** The hour in which it was recorded. */
+export const RECORDED_HOUR = "2026-11-22T02:";
+
+/** Puts the recording into a real server, as 0.1 had it there; answers what was put. `hour` (`2026-11-22T02:`) makes it of another time. */
+export async function loadFormer(server: RedisServer, hour: string = RECORDED_HOUR): Promise<FormerKeys> {
+  const keys = JSON.parse(JSON.stringify(await formerKeys()).replaceAll(RECORDED_HOUR, hour)) as FormerKeys;
+  const cli = (...args: string[]): Promise<string> => server.cli(...args);
   for (const [key, kept] of Object.entries(keys)) {
     switch (kept.type) {
       case "string":
