@@ -1,4 +1,4 @@
-import { type Logger, messageOf, type Ports, toTransporterError, TransporterError } from "../../../kit/mod.ts";
+import { Backoff, type Logger, messageOf, type Ports, toTransporterError, TransporterError } from "../../../kit/mod.ts";
 import { BANDS, type Band, type ConsumeOptions, type Consumption, type Settlement } from "../../port.ts";
 import { durableOf, type MemphisControl } from "./control.ts";
 import { Hand, type Held, type Source } from "./hand.ts";
@@ -19,6 +19,8 @@ export interface ConsumptionParts {
   readonly log: Logger;
 }
 
+/** Whoever wants to consume is told that it began, though it waits for the broker still. */
+const BEGIN_MS = 10_000;
 /** Between a round that brought nothing but faults and the next. */
 const FAULT_PAUSE_MS = 500;
 /** Places that become free one by one are asked for together: each time costs the broker and us several requests. */
@@ -43,12 +45,15 @@ export class MemphisConsumption implements Consumption {
   readonly #wakers = new Set<() => void>();
   readonly #forget: (() => void)[] = [];
   #taking = 0;
+  /** Why a stream could not be asked, since the last look. */
+  #gone: string | undefined;
   #askedMs = Number.NEGATIVE_INFINITY;
   #paused = false;
   #stopping = false;
   #over = false;
   #state: "connected" | "away" | undefined;
-  #running: Promise<void> = Promise.resolve();
+  /** Resolves with the first state, and rejects where there will never be a good one. */
+  readonly #begun = Promise.withResolvers<void>();
 
   constructor(parts: ConsumptionParts, options: ConsumeOptions) {
     this.#parts = parts;
@@ -74,17 +79,16 @@ export class MemphisConsumption implements Consumption {
         this.#wake();
       }),
     );
+    const patience = ports.timers.after(BEGIN_MS, () => this.#say("away", "Memphis does not answer yet"));
+    void this.#run();
     try {
-      await link.ready(0);
-      await this.#join();
+      await this.#begun.promise;
     } catch (error) {
-      if (isFinal(error)) {
-        this.#end();
-        throw error;
-      }
-      this.#say("away", messageOf(error));
+      this.#end();
+      throw error;
+    } finally {
+      patience.cancel();
     }
-    this.#running = this.#run();
   }
 
   pause(): void {
@@ -113,7 +117,6 @@ export class MemphisConsumption implements Consumption {
       await this.#change(leftMs);
     }
     this.#end();
-    await this.#running;
   }
 
   #end(): void {
@@ -121,21 +124,21 @@ export class MemphisConsumption implements Consumption {
     this.#stopping = true;
     for (const forget of this.#forget.splice(0)) forget();
     this.#letters.leave();
+    this.#begun.resolve();
     this.#wake();
   }
 
   async #run(): Promise<void> {
     const { link, ports, log } = this.#parts;
+    const backoff = new Backoff({ firstMs: 2 * FAULT_PAUSE_MS, maxMs: 10_000 }, ports.random);
     while (!this.#stopping) {
       try {
-        if (!link.up) {
-          // The library comes back by itself; before the first time nobody does.
-          await link.ready(1_000).catch((error: unknown) => this.#say("away", messageOf(error)));
-          if (!link.up) await this.#change(FAULT_PAUSE_MS);
-          continue;
-        }
+        // The library comes back by itself; before the first time nobody does.
+        if (!link.up) await link.ready(this.#state === undefined ? 0 : 1_000);
         await this.#joinMissing();
         if (!this.#hasRoom()) {
+          // With nothing to be asked for, a connection is all that can be told of.
+          this.#say("connected", undefined);
           await this.#change(1_000);
           // What is settled together frees its places together, and is asked for together.
           await new Promise<void>((resolve) => ports.timers.soon(resolve));
@@ -145,14 +148,19 @@ export class MemphisConsumption implements Consumption {
         if (room * 4 < this.#options.window && ports.clock.monotonic() - this.#askedMs < GATHER_MS) await ports.timers.sleep(GATHER_MS);
         this.#askedMs = ports.clock.monotonic();
         if ((await this.#round()) === 0) await this.#wait();
+        if (this.#gone !== undefined) await this.#lookAgain(this.#gone);
+        backoff.reset();
       } catch (error) {
         if (this.#stopping) return;
+        if (this.#state === undefined && isFinal(error)) {
+          this.#begun.reject(error);
+          return;
+        }
         const fault = toTransporterError(error);
         if (fault.kind === "bug") log.error("a fault of ours while consuming from Memphis", { error: messageOf(error) });
         this.#say("away", fault.message);
-        // What is gone is made again.
-        this.#sources.clear();
-        await ports.timers.sleep(FAULT_PAUSE_MS);
+        // A connection that comes back is not waited for any longer.
+        await this.#change(link.up ? FAULT_PAUSE_MS + backoff.next() : FAULT_PAUSE_MS);
       }
     }
   }
@@ -248,14 +256,26 @@ export class MemphisConsumption implements Consumption {
     return pull;
   }
 
-  /** Throws when the streams cannot be consumed from. */
+  /** Throws when nothing came of any of them, not even an end. */
   #judge(ends: readonly PullEnd[]): void {
-    if (!this.#parts.link.up) return;
-    for (const end of ends)
-      if (end.kind === "gone") throw new TransporterError("QUEUE_UNAVAILABLE", `the consumer at Memphis is not there: ${end.why}`);
-    if (ends.length > 0 && ends.every(({ kind }) => kind === "silent"))
+    if (!this.#parts.link.up || ends.length === 0) return;
+    if (ends.every(({ kind }) => kind === "silent"))
       throw new TransporterError("QUEUE_UNAVAILABLE", "Memphis does not answer, with its connection open");
-    if (ends.some(({ kind }) => kind === "full" || kind === "empty")) this.#say("connected", undefined);
+    const gone = ends.find((end) => end.kind === "gone");
+    if (gone !== undefined) this.#gone = gone.why;
+    else if (ends.some(({ kind }) => kind === "full" || kind === "empty")) this.#say("connected", undefined);
+  }
+
+  /**
+   * A durable was not there: it is made again where it really is missing. Right after a start the broker has not found anything yet, and
+   * making what is there costs it dearly.
+   */
+  async #lookAgain(why: string): Promise<void> {
+    this.#gone = undefined;
+    for (const [band, sources] of this.#sources)
+      for (const { stream, durable } of sources)
+        if ((await this.#parts.control.durable(stream, durable)) === undefined) this.#sources.delete(band);
+    throw new TransporterError("QUEUE_UNAVAILABLE", `the consumer at Memphis is not there: ${why}`);
   }
 
   #dispatch(): void {
@@ -308,6 +328,7 @@ export class MemphisConsumption implements Consumption {
     if (this.#state === state || this.#over) return;
     this.#state = state;
     this.#options.onState(state, why);
+    this.#begun.resolve();
   }
 
   #wake(): void {

@@ -165,7 +165,8 @@ export class MemphisLink {
 
   async #watch(connection: NatsConnection): Promise<void> {
     for await (const status of connection.status()) {
-      if (status.type === "disconnect" || status.type === "staleConnection") this.#tell(false, this.#why ?? "the connection was lost");
+      if (status.type === "disconnect" || status.type === "staleConnection" || status.type === "reconnecting")
+        this.#tell(false, "the connection was lost");
       else if (status.type === "reconnect") this.#tell(true, undefined);
       else if (status.type === "error") {
         this.#log.debug("the Memphis broker says an error", { error: messageOf(status.error) });
@@ -186,8 +187,8 @@ export class MemphisLink {
   }
 
   #away(): TransporterError {
+    // Also where the broker refuses us now: it did let us in, and it refuses everybody while its own database is away.
     const why = this.#why ?? "not connected yet";
-    if (/authori[sz]ation violation|authentication/i.test(why)) return faultOf(new Error(why), "the connection");
     return new TransporterError("QUEUE_UNAVAILABLE", `there is no connection to Memphis at ${this.#settings.location}: ${why}`);
   }
 }

@@ -1,5 +1,5 @@
 import { createInbox, type Msg, type Subscription } from "@nats-io/nats-core";
-import type { Ports } from "../../../kit/mod.ts";
+import { messageOf, type Ports } from "../../../kit/mod.ts";
 import type { MemphisLink } from "./link.ts";
 
 /** One stream that is consumed from, by the durable of our group. */
@@ -51,6 +51,17 @@ export class Pull {
     this.ended = ended.promise;
     const connection = link.now();
     const inbox = createInbox();
+    this.#subscription = connection.subscribe(inbox, {
+      callback: (error, message) => {
+        if (error !== null) this.#end({ kind: "gone", why: error.message });
+        else if (message.subject === inbox) this.#status(message);
+        else {
+          this.#missing -= 1;
+          onMessage(message);
+          if (this.#missing <= 0) this.#end({ kind: "full" });
+        }
+      },
+    });
     const deadline = ports.timers.after(graceMs + (mode.kind === "wait" ? mode.expiresMs : 0), () => this.#end({ kind: "silent" }));
     const forget = link.onChange((up) => {
       if (!up) this.#end({ kind: "left" });
@@ -65,20 +76,12 @@ export class Pull {
       if (end.kind === "silent" || end.kind === "left") void link.leave(this.#subscription, LEAVE_MS);
       else this.#subscription.unsubscribe();
     };
-    this.#subscription = connection.subscribe(inbox, {
-      callback: (error, message) => {
-        if (error !== null) this.#end({ kind: "gone", why: error.message });
-        else if (message.subject === inbox) this.#status(message);
-        else {
-          this.#missing -= 1;
-          onMessage(message);
-          if (this.#missing <= 0) this.#end({ kind: "full" });
-        }
-      },
-    });
-    connection.publish(`$JS.API.CONSUMER.MSG.NEXT.${source.stream}.${source.durable}`, JSON.stringify(pullRequest(batch, mode)), {
-      reply: inbox,
-    });
+    const subject = `$JS.API.CONSUMER.MSG.NEXT.${source.stream}.${source.durable}`;
+    try {
+      connection.publish(subject, JSON.stringify(pullRequest(batch, mode)), { reply: inbox });
+    } catch (error) {
+      this.#end({ kind: "gone", why: messageOf(error) });
+    }
   }
 
   /** Asks for no more. What was on its way still comes; resolves when it has, or when the broker does not answer. */
