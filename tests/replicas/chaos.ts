@@ -6,9 +6,6 @@ export interface ChaosOptions {
   readonly killEveryMs: number;
   readonly redisRestarts: number;
   readonly natsRestarts: number;
-  /** How often one is stopped for longer than its lease, and goes on. */
-  readonly stops: number;
-  readonly stopMs: number;
   /** From 0 to below 1; who is hit. */
   readonly random: () => number;
 }
@@ -18,12 +15,11 @@ interface Deed {
   readonly run: () => Promise<void>;
 }
 
-/** When what happens. Restarts of the servers lie between two kills, stops begin with a kill of somebody else close by. Pure. */
-export function moments(options: Pick<ChaosOptions, "seconds" | "killEveryMs" | "redisRestarts" | "natsRestarts" | "stops">): {
+/** When what happens; restarts of the servers lie between two kills. Pure. */
+export function moments(options: Pick<ChaosOptions, "seconds" | "killEveryMs" | "redisRestarts" | "natsRestarts">): {
   readonly kills: readonly number[];
   readonly redis: readonly number[];
   readonly nats: readonly number[];
-  readonly stops: readonly number[];
 } {
   const totalMs = options.seconds * 1_000;
   const kills = Array.from({ length: Math.floor(totalMs / options.killEveryMs) }, (_, at) => (at + 1) * options.killEveryMs);
@@ -32,34 +28,26 @@ export function moments(options: Pick<ChaosOptions, "seconds" | "killEveryMs" | 
       const ideal = ((at + shift) / count) * totalMs;
       return (Math.floor(ideal / options.killEveryMs) + 0.5) * options.killEveryMs;
     });
-  return {
-    kills,
-    redis: between(options.redisRestarts, 0.5),
-    nats: between(options.natsRestarts, 0.7),
-    stops: between(options.stops, 0.3).map((atMs) => atMs + 500),
-  };
+  return { kills, redis: between(options.redisRestarts, 0.5), nats: between(options.natsRestarts, 0.7) };
+}
+
+function marker(site: Site): (what: Mark["what"], whom: string | number) => void {
+  return (what, whom) => site.journal.mark(what, String(whom));
+}
+
+async function kill(site: Site, replica: ReplicaProcess): Promise<void> {
+  marker(site)("kill", replica.port);
+  replica.signal("SIGKILL");
+  await replica.exited();
+  await replica.start();
 }
 
 /** Does all that to the site, in its time. Rejects when something does not come back. */
 export async function wreak(site: Site, options: ChaosOptions): Promise<void> {
-  const pick = (of: readonly ReplicaProcess[]): ReplicaProcess | undefined => of[Math.floor(options.random() * of.length)];
-  const mark = (what: Mark["what"], whom: string | number): void => site.journal.mark(what, String(whom));
-  const kill = async (): Promise<void> => {
-    const replica = pick(site.replicas.filter(({ frozen }) => !frozen));
-    if (replica === undefined) return;
-    mark("kill", replica.port);
-    replica.signal("SIGKILL");
-    await replica.exited();
-    await replica.start();
-  };
-  const freeze = async (): Promise<void> => {
-    const replica = pick(site.replicas.filter(({ frozen, running }) => running && !frozen));
-    if (replica === undefined) return;
-    mark("stop", replica.port);
-    replica.signal("SIGSTOP");
-    await Bun.sleep(options.stopMs);
-    replica.signal("SIGCONT");
-    mark("continue", replica.port);
+  const mark = marker(site);
+  const killOne = async (): Promise<void> => {
+    const replica = site.replicas[Math.floor(options.random() * site.replicas.length)];
+    if (replica !== undefined) await kill(site, replica);
   };
   const restartRedis = async (): Promise<void> => {
     mark("redis-down", site.redis.port);
@@ -75,10 +63,9 @@ export async function wreak(site: Site, options: ChaosOptions): Promise<void> {
   };
   const at = moments(options);
   const deeds: Deed[] = [
-    ...at.kills.map((atMs) => ({ atMs, run: kill })),
+    ...at.kills.map((atMs) => ({ atMs, run: killOne })),
     ...at.redis.map((atMs) => ({ atMs, run: restartRedis })),
     ...at.nats.map((atMs) => ({ atMs, run: restartNats })),
-    ...at.stops.map((atMs) => ({ atMs, run: freeze })),
   ];
   const startedMs = performance.now();
   await Promise.all(
@@ -89,6 +76,27 @@ export async function wreak(site: Site, options: ChaosOptions): Promise<void> {
   );
   await Bun.sleep(Math.max(0, options.seconds * 1_000 - (performance.now() - startedMs)));
   await site.allReady(60_000);
+}
+
+/**
+ * One after the other stands still for longer than its lease, and goes on as if nothing had been; meanwhile another one is killed, so that for a
+ * moment one in three is left.
+ */
+export async function freeze(site: Site, { stops, stopMs }: { readonly stops: number; readonly stopMs: number }): Promise<void> {
+  const mark = marker(site);
+  for (let at = 0; at < stops; at += 1) {
+    const [replica, other] = [site.replicas[at % site.replicas.length], site.replicas[(at + 1) % site.replicas.length]];
+    if (replica === undefined || other === undefined) return;
+    mark("stop", replica.port);
+    replica.signal("SIGSTOP");
+    await Bun.sleep(stopMs / 4);
+    if (other !== replica) await kill(site, other);
+    await Bun.sleep((stopMs * 3) / 4);
+    replica.signal("SIGCONT");
+    mark("continue", replica.port);
+    await Bun.sleep(stopMs / 2);
+    await site.allReady(60_000);
+  }
 }
 
 /** Each in its turn is told to go, with all that it holds, and comes back: what a new version does to them. */

@@ -1,7 +1,7 @@
 import { type EventDetail, type EventPage, isTerminal, LIMITS, OPEN_STATES } from "../../src/protocol/mod.ts";
 import { percentile } from "../bench/proc.ts";
 import { eventually } from "../support/eventually.ts";
-import { type ChaosOptions, roll, wreak } from "./chaos.ts";
+import { type ChaosOptions, freeze, roll, wreak } from "./chaos.ts";
 import { readJournal, type Story } from "./journal.ts";
 import type { LoadResult } from "./load.ts";
 import { Site, type SiteOptions } from "./site.ts";
@@ -13,6 +13,9 @@ export interface ProofOptions extends SiteOptions {
   readonly chaos: Omit<ChaosOptions, "random">;
   /** Under load, before the first kill. */
   readonly warmUpMs: number;
+  /** How often one stands still for longer than its lease, and goes on. */
+  readonly stops: number;
+  readonly stopMs: number;
   /** Whether all are replaced at the end, one after the other. */
   readonly rolling: boolean;
   /** Between two that are replaced. */
@@ -35,6 +38,8 @@ export interface ProofResult {
   readonly disturbed: ReadonlySet<Resumption>;
   readonly rolled: readonly Resumption[];
   readonly rollingDelaysMs: readonly number[];
+  /** While one stood still, and another one was killed beside it. */
+  readonly stopDelaysMs: readonly number[];
   readonly delaysMs: readonly number[];
   readonly redisDownMs: readonly number[];
   readonly natsDownMs: readonly number[];
@@ -68,8 +73,12 @@ export async function prove(options: ProofOptions): Promise<ProofResult> {
   await Bun.sleep(options.warmUpMs);
   site.journal.mark("phase", "chaos");
   await wreak(site, { ...options.chaos, random: Math.random });
+  say("killed and restarted");
+  site.journal.mark("phase", "stops");
+  if (options.stops > 0) say("now one after the other stands still");
+  await freeze(site, options);
   if (options.rolling) {
-    say("killed and restarted; now one after the other is replaced");
+    say("now one after the other is replaced");
     site.journal.mark("phase", "calm");
     await Bun.sleep(Math.max(2_000, options.settleMs));
     site.journal.mark("phase", "rolling");
@@ -168,6 +177,7 @@ async function reckon(site: Site, load: LoadResult, drainMs: number): Promise<Pr
     disturbed: new Set(kills.filter(({ kill, routedMs }) => disturbedBy(story, kill.atMs, kill.atMs + Math.min(routedMs, 10_000)))),
     rolled: resumptions(story, "term"),
     rollingDelaysMs: phase("rolling") === 0 ? [] : delaysMs(story, phase("rolling"), phase("over")).map(({ ms }) => ms),
+    stopDelaysMs: delaysMs(story, phase("stops"), phase("calm")).map(({ ms }) => ms),
     delaysMs: all,
     redisDownMs: gapsMs(story, "redis-down", "redis-up"),
     natsDownMs: gapsMs(story, "nats-down", "nats-up"),
@@ -218,6 +228,7 @@ export function report(result: ProofResult): string {
     `after a kill, all of its agents got events again: ${spread(quiet.map(({ routedMs }) => routedMs))} (${quiet.length} kills); beside a restart of Redis or with another one standing still: ${spread(loud.map(({ routedMs }) => routedMs))} (${loud.length} kills)`,
     `after a kill, it took events again: ${spread(kills.flatMap(({ acceptedMs }) => acceptedMs ?? []))}`,
     `from accepted to done: ${spread(result.delaysMs)}`,
+    `while one stood still and another was killed, ${result.stopDelaysMs.length} events: from accepted to done ${spread(result.stopDelaysMs)}`,
     `all replaced one after the other, ${result.rollingDelaysMs.length} events meanwhile: from accepted to done ${spread(result.rollingDelaysMs)}, ${over} of them over 2 s`,
     `Redis holds ${(result.redisBytes / 2 ** 20).toFixed(0)} MiB, ${(result.redisBytes / Math.max(1, story.accepted.length)).toFixed(0)} bytes for each event`,
   ].join("\n");

@@ -34,8 +34,6 @@ export class ReplicaProcess {
   readonly port: number;
   readonly #start: () => Promise<Child>;
   #child: Child | undefined;
-  /** A stopped one is not started again under its feet. */
-  #frozen = false;
 
   constructor(port: number, start: () => Promise<Child>) {
     this.port = port;
@@ -48,20 +46,14 @@ export class ReplicaProcess {
   get pid(): number {
     return this.#child?.pid ?? 0;
   }
-  get frozen(): boolean {
-    return this.#frozen;
-  }
   get running(): boolean {
     return this.#child?.running === true;
   }
 
   async start(): Promise<void> {
     this.#child = await this.#start();
-    this.#frozen = false;
   }
   signal(signal: NodeJS.Signals): void {
-    if (signal === "SIGSTOP") this.#frozen = true;
-    if (signal === "SIGCONT") this.#frozen = false;
     this.#child?.kill(signal);
   }
   async exited(): Promise<number> {
