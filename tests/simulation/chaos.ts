@@ -4,7 +4,7 @@ import type { Dice } from "./random.ts";
 import type { Simulation } from "./simulation.ts";
 import type { AgentProcess } from "./agent-process.ts";
 import type { ControlPlaneProcess } from "./control-plane.ts";
-import { CALM_STORE, type StoreServer } from "./store-server.ts";
+import type { StoreServer } from "./store-server.ts";
 import type { SharedShape } from "./workload.ts";
 import type { Life } from "./world.ts";
 
@@ -59,7 +59,7 @@ export class Chaos {
   end(): void {
     const { network, storeDisk, ledgerDisks, agents, clients, world, server } = this.#simulation;
     world.note("the chaos is over");
-    if (server !== undefined) server.weather = CALM_STORE;
+    server?.calm();
     for (const life of [...this.#frozen]) this.#thaw(life);
     this.#over = true;
     network.weather = CALM;
@@ -105,6 +105,10 @@ export class Chaos {
       server.wall.offsetMs += (dice.float() * 2 - 1) * 60_000;
     });
     this.#sometimes(shape.failOvers, () => {
+      if (dice.chance(0.5)) {
+        server.arm(dice.long(200, 6_000));
+        return;
+      }
       server.lag();
       world.after(dice.float() * 1_000, undefined, "fail over", () => server.failOver(dice.long(200, 6_000)));
     });

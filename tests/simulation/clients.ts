@@ -58,7 +58,9 @@ export class Clients {
       `submit other ${wish.plan.id}`,
       (controlPlane) => controlPlane.submit(wish.otherBody),
       (answer) => {
-        if (answer.code !== "EVENT_CONFLICT" && !history.hasLost(wish.plan.id))
+        // One that was made long ago may be refused for that.
+        const isRefused = answer.code === "EVENT_CONFLICT" || answer.code === "EVENT_EXPIRED";
+        if (!isRefused && !history.hasLost(wish.plan.id))
           history.violate(`other content for ${wish.plan.id} was answered ${answer.status} ${answer.code}`);
       },
     );

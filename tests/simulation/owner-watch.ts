@@ -12,7 +12,7 @@ import type {
 import type { Around } from "./around.ts";
 import type { Disk } from "./disk.ts";
 import type { History } from "./history.ts";
-import type { LinkWatch } from "./network.ts";
+import type { Link, LinkWatch } from "./network.ts";
 import type { World } from "./world.ts";
 
 /** Nobody else than the newest owner of an agent writes about its deliveries, and each owner has a number of its own. */
@@ -94,8 +94,9 @@ export class OwnerWatch {
   }
 }
 
-/** An agent that has the word of an owner on its disk has nothing to do with one before. */
+/** An agent that has the word of an owner on its disk has nothing to do with one before, nor with another of the same number. */
 export function watchLinks(history: History): LinkWatch {
+  const heard = new Map<string, Link>();
   return (direction, text, link) => {
     if (direction === "arrived") {
       if (link.epoch !== undefined || !text.includes('"registered"')) return;
@@ -103,8 +104,11 @@ export function watchLinks(history: History): LinkWatch {
       if (status === "registered" && epoch !== undefined) link.epoch = Number(epoch);
       return;
     }
-    const newest = history.epochs.get(link.agentId) ?? 0;
-    if (link.epoch !== undefined && link.epoch < newest)
+    if (link.epoch === undefined) return;
+    const before = heard.get(link.agentId);
+    const newest = before?.epoch ?? 0;
+    if (link.epoch < newest || (link.epoch === newest && before !== link))
       history.violate(`${link.agentId} speaks to the owner ${link.epoch}, and has seen ${newest}: ${text.slice(0, 80)}`);
+    else if (link.epoch <= (history.epochs.get(link.agentId) ?? 0)) heard.set(link.agentId, link);
   };
 }

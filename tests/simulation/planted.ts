@@ -13,7 +13,12 @@ export interface Planted {
   readonly core?: (core: Core) => void;
 }
 /** `caller`: whose request the store carries out now, where several share it. */
-export type Plant = (place: { readonly store: Disk; readonly caller: () => string | undefined }) => Planted;
+export type Plant = (place: {
+  readonly store: Disk;
+  readonly caller: () => string | undefined;
+  /** Virtual milliseconds since the run began. */
+  readonly nowMs: () => number;
+}) => Planted;
 
 const done = (): Promise<void> => Promise.resolve();
 

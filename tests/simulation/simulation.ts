@@ -22,7 +22,7 @@ import { StoreServer } from "./store-server.ts";
 import { type DiskState, fillable, traced, watchFrames, watchLedger, watchStore } from "./observers.ts";
 import type { Plant } from "./planted.ts";
 import { drawSharedShape, drawShape, drawWish, type Shape, type SharedShape, type Wish } from "./workload.ts";
-import { type Life, World } from "./world.ts";
+import { EPOCH_MS, type Life, World } from "./world.ts";
 
 /** After the chaos there is this much time to come to rest; more means that something hangs. */
 const REST_MS = 40 * 60_000;
@@ -103,7 +103,7 @@ export class Simulation {
     const storeDisk = STORES.take();
     this.storeData = storeDisk;
     const replicas = options.replicas ?? 1;
-    const plant = options.plant?.({ store: storeDisk, caller: () => this.server?.caller?.name });
+    const plant = options.plant?.({ store: storeDisk, caller: () => this.server?.caller?.name, nowMs: () => world.nowMs });
     this.shape = drawShape(world.dice.fork());
     this.network = new Network(world);
     const watch = watchFrames(history, (id) => this.agents.find((agent) => agent.id === id)?.disk);
@@ -291,7 +291,8 @@ export class Simulation {
     for (let number = 1; number <= shape.events; number += 1) {
       // Some come together, as from a pipeline.
       const atMs = dice.chance(0.5) ? dice.float() * shape.chaosMs * 0.8 : dice.pick([0, 500, 2_000, 6_000]);
-      const wish = drawWish(dice, shape, number);
+      // What a store may lose is known again by its agent only where its sender says when it was made.
+      const wish = drawWish(dice, shape, number, (this.sharedShape?.failOvers ?? 0) > 0 ? EPOCH_MS + atMs : undefined);
       this.history.plans.set(wish.plan.id, wish.plan);
       const own = dice.fork();
       this.#later(atMs, "work", () => clients.submit(wish, (accepted) => accepted && this.#after(wish, own)));

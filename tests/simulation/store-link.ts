@@ -6,6 +6,9 @@ import type { Life } from "./world.ts";
 /** How long a request whose connection broke is tried again before nobody knows what became of it. */
 const AGAIN_MS = 3_000;
 
+/** What is asked for seldom, and matters most when nobody knows what became of it. */
+const WEIGHTY = new Set(["createEvent", "moveDelivery", "cancelEvent", "retryEvent", "claimAgent"]);
+
 /** A run of a control plane, as the store knows it. */
 export interface CalledBy {
   readonly name: string;
@@ -125,15 +128,15 @@ export class StoreLink {
 
   /** With all that is asked for in the same turn. */
   #send(request: Request): void {
-    this.#unsent.push(request);
-    if (this.#unsent.length > 1) return;
     const { world, dice, weather } = this.#server;
-    if (dice.chance(weather.break)) {
+    this.#unsent.push(request);
+    if (dice.chance(weather.break * (WEIGHTY.has(request.method) ? 8 : 1))) {
       // On the way there or back, or in between.
       world.after(dice.float() * 4 * weather.latencyMs[1], this.life, "store breaks", () => {
-        if (this.#connected) this.break(dice.long(1, 5_000));
+        if (this.#connected) this.break(dice.pick([20, 400, 6_000, 12_000]) * dice.float());
       });
     }
+    if (this.#unsent.length > 1) return;
     const generation = this.#generation;
     this.#upMs = Math.max(this.#upMs, world.nowMs + dice.long(...weather.latencyMs));
     const { life } = this.#server;

@@ -69,6 +69,7 @@ export class StoreServer implements StoreHome {
   #up = true;
   #remembered = new Map<string, Remembered>();
   #leases = new Map<string, { readonly input: LeaseInput; readonly untilMs: number }>();
+  #armed: number | undefined;
   #snapshot: Snapshot | undefined;
 
   constructor(options: StoreServerOptions) {
@@ -109,6 +110,7 @@ export class StoreServer implements StoreHome {
   perform(id: string, caller: CalledBy, method: string, args: readonly unknown[]): Promise<unknown> {
     const known = this.#remembered.get(id);
     if (known !== undefined) return known.outcome;
+    if (method === "claimAgent" && this.#armed !== undefined) this.#strike(this.#armed);
     this.caller = caller;
     const outcome = this.#call(method, args);
     this.caller = undefined;
@@ -120,6 +122,12 @@ export class StoreServer implements StoreHome {
     } else if (method === "endLease") this.#leases.delete(args[0] as string);
     void this.#tell(caller, method, args, outcome);
     return outcome;
+  }
+
+  /** Nothing more goes wrong with it. */
+  calm(): void {
+    this.weather = CALM_STORE;
+    this.#armed = undefined;
   }
 
   /** Nobody reaches it for a while. */
@@ -134,7 +142,7 @@ export class StoreServer implements StoreHome {
 
   /** One of those who share it loses its connection. */
   breakOne(): void {
-    if (this.links.size > 0) this.dice.pick([...this.links]).break(this.dice.long(1, 6_000));
+    if (this.links.size > 0) this.dice.pick([...this.links]).break(this.dice.pick([50, 1_000, 8_000]) * this.dice.float());
   }
 
   /** One hears nothing of the others for long; with or without being told afterwards. */
@@ -142,6 +150,17 @@ export class StoreServer implements StoreHome {
     if (this.links.size === 0) return;
     this.history.counts.deaf += 1;
     this.dice.pick([...this.links]).deafen(ms, this.dice.chance(0.5));
+  }
+
+  /** The next agent that is claimed is among what is lost when it fails over, which it does then. */
+  arm(awayMs: number): void {
+    this.#armed = awayMs;
+  }
+
+  #strike(awayMs: number): void {
+    this.#armed = undefined;
+    this.lag();
+    this.world.after(this.dice.float() * 1_000, undefined, "fail over", () => this.failOver(awayMs));
   }
 
   /** What is taken from now on is lost when `failOver` comes. */

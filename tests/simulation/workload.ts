@@ -55,7 +55,7 @@ export function drawSharedShape(dice: Dice): SharedShape {
     failOvers: some(dice, 0.2, 2),
     weather: {
       latencyMs: [dice.float(), dice.pick([1, 5, 40, 300])],
-      break: dice.chance(0.3) ? dice.pick([0.002, 0.01, 0.03]) : 0,
+      break: dice.chance(0.5) ? dice.pick([0.002, 0.01, 0.03]) : 0,
       haunt: dice.chance(0.3) ? 0.3 : 0,
       wordLost: dice.chance(0.4) ? dice.pick([0.05, 0.5, 1]) : 0,
       wordAgain: dice.chance(0.3) ? 0.3 : 0,
@@ -117,8 +117,8 @@ function drawFate(dice: Dice): Fate {
 const NS = 1_000_000;
 const encoder = new TextEncoder();
 
-/** Draws one event. */
-export function drawWish(dice: Dice, shape: Shape, number: number): Wish {
+/** Draws one event. `createdAtMs`: when its sender says that it was made; undefined where it does not say. */
+export function drawWish(dice: Dice, shape: Shape, number: number, createdAtMs?: number): Wish {
   const id = `e${number}`;
   const agentId = `a${dice.whole(1, shape.agents)}`;
   const script = dice.chance(shape.scriptChance);
@@ -138,6 +138,7 @@ export function drawWish(dice: Dice, shape: Shape, number: number): Wish {
   const event = {
     type: script ? "script" : "k8s_resource",
     target_agent: agentId,
+    ...(createdAtMs === undefined ? {} : { created_at: new Date(createdAtMs).toISOString() }),
     payload,
     ttl: ttlMs * NS,
     priority: dice.chance(0.6) ? 0 : dice.whole(-5, 10),

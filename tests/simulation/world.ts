@@ -34,7 +34,8 @@ export interface WallClock {
   offsetMs: number;
 }
 
-const EPOCH_MS = Date.parse("2026-01-01T00:00:00Z");
+/** When every run begins. */
+export const EPOCH_MS = Date.parse("2026-01-01T00:00:00Z");
 
 /**
  * Virtual time and everything that happens in it: timers, turns of event loops and frames on the wire are steps of one queue, and after
