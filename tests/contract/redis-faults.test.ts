@@ -80,9 +80,9 @@ redisTest("while Redis is away everything is refused at once, and goes on when i
   const store = await open(server, "away");
   try {
     const acknowledged = new Set<string>();
-    let stop = false;
+    const until = { over: false };
     const taking = Array.from({ length: 8 }, async (_, lane) => {
-      for (let at = 0; !stop; at += 1) {
+      for (let at = 0; !until.over; at += 1) {
         const id = `event-${lane}-${at}`;
         try {
           if ((await store.createEvent(newEvent({ id }))).kind === "created") acknowledged.add(id);
@@ -101,7 +101,7 @@ redisTest("while Redis is away everything is refused at once, and goes on when i
     const before = acknowledged.size;
     await server.start();
     await eventually(() => acknowledged.size > before + 200);
-    stop = true;
+    until.over = true;
     await Promise.all(taking);
     for (const id of acknowledged) expect(await store.contentDigest(TENANT, id)).toMatchObject({ state: "queued" });
     expect(await store.openCounts()).toMatchObject({ queued: (await expectIndexesRight(server, "away")).events });
@@ -248,9 +248,9 @@ redisTest("pages neither repeat nor skip while others write, end and remove", as
   try {
     const old = Array.from({ length: 600 }, (_, at) => newEvent({ id: `old-${at}`, state: "assigned" }));
     await Promise.all(old.map((input) => store.createEvent(input)));
-    let stop = false;
+    const until = { over: false };
     const writing = (async () => {
-      for (let at = 0; !stop; at += 1) {
+      for (let at = 0; !until.over; at += 1) {
         const input = newEvent({ id: `new-${at}`, state: "assigned" });
         await other.createEvent(input);
         await other.applyStatus(statusOf(input, "completed", { nowMs: T0 }));
@@ -269,7 +269,7 @@ redisTest("pages neither repeat nor skip while others write, end and remove", as
       } while (cursor !== undefined);
       expect(seen).toEqual(old.map(({ event }) => event.id).toReversed());
     }
-    stop = true;
+    until.over = true;
     await writing;
   } finally {
     await Promise.all([store.close(), other.close()]);

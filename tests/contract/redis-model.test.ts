@@ -204,9 +204,9 @@ class Script {
       tenant,
       limit: 5,
       ...(states === undefined ? {} : { states }),
-      ...(dice.maybe(() => ({ agentId: id }), 0.3) ?? {}),
-      ...(dice.maybe(() => ({ labels: { env: "a" } }), 0.3) ?? {}),
-      ...(dice.maybe(() => ({ sinceMs: nowMs - 20_000 }), 0.3) ?? {}),
+      ...dice.maybe(() => ({ agentId: id }), 0.3),
+      ...dice.maybe(() => ({ labels: { env: "a" } }), 0.3),
+      ...dice.maybe(() => ({ sinceMs: nowMs - 20_000 }), 0.3),
     };
     const imported = {
       tenant,

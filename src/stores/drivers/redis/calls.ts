@@ -37,6 +37,8 @@ interface Batch {
   failure: unknown;
   /** When it is given up, once it failed; monotonic. */
   giveUpMs: number | undefined;
+  /** The server does not know the script: it goes along. */
+  whole: boolean;
 }
 
 export interface CallsOptions {
@@ -56,6 +58,7 @@ const MOST_BYTES = 1024 * 1024;
 const MOST_ON_THE_WAY = 3;
 /** How long a call whose outcome is not known is sent again. */
 const GIVE_UP_MS = 3_000;
+const LINGER_MS = 1;
 const AGAIN_MS = 50;
 /** What heals by itself, or has not happened at all. */
 const HEALS = /^(LOADING|READONLY|BUSY|TRYAGAIN|CLUSTERDOWN|MASTERDOWN|ORDER|NOREPLICAS|UNBLOCKED)\b/;
@@ -75,6 +78,7 @@ export class Calls {
   /** In order; the first is the oldest that has no answer. */
   #batches: Batch[] = [];
   #number = 0;
+  #sentMs = 0;
   /** Some failed: nothing new goes out until they were answered or given up, or the order would be lost. */
   #repairing = false;
   #mending = false;
@@ -94,14 +98,21 @@ export class Calls {
     if (!this.#options.link.up) return Promise.reject(this.#away());
     const { promise, resolve, reject } = Promise.withResolvers<T>();
     this.#queue.push({ operation, resolve: resolve as (value: unknown) => void, reject });
-    if (!this.#scheduled) {
-      this.#scheduled = true;
-      this.#options.timers.soon(() => {
-        this.#scheduled = false;
-        this.#flush();
-      });
-    }
+    this.#schedule();
     return promise;
+  }
+
+  #schedule(): void {
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    const { timers, clock } = this.#options;
+    const go = (): void => {
+      this.#scheduled = false;
+      this.#flush();
+    };
+    const waitMs = this.#sentMs + LINGER_MS - clock.monotonic();
+    if (waitMs > 0 && this.#queue.length < MOST_WEIGHT / 2) timers.after(waitMs, go);
+    else timers.soon(go);
   }
 
   /** Resolves when everything that was asked has an outcome. */
@@ -115,10 +126,16 @@ export class Calls {
   }
 
   #flush(): void {
-    while (this.#queue.length > 0 && !this.#repairing && this.#batches.length < MOST_ON_THE_WAY) {
+    while (this.#queue.length > 0 && !this.#repairing && this.#mayGo()) {
       const batch = this.#gather();
       if (batch.asked.length > 0) this.#send(batch);
     }
+  }
+
+  /** A call costs as much as some operations, at both ends: while one is on its way, only enough for a call of its own does not wait for it. */
+  #mayGo(): boolean {
+    const going = this.#batches.length;
+    return going === 0 || (going < MOST_ON_THE_WAY && this.#queue.length >= MOST_WEIGHT / 2);
   }
 
   #gather(): Batch {
@@ -152,10 +169,11 @@ export class Calls {
     this.#queue.splice(0, taken);
     if (writes) this.#number += 1;
     const json = luaJson(operations);
-    return { number: writes ? this.#number : 0, asked, json, raws, state: "sent", failure: undefined, giveUpMs: undefined };
+    return { number: writes ? this.#number : 0, asked, json, raws, state: "sent", failure: undefined, giveUpMs: undefined, whole: false };
   }
 
   #send(batch: Batch): void {
+    this.#sentMs = this.#options.clock.monotonic();
     this.#batches.push(batch);
     if (batch.number > 0) failpoint("cp.store.before-commit");
     this.#post(batch);
@@ -173,11 +191,16 @@ export class Calls {
     const { client, address } = this.#options.link;
     const oldest = this.#batches.find((one) => one.number > 0)?.number ?? batch.number;
     const { clientId } = this.#options;
-    const call = ["evalsha", ENGINE_SHA, 1, this.#key, clientId, batch.number, oldest, batch.json, ...batch.raws] as const;
-    if (this.#wait === 0 || batch.number === 0)
-      return (await client.evalsha(...(call.slice(1) as [string, number, ...string[]]))) as string[];
+    const script = batch.whole ? ENGINE : ENGINE_SHA;
+    const call = [script, 1, this.#key, clientId, batch.number, oldest, batch.json, ...batch.raws] as const;
+    if (this.#wait === 0 || batch.number === 0) return (await (batch.whole ? client.eval(...call) : client.evalsha(...call))) as string[];
     // One way for both: a cluster must ask the same node.
-    const results = await client.pipeline([[...call], ["wait", this.#wait, Math.min(address.timeoutMs, GIVE_UP_MS / 2)]]).exec();
+    const results = await client
+      .pipeline([
+        [batch.whole ? "eval" : "evalsha", ...call],
+        ["wait", this.#wait, Math.min(address.timeoutMs, GIVE_UP_MS / 2)],
+      ])
+      .exec();
     const [done, waited] = results ?? [];
     if (done === undefined || waited === undefined) throw new Error("Connection is closed.");
     if (done[0] !== null) throw done[0];
@@ -205,7 +228,7 @@ export class Calls {
     }
     if (words.length > 0) this.#options.durable(words);
     if (this.#repairing) this.#repair();
-    else this.#flush();
+    else if (this.#queue.length > 0) this.#schedule();
   }
 
   #failed(batch: Batch, error: unknown): void {
@@ -250,16 +273,11 @@ export class Calls {
   }
 
   async #mend(): Promise<void> {
-    const { client } = this.#options.link;
-    try {
-      const scriptless = this.#batches.some((batch) => messageOf(batch.failure).startsWith("NOSCRIPT"));
-      if (scriptless) await client.script("LOAD", ENGINE);
-      else if (this.#batches.some((batch) => isRedisReply(batch.failure) || messageOf(batch.failure) === REPLICAS))
-        await this.#options.timers.sleep(AGAIN_MS);
-    } catch (error) {
-      this.#options.log.debug("The store's script could not be loaded", { error: messageOf(error) });
+    // With the first of them the server has it again.
+    const [first] = this.#batches;
+    if (first !== undefined) first.whole = this.#batches.some((batch) => messageOf(batch.failure).startsWith("NOSCRIPT"));
+    if (first?.whole !== true && this.#batches.some((batch) => isRedisReply(batch.failure) || messageOf(batch.failure) === REPLICAS))
       await this.#options.timers.sleep(AGAIN_MS);
-    }
     for (const batch of this.#batches) if (batch.state === "failed") this.#post(batch);
   }
 

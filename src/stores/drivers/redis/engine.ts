@@ -18,14 +18,14 @@ const KEPT_MS = 120_000;
 
 const OPEN: ReadonlySet<State> = new Set<State>(OPEN_STATES);
 
-/** A Lua table out of what each state is given; states are told by their number. */
-function byState(of: (state: State) => string | undefined): string {
-  const entries = STATES.map((state) => [STATE_CODES[state], of(state)] as const).filter(([, value]) => value !== undefined);
-  return `{ ${entries.map(([code, value]) => `[${code}] = ${value ?? ""}`).join(", ")} }`;
+/** A Lua list of what each state is given; states are told by their number. */
+function byState(of: (state: State) => string): string {
+  return `{ ${STATES.map((state) => of(state)).join(", ")} }`;
 }
 
-function setOf(states: readonly State[]): string {
-  return `{ ${states.map((state) => `[${STATE_CODES[state]}] = true`).join(", ")} }`;
+/** States as digits in a text: a table of tables would be made anew in each call. */
+function digits(states: readonly State[]): string {
+  return JSON.stringify(states.map((state) => STATE_CODES[state]).join(""));
 }
 
 // What the protocol says stands in one place; the script is given it.
@@ -34,9 +34,9 @@ local STATES = ${byState((state) => JSON.stringify(state))}
 local CREATED, QUEUED, ASSIGNED, IN_PROGRESS, COMPLETED, FAILED, EXPIRED, CANCELLED = 1, 2, 3, 4, 5, 6, 7, 8
 local SIDE = { "q", "q", "f", "f" }
 local ENTERED = { 1, 2, 4, 8 }
-local OPEN = ${byState((state) => (OPEN.has(state) ? "true" : undefined))}
-local NEXT = ${byState((state) => setOf(NEXT_STATES[state]))}
-local TOLD = ${byState((from) => setOf(STATES.filter((state) => judgeStatus({ state: from }, { state }) === "apply")))}
+local OPEN = ${byState((state) => String(OPEN.has(state)))}
+local NEXT = ${byState((state) => digits(NEXT_STATES[state]))}
+local TOLD = ${byState((from) => digits(STATES.filter((state) => judgeStatus({ state: from }, { state }) === "apply")))}
 local GRACE_MS, DEADLINE_MS, CLOCK_SLACK_MS = ${GRACE_MS}, ${LIMITS.deadlineDefaultMs}, ${24 * 3_600_000}
 local EARLIER_BOOTS, MOST_PUT_OFF, RELEASED_AT_ONCE = 32, 64, 250
 local KEPT_ANSWERS, KEPT_MS = ${KEPT_ANSWERS}, ${KEPT_MS}

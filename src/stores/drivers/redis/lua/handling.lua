@@ -68,7 +68,7 @@ function ops.s(a)
   end
   local to = a[8]
   local late = not OPEN[d.st]
-  if not late and not TOLD[d.st][to] then return { 4, d.st } end
+  if not late and not find(TOLD[d.st], to, 1, true) then return { 4, d.st } end
   if boot ~= "" then
     -- Another process of the agent than before speaks: the word of that one stays known.
     if d.bo and d.bo ~= boot then
@@ -104,7 +104,7 @@ function ops.m(a)
     end
     return { 1, 0, d.ag }
   end
-  if not NEXT[d.st][to] then return { 2, d.st } end
+  if not find(NEXT[d.st], to, 1, true) then return { 2, d.st } end
   return { 1, take(ekey, d, to, 0, a[7], a[6], raw(a[8])), d.ag, d.rv }
 end
 
