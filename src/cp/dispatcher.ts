@@ -160,9 +160,12 @@ export class Dispatcher {
     }
   }
 
-  /** Everything may have changed: every lane looks. */
+  /** Everything may have changed, and the store may know less than it did: every lane looks, at what stands as handed over first. */
   lookAtAll(): void {
-    for (const lane of this.#lanes.values()) this.queued(lane.session.agentId);
+    for (const lane of this.#lanes.values()) {
+      lane.resuming = true;
+      this.queued(lane.session.agentId);
+    }
   }
 
   connected(session: AgentSession): void {

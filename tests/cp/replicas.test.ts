@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { CLOSE } from "../../src/protocol/mod.ts";
 import { ableAgent, configMap, startBareCore, startSite } from "../support/bare-core.ts";
+import { newEvent } from "../support/store-inputs.ts";
 import { REGISTRATION_0_1 } from "../support/wire-agent.ts";
 
 type Core = Awaited<ReturnType<typeof startBareCore>>;
@@ -91,6 +92,28 @@ describe("an event for an agent elsewhere", () => {
     await a.submit({ id: "four" });
     await b.advance(20_000);
     expect(agent.events()).toContain("four");
+  });
+
+  test("that stands as handed over and is known to nobody is handed over again when words were lost for certain", async () => {
+    const { a, b, site } = await two();
+    const agent = await b.connect(remembering(0));
+    await a.submit({ id: "one" });
+    await b.advance(20);
+    agent.complete("one");
+    await b.advance(500);
+    // As after a store was put back to where it did not know the end yet.
+    await a.during(
+      site.shared.real.createEvent({
+        ...newEvent({ id: "forgotten", agentId: "agent-1", state: "assigned", epoch: 1 }),
+        receivedAtMs: a.ports.clock.now(),
+        expiresAtMs: a.ports.clock.now() + 3_600_000,
+      }),
+    );
+    await b.advance(3_000);
+    expect(agent.events()).toEqual(["one"]);
+    b.way.gap();
+    await b.advance(50);
+    expect(agent.events()).toEqual(["one", "forgotten"]);
   });
 
   test("is not overtaken by a later one that comes in where the agent is, whatever its priority", async () => {

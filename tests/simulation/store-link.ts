@@ -67,9 +67,14 @@ export class StoreLink {
     this.#generation += 1;
     const generation = this.#generation;
     this.#unsent = [];
+    if (dice.chance(weather.haunt)) {
+      // What had left is carried out all the same, up to some place in it.
+      const left = [...this.#open.values()].slice(0, dice.whole(0, this.#open.size));
+      world.after(dice.long(0, 8_000), this.#server.life, "store haunted", () => {
+        for (const request of left) this.#perform(request).catch(() => undefined);
+      });
+    }
     for (const request of this.#open.values()) {
-      if (dice.chance(weather.haunt))
-        world.after(dice.long(0, 8_000), this.#server.life, "store haunted", () => void this.#perform(request).catch(() => undefined));
       this.#ports.timers.after(AGAIN_MS, () => {
         if (!this.#open.has(request.id) || this.#connected) return;
         this.#open.delete(request.id);
