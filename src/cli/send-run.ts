@@ -151,7 +151,7 @@ async function refusals(writer: QueueWriter, eventId: string): Promise<() => Pro
     if (letter === undefined) return;
     throw new TransporterError("EVENT_FAILED", `event ${eventId} was refused: ${letter.reason} (${letter.code})`, {
       details: { error_code: letter.code },
-      remedy: `It is in the dead letters as ${letter.id}; \`transporter queue dead\` shows it. Correct it and send it again.`,
+      remedy: `It is in the dead letters as ${letter.id}; \`transporter queue dead\` shows it. Correct it and send it under a new id.`,
     });
   };
 }

@@ -1,16 +1,29 @@
-import { describe, expect, test } from "bun:test";
+import { afterAll, describe, expect, test } from "bun:test";
 import { silentLogger, systemPorts } from "../../src/kit/mod.ts";
 import { openQueue } from "../../src/queues/mod.ts";
 import { runCli } from "../support/cli.ts";
 import { eventually } from "../support/eventually.ts";
 import { uniqueName } from "../support/kube.ts";
+import { type Nats, SKIP_NATS, startNats } from "../support/nats.ts";
 import { SKIP_REDIS, sharedRedis } from "../support/redis.ts";
 
-describe.skipIf(SKIP_REDIS)("queue", () => {
-  test("shows what waits and what is dead, and puts dead letters back", async () => {
-    const { url } = await sharedRedis();
+async function redisQueue(name: string): Promise<string> {
+  return `${(await sharedRedis()).url}/0?stream=${name}`;
+}
+let nats: Nats | undefined;
+afterAll(async () => nats?.[Symbol.asyncDispose]());
+async function natsQueue(name: string): Promise<string> {
+  nats ??= await startNats();
+  return `${nats.url}/${name}`;
+}
+
+describe.each([
+  ["redis", SKIP_REDIS, redisQueue],
+  ["nats", SKIP_NATS, natsQueue],
+] as const)("queue on %s", (driver, skip, addressOf) => {
+  test.skipIf(skip)("shows what waits and what is dead, and puts dead letters back", async () => {
     const name = uniqueName("queue");
-    const address = `${url}/0?stream=${name}`;
+    const address = await addressOf(name);
     const queue = await openQueue(address, { log: silentLogger, ports: systemPorts });
     try {
       for (const [id, priority] of [
@@ -23,7 +36,7 @@ describe.skipIf(SKIP_REDIS)("queue", () => {
       const before = await runCli(["queue", "status", "--queue", address, "-o", "json"]);
       expect(before.code).toBe(0);
       expect(JSON.parse(before.out)).toMatchObject({
-        driver: "redis",
+        driver,
         name,
         waiting: { urgent: 1, normal: 2, low: 1 },
         in_hand: 0,
@@ -33,9 +46,10 @@ describe.skipIf(SKIP_REDIS)("queue", () => {
       const consumption = await queue.consume({
         window: 4,
         onState: () => undefined,
-        take: async ({ id, body }) => {
-          bodies.push(new TextDecoder().decode(body));
-          return id === "poison" && bodies.length <= 4
+        take: async ({ body }) => {
+          const text = new TextDecoder().decode(body);
+          bodies.push(text);
+          return text === "body of poison" && bodies.length <= 4
             ? { kind: "dead", code: "INVALID_EVENT", reason: "no\nkind", eventId: "poison" }
             : { kind: "done" };
         },
@@ -47,9 +61,9 @@ describe.skipIf(SKIP_REDIS)("queue", () => {
       const dead = await runCli(["queue", "dead", "--queue", address]);
       expect(dead.out).toMatch(/poison +INVALID_EVENT +\d+s +no kind\n$/);
       const [letter = ""] = (await runCli(["queue", "dead", "--queue", address, "-o", "name"])).out.replace("letter/", "").split("\n");
-      const resent = await runCli(["queue", "resend", "--queue", address, letter, "0-7"]);
+      const resent = await runCli(["queue", "resend", "--queue", address, letter, "7777-0"]);
       expect(resent).toMatchObject({ code: 4, out: `letter/${letter} is in the queue again\n` });
-      expect(resent.err).toContain('there is no dead letter "0-7"');
+      expect(resent.err).toContain('there is no dead letter "7777-0"');
       await eventually(() => bodies.length === 5);
       expect(bodies.at(-1)).toBe("body of poison");
       await consumption.stop(1000);
@@ -59,9 +73,9 @@ describe.skipIf(SKIP_REDIS)("queue", () => {
       await queue.close();
     }
   });
+});
 
-  test("says what is missing, and what is not there", async () => {
-    expect((await runCli(["queue", "status"])).err).toContain("--queue is required");
-    expect(await runCli(["queue", "status", "--queue", "redis://127.0.0.1:1"])).toMatchObject({ code: 7, out: "" });
-  });
+test("queue commands say what is missing, and what is not there", async () => {
+  expect((await runCli(["queue", "status"])).err).toContain("--queue is required");
+  expect(await runCli(["queue", "status", "--queue", "redis://127.0.0.1:1"])).toMatchObject({ code: 7, out: "" });
 });

@@ -8,6 +8,7 @@ import {
   BANDS,
   type ConsumeOptions,
   type Consumption,
+  type DeadLetters,
   type OutgoingEvent,
   type Queue,
   type QueueInfo,
@@ -17,6 +18,7 @@ import { consumerOf, type NatsAddress, parseNatsUrl, subjectOf } from "./address
 import { NatsConsumption } from "./consumption.ts";
 import { buryBySequence, domainOf } from "./dead-letters.ts";
 import { API_CODE, apiCodeOf, isNoResponders, queueFault } from "./fault.ts";
+import { letterBox } from "./letter-box.ts";
 import { NatsLink } from "./link.ts";
 import { HEADER_ROOM_BYTES, headersOf, headerText } from "./message.ts";
 import { type ConsumerTraits, ensureConsumers, ensureDeadStream, ensureStream } from "./streams.ts";
@@ -32,6 +34,7 @@ export function openNatsQueue(url: string, options: DriverOptions): Promise<Queu
 }
 
 class NatsQueue implements Queue {
+  readonly deadLetters: DeadLetters;
   readonly #address: NatsAddress;
   readonly #options: DriverOptions;
   readonly #link: NatsLink;
@@ -52,6 +55,10 @@ class NatsQueue implements Queue {
       if (options.role === "control-plane") this.#hearExhausted(connection);
     });
     this.#link.start();
+    this.deadLetters = letterBox(address, async () => {
+      const connection = await this.#link.ready(this.#link.away ? 0 : STATUS_TIMEOUT_MS);
+      return { connection, manager: await this.#manager(connection, STATUS_TIMEOUT_MS) };
+    });
   }
 
   get info(): QueueInfo {
