@@ -87,10 +87,10 @@ export function waitingContract(subject: Subject): void {
       expect(await before({ agentId: "nobody" })).toEqual([]);
     });
 
-    test("with a hundred thousand waiting each answer stays quick", async () => {
+    test("with very many waiting each answer stays quick", async () => {
       const { store } = subject;
       await store.createEvent(newEvent({ id: "handed", state: "assigned", meta: { priority: -10 } }));
-      const many = Array.from({ length: 100_000 }, (_, at) => newEvent({ id: `many-${at}`, meta: { priority: (at % 20) - 10 } }));
+      const many = Array.from({ length: subject.veryMany }, (_, at) => newEvent({ id: `many-${at}`, meta: { priority: (at % 20) - 10 } }));
       for (let at = 0; at < many.length; at += 5000) await Promise.all(many.slice(at, at + 5000).map((input) => store.createEvent(input)));
       const timed = async (run: () => Promise<string[]>): Promise<{ readonly ids: string[]; readonly ms: number }> => {
         // The best of five: others use the machine as well.
@@ -105,11 +105,12 @@ export function waitingContract(subject: Subject): void {
       const longest = await timed(() => open({ order: "accepted", maxItems: 1 }));
       const urgent = await timed(() => open({ maxItems: 16, skip: new Set(["many-19", "many-39"]) }));
       const resumed = await timed(() => open({ states: ["assigned", "in_progress"], order: "accepted" }));
-      const between = await timed(() => before({ beforeOrd: 50_000, maxItems: 8 }));
+      const between = await timed(() => before({ beforeOrd: subject.veryMany / 2, maxItems: 8 }));
+      const one = `many-${Math.floor(subject.veryMany * 0.77)}`;
       const read = await timed(async () =>
-        ((await store.getEvent(TENANT, "many-77777", { payload: true, log: true }))?.log ?? []).map((entry) => entry.event_id),
+        ((await store.getEvent(TENANT, one, { payload: true, log: true }))?.log ?? []).map((entry) => entry.event_id),
       );
-      expect(read.ids).toEqual(["many-77777"]);
+      expect(read.ids).toEqual([one]);
       expect(longest.ids).toEqual(["many-0"]);
       expect(urgent.ids).toEqual(Array.from({ length: 16 }, (_, at) => `many-${19 + 20 * (at + 2)}`));
       expect(resumed.ids).toEqual(["handed"]);

@@ -22,12 +22,15 @@ export interface StoreDriver {
   readonly name: string;
   /** Whether anything is left to open again. */
   readonly durable: boolean;
+  /** How many deliveries are very many: a hundred thousand unless it is said otherwise, where each takes longer to make. */
+  readonly veryMany?: number;
   start(): Promise<StoreHarness>;
 }
 
 /** What the tests of one driver share: the store of the test that runs. */
 export interface Subject {
   readonly durable: boolean;
+  readonly veryMany: number;
   readonly store: Store;
   reopen(): Promise<Store>;
   /** As `reopen` where there is anything to open again, and the same store otherwise. */
@@ -50,6 +53,7 @@ export function storeContract(driver: StoreDriver): void {
     });
     const subject: Subject = {
       durable: driver.durable,
+      veryMany: driver.veryMany ?? 100_000,
       get store() {
         if (store === undefined) throw new Error("no test runs");
         return store;
