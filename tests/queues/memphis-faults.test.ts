@@ -14,21 +14,21 @@ import { natsTest, startNats } from "../support/nats.ts";
 
 const encoder = new TextEncoder();
 const DONE: Settlement = { kind: "done" };
-/** Everything in tenths of a second, so that a test can wait for its end. */
+/** Shorter, so that a test can wait for the end; never so short that a busy machine gets there. */
 const QUICK: Tuning = {
   ...TUNING,
-  connectMs: 2_000,
-  pingMs: 250,
+  connectMs: 5_000,
+  pingMs: 500,
   reconnectFirstMs: 30,
   reconnectMaxMs: 150,
-  controlMs: 400,
-  controlTries: 3,
-  answerMs: 400,
-  publishMs: 1_500,
-  pullMs: 400,
-  graceMs: 300,
+  answerMs: 2_000,
+  publishMs: 6_000,
+  pullMs: 1_000,
+  graceMs: 1_000,
   againMs: 300,
 };
+/** Where silence is what is tested. */
+const IMPATIENT: Tuning = { ...QUICK, controlMs: 300, controlTries: 20, answerMs: 700, publishMs: 1_500 };
 
 const open = (url: string, tuning: Tuning = QUICK, log = silentLogger): Promise<Queue> =>
   openMemphisQueue(url, { log, ports: systemPorts, role: "control-plane" }, tuning);
@@ -119,7 +119,7 @@ describe.concurrent("credentials", () => {
     await eventually(() => consumer.ids().includes("over-tls"));
     await queue.close();
     for (const wrong of ["&tls=1", `&ca=${tls}/stranger.pem`]) {
-      const stranger = await open(url(wrong));
+      const stranger = await open(url(wrong), { ...QUICK, publishMs: 100 });
       expect(await refusal(publish(stranger, "a"))).toMatchObject({ code: "QUEUE_UNAVAILABLE" });
       await stranger.close();
     }
@@ -229,6 +229,23 @@ describe.concurrent("stations", () => {
     },
   );
 
+  natsTest("of the bands: an urgent message gets through a window that is full of others", async () => {
+    await using memphis = await startMemphis();
+    const queue = await open(memphis.url("one"));
+    const held = Promise.withResolvers<Settlement>();
+    const consumer = await consume(queue, ({ band }) => (band === "urgent" ? Promise.resolve(DONE) : held.promise), 16);
+    await Promise.all(Array.from({ length: 40 }, (_, index) => publish(queue, `normal-${index}`)));
+    await eventually(() => consumer.messages.length === 14);
+    for (const id of ["urgent-1", "urgent-2", "urgent-3"]) {
+      await publish(queue, id, 1);
+      await eventually(() => consumer.ids().includes(id));
+    }
+    expect(consumer.messages).toHaveLength(14 + 3);
+    held.resolve(DONE);
+    await eventually(() => consumer.messages.length === 43);
+    await queue.close();
+  });
+
   natsTest("refused for good are an error of whoever wants to consume, said once though it is answered twice", async () => {
     await using memphis = await startMemphis();
     memphis.responder.intercept = (subject) =>
@@ -253,13 +270,13 @@ describe.concurrent("stations", () => {
       retention_type: "message_age_sec",
       retention_value: 3_600,
     };
-    await old.request("$memphis_station_creations", JSON.stringify(creation));
+    await old.request("$memphis_station_creations", JSON.stringify(creation), { timeout: 5_000 });
     const made = newHeaders();
     made.set("$memphis_connectionId", "cafe");
     made.set("$memphis_producedBy", "transporter-producer");
     made.set("msg-id", "event-1");
-    await old.request("transporter-events$1.final", body, { timeout: 2_000, headers: made });
-    await old.request("transporter-events$1.final", body);
+    await old.request("transporter-events$1.final", body, { timeout: 5_000, headers: made });
+    await old.request("transporter-events$1.final", body, { timeout: 5_000 });
     const queue = await open(memphis.url(""));
     const consumer = await consume(queue);
     await eventually(() => consumer.messages.length === 2);
@@ -298,7 +315,7 @@ describe.concurrent("dead letters", () => {
 describe.concurrent("a broker that fails", () => {
   natsTest("because it is none, or nobody answers: said so, and gone on with as soon as somebody does", async () => {
     await using nats = await startNats();
-    const queue = await open(`memphis://root@127.0.0.1:${nats.port}/one?token=any`);
+    const queue = await open(`memphis://root@127.0.0.1:${nats.port}/one?token=any`, { ...QUICK, publishMs: 300 });
     const refused = await refusal(publish(queue, "a"));
     expect(refused).toMatchObject({ code: "QUEUE_UNAVAILABLE" });
     expect(refused.message).toContain("nobody to answer");
@@ -319,7 +336,7 @@ describe.concurrent("a broker that fails", () => {
       silenced.add(subject);
       return [];
     };
-    const queue = await open(memphis.url("one"), { ...QUICK, publishMs: 5_000 });
+    const queue = await open(memphis.url("one"), { ...IMPATIENT, publishMs: 8_000 });
     expect(await publish(queue, "a")).toEqual({ duplicate: false });
     const consumer = await consume(queue);
     await eventually(() => consumer.ids().includes("a"));
@@ -380,7 +397,7 @@ describe.concurrent("a broker that fails", () => {
     "by standing still with its connections open: all that is asked ends in time, and all goes on afterwards",
     async () => {
       await using memphis = await startMemphis();
-      const queue = await open(memphis.url("one", { "ack-wait-ms": 1_000 }));
+      const queue = await open(memphis.url("one", { "ack-wait-ms": 1_000 }), IMPATIENT);
       const held = Promise.withResolvers<Settlement>();
       const consumer = await consume(queue, ({ id }) => (id === "held" ? held.promise : Promise.resolve(DONE)));
       await publish(queue, "held");
@@ -412,7 +429,7 @@ describe.concurrent("a broker that fails", () => {
     await publish(queue, "before");
     await eventually(() => consumer.ids().includes("before"));
     const ask = await connect({ servers: `127.0.0.1:${memphis.port}`, token: TOKEN, name: "cafe::root" });
-    await ask.request("$memphis_station_destructions", JSON.stringify({ station_name: "one", username: "root" }));
+    await ask.request("$memphis_station_destructions", JSON.stringify({ station_name: "one", username: "root" }), { timeout: 5_000 });
     await publish(queue, "after");
     await eventually(() => consumer.ids().includes("after"), { timeoutMs: 10_000 });
     await ask.close();

@@ -257,7 +257,7 @@ describe.skipIf(SKIP_NATS)("the double answers what the real broker answered", (
   test("control requests, their refusals and traps, in order; messages, streams and durables in between", async () => {
     const durables = async (from: number, to: number): Promise<void> => {
       for (const { what, result } of vectors.consumer_configs.slice(from, to)) {
-        const info = await client.request(`$JS.API.CONSUMER.INFO.probe$1.${what.split(" ")[0]}`);
+        const info = await client.request(`$JS.API.CONSUMER.INFO.probe$1.${what.split(" ")[0]}`, "", { timeout: 10_000 });
         const { config, error } = info.json<{ config?: Json; error?: { description: string } }>();
         if (typeof result === "object") expect(config, what).toMatchObject(result);
         else if (result === "consumer not found") expect(error?.description, what).toBe(result);
@@ -269,7 +269,7 @@ describe.skipIf(SKIP_NATS)("the double answers what the real broker answered", (
       if (subject.endsWith("producer_destructions") && before?.subject.endsWith("consumer_creations") === true) {
         await publishing();
         for (const { what, result } of vectors.stream_configs) {
-          const info = (await client.request(`$JS.API.STREAM.INFO.${what}`)).json<{ config: Json; state: Json }>();
+          const info = (await client.request(`$JS.API.STREAM.INFO.${what}`, "", { timeout: 10_000 })).json<{ config: Json; state: Json }>();
           // A word of Memphis's own that a plain nats-server does not know.
           const { tiered_storage_enabled: _unknown, ...config } = result.config;
           expect(info.config, what).toMatchObject(config);
@@ -303,7 +303,7 @@ describe.skipIf(SKIP_NATS)("the double answers what the real broker answered", (
       const { subject, header } = sent[what] ?? { subject: "unknown" };
       const made = newHeaders();
       if (header !== undefined) made.set(...header);
-      const reply = client.request(subject, "x", { timeout: 2_000, ...(header === undefined ? {} : { headers: made }) });
+      const reply = client.request(subject, "x", { timeout: 10_000, ...(header === undefined ? {} : { headers: made }) });
       if (typeof result === "string") await expect(reply, what).rejects.toThrow("no responders");
       else {
         const { stream, seq, duplicate } = (await reply).json<{ stream: string; seq: number; duplicate?: boolean }>();
@@ -359,10 +359,10 @@ describe.skipIf(SKIP_NATS)("the double answers what the real broker answered", (
 
   test("a dead letter that is sent again", async () => {
     const body = { name: "dls.src", username: "root", partitions_number: 1 };
-    await client.request("$memphis_station_creations", JSON.stringify(body));
+    await client.request("$memphis_station_creations", JSON.stringify(body), { timeout: 10_000 });
     const made = newHeaders();
     made.set("x-kind", "slow");
-    await client.request("dls#src$1.final", '{"slow":1}', { timeout: 2_000, headers: made });
+    await client.request("dls#src$1.final", '{"slow":1}', { timeout: 10_000, headers: made });
     client.publish(
       "$memphis_nacked_dls",
       JSON.stringify({ station_name: "dls#src", error: "x", partition: 1, cg_name: "dls.group", seq: 1 }),

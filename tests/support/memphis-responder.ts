@@ -102,7 +102,7 @@ export class Responder implements AsyncDisposable {
 
   /** A request to JetStream; what it says is an error is thrown. */
   async api(subject: string, body?: Body): Promise<Body> {
-    const reply = await this.#connection.request(`$JS.API.${subject}`, body === undefined ? "" : JSON.stringify(body), { timeout: 5_000 });
+    const reply = await this.#connection.request(`$JS.API.${subject}`, body === undefined ? "" : JSON.stringify(body), { timeout: 15_000 });
     const json = reply.json<Body>();
     if (json["error"] !== undefined) throw new Error(`${subject}: ${JSON.stringify(json["error"])}`);
     return json;

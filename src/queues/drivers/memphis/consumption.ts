@@ -25,6 +25,8 @@ const BEGIN_MS = 10_000;
 const FAULT_PAUSE_MS = 500;
 /** Places that become free one by one are asked for together: each time costs the broker and us several requests. */
 const GATHER_MS = 2;
+/** A window of this size or more keeps an eighth of it for urgent messages alone. */
+const RESERVING_WINDOW = 16;
 /** A wait that ended sooner, and empty, was refused rather than served. */
 const REFUSED_WAIT_MS = 20;
 
@@ -41,7 +43,7 @@ export class MemphisConsumption implements Consumption {
   readonly #sources = new Map<Band, Source[]>();
   /** Bands without a station or a right to it, and when to try again. */
   readonly #without = new Map<Band, number>();
-  readonly #waiting = new Set<Pull>();
+  readonly #waiting = new Map<Pull, Band>();
   readonly #wakers = new Set<() => void>();
   readonly #forget: (() => void)[] = [];
   #taking = 0;
@@ -108,7 +110,7 @@ export class MemphisConsumption implements Consumption {
     const untilMs = ports.clock.monotonic() + patienceMs;
     this.#stopping = true;
     this.#wake();
-    await Promise.all([...this.#waiting].map((pull) => pull.leave()));
+    await Promise.all([...this.#waiting.keys()].map((pull) => pull.leave()));
     this.#letters.leave();
     // A place that becomes free goes to what came while we were leaving: nobody else can have it before its ack wait is over.
     while (this.#taking + this.#hand.settling + (this.#paused ? 0 : this.#hand.ready) > 0) {
@@ -144,7 +146,7 @@ export class MemphisConsumption implements Consumption {
           await new Promise<void>((resolve) => ports.timers.soon(resolve));
           continue;
         }
-        const room = this.#options.window - this.#hand.open;
+        const room = Math.max(...BANDS.map((band) => this.#room(band)));
         if (room * 4 < this.#options.window && ports.clock.monotonic() - this.#askedMs < GATHER_MS) await ports.timers.sleep(GATHER_MS);
         this.#askedMs = ports.clock.monotonic();
         if ((await this.#round()) === 0) await this.#wait();
@@ -168,6 +170,14 @@ export class MemphisConsumption implements Consumption {
   #hasRoom(): boolean {
     const { window } = this.#options;
     return !this.#paused && !this.#stopping && this.#hand.open < window && this.#hand.settling < 4 * window;
+  }
+
+  /** Messages of this band that may come into hand now. */
+  #room(band: Band): number {
+    if (!this.#hasRoom() || !this.#sources.has(band)) return 0;
+    const { window } = this.#options;
+    const kept = band === "urgent" || window < RESERVING_WINDOW || !this.#sources.has("urgent") ? 0 : Math.floor(window / 8);
+    return Math.max(0, window - kept - this.#hand.open);
   }
 
   /** Makes or joins what is missing. The normal station must be there; a band without one does without. */
@@ -205,8 +215,8 @@ export class MemphisConsumption implements Consumption {
     let came = 0;
     for (const band of BANDS) {
       const sources = this.#sources.get(band) ?? [];
-      const room = this.#options.window - this.#hand.open;
-      if (sources.length === 0 || !this.#hasRoom()) continue;
+      const room = this.#room(band);
+      if (room === 0) continue;
       const pulls: Pull[] = [];
       for (const [index, source] of rotated(sources, this.#parts.ports.random.float()).entries()) {
         const batch = Math.floor(room / sources.length) + (index < room % sources.length ? 1 : 0);
@@ -217,14 +227,16 @@ export class MemphisConsumption implements Consumption {
     return came;
   }
 
-  /** Waits at all streams at once until one has something, or there is a reason to stop waiting. */
+  /** Waits at all streams that there is room for until one has something, or there is a reason to wait no more, or elsewhere. */
   async #wait(): Promise<void> {
-    if (!this.#hasRoom()) return;
+    const bands = BANDS.filter((band) => this.#room(band) > 0);
+    if (bands.length === 0) return;
     const { tuning, ports } = this.#parts;
     const sinceMs = ports.clock.monotonic();
     const something = Promise.withResolvers<void>();
     let came = 0;
-    const pulls = [...this.#sources.values()].flat().map((source) =>
+    const sources = bands.flatMap((band) => this.#sources.get(band) ?? []);
+    const pulls = sources.map((source) =>
       this.#pull(source, 1, tuning.pullMs, () => {
         came += 1;
         something.resolve();
@@ -232,7 +244,7 @@ export class MemphisConsumption implements Consumption {
     );
     const all = Promise.all(pulls.map(({ ended }) => ended));
     const waker = (): void => {
-      if (!this.#hasRoom() || !this.#parts.link.up) something.resolve();
+      if (!this.#parts.link.up || BANDS.some((band) => this.#room(band) > 0 !== bands.includes(band))) something.resolve();
     };
     this.#wakers.add(waker);
     await Promise.race([something.promise, all]);
@@ -251,7 +263,7 @@ export class MemphisConsumption implements Consumption {
       if (this.#hand.add(source, message) !== undefined) onCame();
       this.#dispatch();
     });
-    this.#waiting.add(pull);
+    this.#waiting.set(pull, source.band);
     void pull.ended.then(() => this.#waiting.delete(pull));
     return pull;
   }
@@ -285,7 +297,7 @@ export class MemphisConsumption implements Consumption {
       this.#taking += 1;
       void this.#take(held);
     }
-    if (!this.#hasRoom()) this.#leaveWaiting();
+    this.#leaveWaiting();
   }
 
   async #take(held: Held): Promise<void> {
@@ -321,7 +333,7 @@ export class MemphisConsumption implements Consumption {
 
   /** Else a message could go to us that somebody else has room for. */
   #leaveWaiting(): void {
-    for (const pull of this.#waiting) void pull.leave();
+    for (const [pull, band] of this.#waiting) if (this.#room(band) === 0) void pull.leave();
   }
 
   #say(state: "connected" | "away", why: string | undefined): void {
