@@ -22,6 +22,8 @@ const FORGET_MS = 3_600_000;
 /** Bytes that one command may bring: bodies are large at times, and a reply is in memory as a whole. */
 const TAKE_BYTES = 8 * 1024 * 1024;
 const TAKE_COUNT = 64;
+/** A window of this size or more keeps an eighth of it for urgent messages alone. */
+const RESERVING_WINDOW = 16;
 const AWAY = { firstMs: 200, maxMs: 2000 };
 const EXHAUSTED_REASON = "it was handed out again and again and never settled";
 
@@ -37,6 +39,8 @@ export class RedisConsumption implements Consumption {
   readonly #consumer: string;
   readonly #hand: Hand;
   readonly #backoff: Backoff;
+  /** Places that only urgent ones may take, so that they never wait for a window full of others. */
+  readonly #reserve: number;
   readonly #stop = new AbortController();
   #waiting: RedisLink | undefined;
   #paused = false;
@@ -54,6 +58,7 @@ export class RedisConsumption implements Consumption {
     this.#driver = driver;
     this.#options = options;
     this.#consumer = `${hostname()}-${driver.ports.ids.uuid()}`;
+    this.#reserve = options.window < RESERVING_WINDOW ? 0 : Math.floor(options.window / 8);
     this.#backoff = new Backoff(AWAY, driver.ports.random);
     this.#hand = new Hand(settings, links, driver, this.#consumer, () => this.#ring());
   }
@@ -122,8 +127,9 @@ export class RedisConsumption implements Consumption {
       await this.#sleep(SWEEP_MS);
       return "some";
     }
-    const room = Math.min(this.#options.window - this.#hand.size, TAKE_COUNT);
+    const room = this.#options.window - this.#hand.size;
     if (room <= 0) return "nothing";
+    const calm = room - this.#reserve;
     const nowMs = this.#driver.ports.clock.monotonic();
     if (this.#recover) {
       await this.#claim(link, room, true);
@@ -139,12 +145,19 @@ export class RedisConsumption implements Consumption {
       await this.#tidy("");
     }
     const { streams, group } = this.#settings;
-    const taken = entriesOf(await runScript(link.client, TAKE, streams, [group, this.#consumer, room, TAKE_BYTES]));
+    const taken = entriesOf(
+      await runScript(link.client, TAKE, streams, [group, this.#consumer, Math.min(room, TAKE_COUNT), TAKE_BYTES, this.#reserveOf(room)]),
+    );
     this.#take(taken);
     if (taken.length > 0) return "some";
     // It may bring one of each band.
-    if (room < streams.length) return "nothing";
+    if (calm < streams.length) return "nothing";
     return this.#await();
+  }
+
+  /** How much of what one command may bring is for urgent ones alone. */
+  #reserveOf(room: number): number {
+    return Math.max(0, Math.min(room, TAKE_COUNT) - Math.max(0, room - this.#reserve));
   }
 
   /** What nobody works on any more; or, with `own`, what was handed to this consumer and was lost on the way. */
@@ -158,7 +171,7 @@ export class RedisConsumption implements Consumption {
         group,
         this.#consumer,
         own ? 0 : claimAfterMs,
-        room,
+        Math.min(room, TAKE_COUNT),
         TAKE_BYTES,
         maxDeliveries,
         "QUEUE_DELIVERIES_EXHAUSTED",
@@ -166,6 +179,7 @@ export class RedisConsumption implements Consumption {
         maxDead,
         own ? "1" : "0",
         ids,
+        this.#reserveOf(room),
         ...this.#hand.keys(),
       ],
     );
@@ -187,6 +201,7 @@ export class RedisConsumption implements Consumption {
   async #await(): Promise<"some"> {
     this.#waiting ??= await this.#links.blocking();
     const waiting = this.#waiting;
+    if (this.#stop.signal.aborted) return "some";
     const { streams, group, address } = this.#settings;
     // A server that vanished closes no connection.
     const guard: TimerHandle = this.#driver.ports.timers.after(BLOCK_MS + address.timeoutMs, () => waiting.reset());

@@ -42,12 +42,13 @@ return 1
 `);
 
 /**
- * `streams | group, consumer, most messages, most bytes`: [band, stream id, deliveries, fields] of what nobody has had, the urgent band until
- * there is nothing more in it, then the next. A group that is gone (the server was emptied) is made again.
+ * `streams | group, consumer, most messages, most bytes, how many of them are for urgent ones alone`: [band, stream id, deliveries, fields] of
+ * what nobody has had, the urgent band until there is nothing more in it, then the next. A group that is gone (the server was emptied) is made again.
  */
 export const TAKE: Script = script(`
 local out, left, room = {}, tonumber(ARGV[3]), tonumber(ARGV[4])
 for band, key in ipairs(KEYS) do
+  if band == 2 then left = left - tonumber(ARGV[5]) end
   while left > 0 and room > 0 do
     local reply = redis.pcall('XREADGROUP', 'GROUP', ARGV[1], ARGV[2], 'COUNT', 1, 'STREAMS', key, '>')
     if reply and reply.err then
@@ -100,17 +101,18 @@ end
 
 /**
  * `streams, dead | group, consumer, idle for, most messages, most bytes, most deliveries, code, reason, most dead, only its own, what id keys
- * begin with, held…`: hands over what was handed out and heard nothing of, or, with the tenth argument, what the consumer was given and does
+ * begin with, how many messages are for urgent ones alone, held…`: hands over what was handed out and heard nothing of, or, with the tenth argument, what the consumer was given and does
  * not hold. What was handed out too often goes to the dead letters. Answers [messages as above, [band, id] of the buried].
  */
 export const CLAIM: Script = script(`${BURY}
 local group, me, idle, left, room, most = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local held = {}
-for index = 12, #ARGV do held[ARGV[index]] = true end
+for index = 13, #ARGV do held[ARGV[index]] = true end
 local out, buried = {}, {}
 for band = 1, 3 do
+  if band == 2 then left = left - tonumber(ARGV[12]) end
   local key = KEYS[band]
-  local ask = { 'XPENDING', key, group, 'IDLE', idle, '-', '+', left + #ARGV }
+  local ask = { 'XPENDING', key, group, 'IDLE', idle, '-', '+', math.max(0, left) + #ARGV }
   if ARGV[10] == '1' then ask[#ask + 1] = me end
   local pending = redis.pcall(unpack(ask))
   if pending.err then
