@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { describe, expect, test } from "bun:test";
 import { nkeys } from "@nats-io/nats-core";
 import { silentLogger, systemPorts } from "../../src/kit/mod.ts";
-import { openQueue, openQueueWriter, type QueueSecrets } from "../../src/queues/mod.ts";
+import { openOutlet, openQueue, openQueueWriter, type QueueSecrets } from "../../src/queues/mod.ts";
 import { eventually } from "../support/eventually.ts";
 import { natsTest, startNats } from "../support/nats.ts";
 import { codeOf } from "../support/store-inputs.ts";
@@ -102,24 +102,56 @@ natsTest("without JetStream, and without a stream for a producer, it is said so"
   await writer.close();
 });
 
-natsTest("a producer needs the right to publish and no other", async () => {
+/** The subjects that docs/queues.md names for somebody, as the server's configuration wants them. */
+async function rightsOf(who: string): Promise<string> {
+  const page = await readFile(join(import.meta.dir, "../../docs/queues.md"), "utf8");
+  const block = page.split(`# A ${who}.\n`)[1]?.split(/^(?:#|```)/m)[0] ?? "";
+  const listed = (verb: string): string => {
+    const subjects = new RegExp(`^${verb}:((?:.|\\n )*)`, "m").exec(block)?.[1] ?? "";
+    return `[${subjects
+      .split(",")
+      .map((subject) => JSON.stringify(subject.trim()))
+      .join(", ")}]`;
+  };
+  return `{ publish: ${listed("publish")}, subscribe: ${listed("subscribe")} }`;
+}
+
+natsTest("the rights that the page names are enough for a control plane and for a producer, and the least are for one band", async () => {
   await using nats = await startNats({
     config: `authorization { users: [
-      { user: cp, password: cp }
-      { user: ci, password: ci, permissions: { publish: ["transporter.events.*"], subscribe: ["_INBOX.>"] } }
+      { user: cp, password: cp, permissions: ${await rightsOf("control plane")} }
+      { user: ci, password: ci, permissions: ${await rightsOf("producer")} }
       { user: low, password: low, permissions: { publish: ["transporter.events.low"], subscribe: ["_INBOX.>"] } }
     ] }`,
   });
   const host = `127.0.0.1:${nats.port}`;
-  expect(await tried(`nats://cp:cp@${host}`)).toBe("works");
+  const queue = await openQueue(`nats://cp:cp@${host}`, { log: silentLogger, ports: systemPorts });
+  const taken: string[] = [];
+  await queue.consume({
+    window: 4,
+    onState: () => undefined,
+    take: ({ id = "" }) => {
+      taken.push(id);
+      return Promise.resolve(id === "one" ? { kind: "done" } : { kind: "dead", code: "INVALID_EVENT", reason: "as told", eventId: id });
+    },
+  });
   const options = { log: silentLogger, ports: systemPorts };
   const [ci, low] = [await openQueueWriter(`nats://ci:ci@${host}`, options), await openQueueWriter(`nats://low:low@${host}`, options)];
   const body = new TextEncoder().encode("{}");
   expect(await ci.publish({ id: "one", body, priority: 0 })).toEqual({ duplicate: false });
   expect(await low.publish({ id: "two", body, priority: -1 })).toEqual({ duplicate: false });
   expect(await codeOf(low.publish({ id: "three", body, priority: 1 }))).toBe("QUEUE_DENIED");
-  await ci.close();
-  await low.close();
+  await eventually(() => taken.length === 2);
+  await eventually(async () => {
+    expect(await queue.status()).toMatchObject({ inHand: 0, dead: 1 });
+    return true;
+  });
+  const outlet = await openOutlet(`nats://cp:cp@${host}`, options);
+  await outlet.emit([
+    { id: "status-1", kind: "status", agentId: "a", body: "{}" },
+    { id: "audit-1", kind: "audit", agentId: undefined, body: "{}" },
+  ]);
+  await Promise.all([ci, low, queue, outlet].map((one) => one.close()));
 });
 
 describe("the URL of NATS", () => {

@@ -13,6 +13,7 @@ export interface DeadMessage {
   readonly headers: MsgHdrs | undefined;
   readonly subject: string;
   readonly sequence: number;
+  readonly storedAtMs: number;
   readonly deliveries: number | undefined;
 }
 
@@ -47,7 +48,8 @@ export async function buryMessage(
   const body = dead.body.byteLength > room ? dead.body.subarray(0, room) : dead.body;
   if (body !== dead.body) made.set(HEADER.truncated, String(dead.body.byteLength));
   await jetstream(connection, domainOf(address)).publish(address.deadSubject, body, {
-    msgID: `${address.stream}-${dead.sequence}`,
+    // A stream that was deleted and made again gives its numbers again.
+    msgID: `${address.stream}-${dead.sequence}-${dead.storedAtMs}`,
     headers: made,
     timeout: address.timeoutMs,
     expect: { streamName: address.deadStream },
@@ -71,8 +73,9 @@ export async function buryBySequence(
     throw error;
   });
   if (stored === null) return false;
-  const { data, header, subject } = stored;
-  await buryMessage(connection, address, { body: data, headers: header, subject, sequence, deliveries: undefined }, settlement);
+  const { data, header, subject, time } = stored;
+  const dead = { body: data, headers: header, subject, sequence, storedAtMs: time.getTime(), deliveries: undefined };
+  await buryMessage(connection, address, dead, settlement);
   await manager.streams.deleteMessage(address.stream, sequence, false);
   return true;
 }

@@ -51,6 +51,8 @@ export interface Place {
   readonly consumer: string;
   readonly sequence: number;
   readonly deliveries: number;
+  /** When it was stored, in whole milliseconds. */
+  readonly storedAtMs: number;
 }
 
 /**
@@ -61,9 +63,9 @@ export function placeOf(reply: string): Place | undefined {
   const tokens = reply.split(".");
   if (tokens[0] !== "$JS" || tokens[1] !== "ACK") return undefined;
   const at = tokens.length >= 11 ? 4 : 2;
-  const [stream, consumer, deliveries, sequence] = tokens.slice(at, at + 4);
+  const [stream, consumer, deliveries, sequence, , nanoseconds = ""] = tokens.slice(at, at + 6);
   if (stream === undefined || consumer === undefined || !(Number(sequence) > 0) || !(Number(deliveries) > 0)) return undefined;
-  return { stream, consumer, sequence: Number(sequence), deliveries: Number(deliveries) };
+  return { stream, consumer, sequence: Number(sequence), deliveries: Number(deliveries), storedAtMs: Number(nanoseconds.slice(0, -6)) };
 }
 
 export function queueMessage(message: Msg, band: Band, place: Place): QueueMessage {
