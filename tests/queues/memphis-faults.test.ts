@@ -437,6 +437,50 @@ describe.concurrent("a broker that fails", () => {
   });
 });
 
+describe.concurrent("what is in hand", () => {
+  natsTest("is never more than there is room for, also while paused: the rest is left to others", async () => {
+    await using memphis = await startMemphis();
+    const queue = await open(memphis.url("one"));
+    const held = Promise.withResolvers<Settlement>();
+    const consumer = await consume(queue, () => held.promise, 2);
+    await publish(queue, "first");
+    await eventually(() => consumer.messages.length === 1);
+    consumer.consumption.pause();
+    // Room for one, and for none after it: nothing of these may come before there is.
+    for (const priority of [1, 0, -1]) await publish(queue, `paused-${priority}`, priority);
+    await eventually(async () => (await queue.status()).waiting.low === 1);
+    expect(await queue.status()).toMatchObject({ waiting: { urgent: 1, normal: 1, low: 1 }, inHand: 1 });
+    consumer.consumption.resume();
+    await eventually(() => consumer.messages.length === 2);
+    expect(consumer.ids()).toEqual(["first", "paused-1"]);
+    expect(await queue.status()).toMatchObject({ waiting: { urgent: 0, normal: 1, low: 1 }, inHand: 2 });
+    await publish(queue, "full", 1);
+    await eventually(async () => (await queue.status()).waiting.urgent === 1);
+    const other = await open(memphis.url("one"));
+    const heir = await consume(other);
+    await eventually(() => heir.messages.length === 3);
+    expect(heir.ids()[0]).toBe("full");
+    held.resolve(DONE);
+    await eventually(async () => (await queue.status()).inHand === 0);
+    await other.close();
+    await queue.close();
+  });
+
+  natsTest("and cannot be taken comes again by itself, after the ack wait, and is not given back", async () => {
+    await using memphis = await startMemphis({ record: true });
+    const queue = await open(memphis.url("one", { "ack-wait-ms": 1_000 }));
+    const consumer = await consume(queue, ({ deliveries }) =>
+      deliveries === 1 ? Promise.reject(new Error("a bug")) : Promise.resolve(DONE),
+    );
+    await publish(queue, "a");
+    await eventually(() => consumer.messages.length === 2);
+    expect(consumer.messages.map(({ deliveries }) => deliveries)).toEqual([1, 2]);
+    await eventually(async () => (await queue.status()).inHand === 0);
+    expect(memphis.frames.filter(({ payload }) => payload.toString().startsWith("-NAK"))).toEqual([]);
+    await queue.close();
+  });
+});
+
 describe.concurrent("a store that is away", () => {
   natsTest(
     "for longer than the ack wait costs no delivery: nothing is given back, nothing comes twice",
