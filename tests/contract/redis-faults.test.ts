@@ -156,6 +156,67 @@ redisTest("out of memory it takes nothing and says so, reads and removes all the
   }
 });
 
+redisTest("a server that takes no writes for a while, as in a failover, is asked again, and nothing happens twice", async () => {
+  await using server = await startRedis();
+  const store = await open(server, "failover");
+  try {
+    await claim(store, "agent-1");
+    const walks = Array.from({ length: 60 }, (_, at) => walk(store, `event-${at}`, "agent-1"));
+    for (let times = 0; times < 3; times += 1) {
+      await Bun.sleep(100);
+      await server.cli("REPLICAOF", "127.0.0.1", "1");
+      const during = store.createEvent(newEvent({ id: `during-${times}`, agentId: "agent-1" }));
+      await Bun.sleep(200);
+      await server.cli("REPLICAOF", "NO", "ONE");
+      expect((await during).kind).toBe("created");
+    }
+    expect((await Promise.all(walks)).flat()).toEqual([]);
+    expect(await store.counters()).toMatchObject({ total: 63, completed: 60, queued: 3 });
+    expect(await expectIndexesRight(server, "failover")).toEqual({ events: 63 });
+  } finally {
+    await store.close();
+  }
+});
+
+redisTest("a server that stands still is given up after some seconds, and what it does then all the same is done once", async () => {
+  await using server = await startRedis();
+  const store = await open(server, "still", "&timeout=500ms");
+  try {
+    await store.createEvent(newEvent({ id: "before" }));
+    server.pause();
+    const began = performance.now();
+    const taken = Array.from({ length: 20 }, (_, at) => store.createEvent(newEvent({ id: `while-${at}` })));
+    const codes = await Promise.all(taken.map((one) => codeOf(one)));
+    expect(new Set(codes)).toEqual(new Set(["STORE_UNAVAILABLE"]));
+    expect(performance.now() - began).toBeLessThan(8000);
+    server.resume();
+    await eventually(async () => (await codeOf(store.ping())) === "none");
+    const again = await Promise.all(Array.from({ length: 20 }, (_, at) => store.createEvent(newEvent({ id: `while-${at}` }))));
+    for (const { kind } of again) expect(["created", "duplicate"]).toContain(kind);
+    expect(await store.counters()).toMatchObject({ total: 21 });
+    expect(await expectIndexesRight(server, "still")).toEqual({ events: 21 });
+  } finally {
+    server.resume();
+    await store.close();
+  }
+});
+
+redisTest("a cluster keeps all keys of an installation together, and gets its script along", async () => {
+  await using server = await startRedis({ config: { "cluster-enabled": "yes", "cluster-announce-ip": "127.0.0.1" } });
+  await server.cli("CLUSTER", "ADDSLOTSRANGE", "0", "16383");
+  await eventually(async () => (await server.cli("CLUSTER", "INFO")).includes("cluster_state:ok"));
+  const store = await open({ url: `redis+cluster://127.0.0.1:${server.port}` }, "clustered");
+  try {
+    await claim(store, "agent-1");
+    expect((await Promise.all(Array.from({ length: 30 }, (_, at) => walk(store, `event-${at}`, "agent-1")))).flat()).toEqual([]);
+    await server.cli("SCRIPT", "FLUSH");
+    expect((await store.getEvent(TENANT, "event-7", { payload: true, log: true }))?.log.length).toBe(6);
+    expect(await expectIndexesRight(server, "clustered")).toEqual({ events: 30 });
+  } finally {
+    await store.close();
+  }
+});
+
 redisTest("too few replicas: nothing counts as accepted; with them everything does", async () => {
   await using master = await startRedis();
   const store = await open(master, "replicas", "&wait=1&timeout=400ms");

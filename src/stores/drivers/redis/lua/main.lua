@@ -42,6 +42,9 @@ for at, a in ipairs(cjson.decode(ARGV[4])) do
     elseif writable() or frees[name] then
       local done, outcome = pcall(write, a)
       answer = done and outcome or failure(outcome)
+    elseif find(refusal, "READONLY", 1, true) == 1 then
+      -- Not the master any more: whoever asks has to find the one that is, and asks it the same.
+      return redis.error_reply(refusal)
     else
       answer = { e = refusal }
     end
