@@ -44,7 +44,7 @@ for _, key in ipairs(redis.call("KEYS", P .. "*")) do
     while seq > 0 do
       local entry = redis.call("XRANGE", P .. "log", seq, seq)[1]
       log[#log + 1] = entry and seq or -seq
-      seq = entry and tonumber(string.match(entry[2][6], "^%d+ (%d+)")) or 0
+      seq = entry and tonumber(string.match(entry[2][2], "^%d+ (%d+)")) or 0
     end
     local lies = redis.call("HMGET", key, "t", "a")
     out.events[#out.events + 1] = { key = string.sub(name, 3), d = d, t = lies[1] or nil, a = lies[2] or nil, log = log }

@@ -23,10 +23,11 @@ import {
 /** Payloads up to this many bytes lie with their event: sharing them would cost more than it saves. */
 const INLINE_BYTES = 1024;
 
+/** What is looked for, a line break, and the rest. */
 export function auditRow(entry: NewAudit, put: Put): readonly unknown[] {
   const { tenant, atMs, action, eventId, agentId, principal, user, remoteAddress, requestId, details } = entry;
   const rest = JSON.stringify([principal, user ?? 0, remoteAddress ?? 0, requestId ?? 0, ...(details === undefined ? [] : [details])]);
-  return [tenant, String(atMs), action, eventId ?? "", agentId ?? "", put(rest)];
+  return [put(`${luaJson([tenant, atMs, action, eventId ?? "", agentId ?? ""])}\n${rest}`)];
 }
 
 /** A word of the control plane itself. */

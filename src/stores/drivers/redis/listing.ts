@@ -155,8 +155,10 @@ function partOf<Item>(answer: Answer, toFound: (one: unknown) => { readonly key:
 }
 
 function auditEntry(answer: Answer, take: Take): AuditEntry {
-  const [seq, atMs, action, eventId, agentId, restAt] = answer as [number, string, string, string, string, number];
-  const [principal, user, remoteAddress, requestId, details] = JSON.parse(take(restAt)) as [
+  const [seq, textAt] = answer as [number, number];
+  const [head = "", rest = ""] = take(textAt).split("\n");
+  const [, atMs, action, eventId, agentId] = JSON.parse(head) as [string, number, string, string, string];
+  const [principal, user, remoteAddress, requestId, details] = JSON.parse(rest) as [
     string,
     string | 0,
     string | 0,
@@ -165,7 +167,7 @@ function auditEntry(answer: Answer, take: Take): AuditEntry {
   ];
   return {
     seq,
-    timestamp: formatTimestamp(Number(atMs)),
+    timestamp: formatTimestamp(atMs),
     principal,
     action,
     ...(eventId === "" ? {} : { event_id: eventId }),

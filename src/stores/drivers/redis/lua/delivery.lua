@@ -102,14 +102,20 @@ local function dueAt(d)
   return ceil(d.ex)
 end
 
--- One more entry of the log. All of an event hang together by the number of the one before, whatever their revision.
+-- One more entry of the log: revision, the one before, state, whether it came late, and the lengths of agent and event, which follow with what
+-- was said. All of an event hang together by the number of the one before, whatever their revision.
 local function append(ekey, d, to, body, late)
   local head = newest(ekey) or d
   local seq = add("seq", 1)
-  call("XADD", P .. "log", fmt("%d-0", seq), "i", ekey, "g", d.ag, "m", fmt("%d %d %d %d", d.rv, head.la or 0, to, late or 0), "v", body)
+  call("XADD", P .. "log", fmt("%d-0", seq), "v",
+    fmt("%d %d %d %d %d %d\n", d.rv, head.la or 0, to, late or 0, #d.ag, #ekey) .. d.ag .. ekey .. body)
   head.la = seq
   if head ~= d then changed(ekey, head) end
   return seq
+end
+
+local function entryBefore(text)
+  return tonumber(match(text, "^%d+ (%d+)"))
 end
 
 -- Takes a step that was judged: state, counters, due time and one log entry. `phase` 0 leaves the phase; `result` says that the entry has one.

@@ -1,5 +1,12 @@
 -- Looking things up.
 
+-- An entry of the log as it is answered: number, event, agent, what is known of it, what was said.
+local function logRow(seq, text)
+  local facts, agent, event, at = match(text, "^(%d+ %d+ %d+ %d+) (%d+) (%d+)\n()")
+  agent, event = tonumber(agent), tonumber(event)
+  return { seq, sub(text, at + agent, at + agent + event - 1), sub(text, at, at + agent - 1), facts, give(sub(text, at + agent + event)) }
+end
+
 -- g: one event. 2 event, 3 with its payload, 4 with its log
 local function logOf(ekey, after, most)
   local d = newest(ekey)
@@ -7,14 +14,14 @@ local function logOf(ekey, after, most)
   while seq > after do
     local found = call("XRANGE", P .. "log", fmt("%d", seq), fmt("%d", seq), "COUNT", 1)[1]
     if not found then break end
-    entries[#entries + 1] = { seq, found[2][6], found[2][4], found[2][8] }
-    seq = tonumber(match(found[2][6], "^%d+ (%d+)"))
+    local text = found[2][2]
+    entries[#entries + 1] = { seq, text }
+    seq = entryBefore(text)
   end
   -- The oldest of them, oldest first.
   local out = {}
   for at = #entries, max(1, #entries - most + 1), -1 do
-    local entry = entries[at]
-    out[#out + 1] = { entry[1], ekey, entry[3], entry[2], give(entry[4]) }
+    out[#out + 1] = logRow(entries[at][1], entries[at][2])
   end
   return out
 end
@@ -27,7 +34,7 @@ function looks.g(a)
   local result = 0
   if d.rs then
     local entry = call("XRANGE", P .. "log", fmt("%d", d.rs), fmt("%d", d.rs))[1]
-    if entry then result = give(entry[2][8]) end
+    if entry then result = logRow(d.rs, entry[2][2])[5] end
   end
   local payload = a[3] == 1 and handOut(item(ekey, d))[4] or 0
   return { view(ekey, d), give(found[1]), found[2] and give(found[2]) or 0, payload, result, a[4] == 1 and logOf(ekey, 0, 1e9) or {} }
@@ -50,9 +57,10 @@ function looks.la(a)
   local found = call("XRANGE", P .. "log", fmt("%d", a[3] + 1), "+", "COUNT", a[4])
   local out, last = {}, a[3]
   for _, one in ipairs(found) do
-    local seq, fields = tonumber(match(one[1], "^%d+")), one[2]
-    last = seq
-    if tenantOf(fields[2]) == a[2] then out[#out + 1] = { seq, fields[2], fields[4], fields[6], give(fields[8]) } end
+    last = tonumber(match(one[1], "^%d+"))
+    local agent, at = match(one[2][2], "^%d+ %d+ %d+ %d+ (%d+) %d+\n()")
+    at = at + tonumber(agent)
+    if sub(one[2][2], at, at + #a[2] - 1) == a[2] then out[#out + 1] = logRow(last, one[2][2]) end
   end
   return { out, last, #found == a[4] and 1 or 0 }
 end
@@ -118,10 +126,9 @@ function looks.l(a)
   return { out, from, last and 1 or 0 }
 end
 
--- Of the audit: { seq, atMs, action, event, agent, raw }
+-- Of the audit: number and text.
 local function auditRow(one)
-  local f = one[2]
-  return { tonumber(match(one[1], "^%d+")), f[4], f[6], f[8], f[10], give(f[12]) }
+  return { tonumber(match(one[1], "^%d+")), give(one[2][2]) }
 end
 
 -- ul: some of the audit from `before` down. 2 tenant, 3 before or "", 4 most to look at, 5 most to answer, 6 filter
@@ -130,11 +137,10 @@ function looks.ul(a)
   local found = call("XREVRANGE", P .. "audit", a[3] == "" and "+" or fmt("%d", a[3] - 1), "-", "COUNT", a[4])
   local out, from, last = {}, a[3], #found < a[4]
   for _, one in ipairs(found) do
-    local f = one[2]
-    local at = tonumber(f[4])
+    local tenant, at, action, event, agent = unpack(cjson.decode(match(one[2][2], "^[^\n]*")))
     from = tonumber(match(one[1], "^%d+"))
-    if f[2] == a[2] and (not filter.action or f[6] == filter.action) and (not filter.event or f[8] == filter.event)
-      and (not filter.agent or f[10] == filter.agent) and (not filter.since or at >= filter.since) and (not filter["until"] or at < filter["until"]) then
+    if tenant == a[2] and (not filter.action or action == filter.action) and (not filter.event or event == filter.event)
+      and (not filter.agent or agent == filter.agent) and (not filter.since or at >= filter.since) and (not filter["until"] or at < filter["until"]) then
       out[#out + 1] = auditRow(one)
       if #out >= a[5] then last = false break end
     end
@@ -149,7 +155,7 @@ function looks.ua(a)
   local out, last = {}, a[3]
   for _, one in ipairs(found) do
     last = tonumber(match(one[1], "^%d+"))
-    if one[2][2] == a[2] then out[#out + 1] = auditRow(one) end
+    if cjson.decode(match(one[2][2], "^[^\n]*"))[1] == a[2] then out[#out + 1] = auditRow(one) end
   end
   return { out, last, #found == a[4] and 1 or 0 }
 end

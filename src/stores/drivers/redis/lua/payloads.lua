@@ -64,7 +64,7 @@ function ops.sw(a)
         local id = fmt("%d-0", seq)
         local entry = call("XRANGE", P .. "log", id, id)[1]
         ids[#ids + 1] = id
-        seq = entry and tonumber(match(entry[2][6], "^%d+ (%d+)")) or 0
+        seq = entry and entryBefore(entry[2][2]) or 0
       end
       for at = 1, #ids, 100 do call("XDEL", P .. "log", unpack(ids, at, min(at + 99, #ids))) end
       local lies = call("HMGET", key, "t", "a")
@@ -88,7 +88,7 @@ function ops.su(a)
   for _, one in ipairs(found) do
     if #ids >= a[3] then all = false break end
     last = tonumber(match(one[1], "^%d+"))
-    if tonumber(one[2][4]) < a[2] then ids[#ids + 1] = one[1] end
+    if cjson.decode(match(one[2][2], "^[^\n]*"))[2] < a[2] then ids[#ids + 1] = one[1] end
   end
   for at = 1, #ids, 100 do call("XDEL", P .. "audit", unpack(ids, at, min(at + 99, #ids))) end
   return { #ids, last, all and #found == a[5] and 1 or 0 }
