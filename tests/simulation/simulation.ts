@@ -12,6 +12,7 @@ import { Clients } from "./clients.ts";
 import { Cluster } from "./cluster.ts";
 import { ControlPlaneProcess } from "./control-plane.ts";
 import { type Disk, DiskPool } from "./disk.ts";
+import { Followers } from "./followers.ts";
 import { History } from "./history.ts";
 import { judge, judgeFinals } from "./invariants.ts";
 import { Network } from "./network.ts";
@@ -88,6 +89,8 @@ export class Simulation {
   readonly sharedShape: SharedShape | undefined;
   readonly agents: AgentProcess[] = [];
   readonly clients: Clients;
+  /** Only where several share a store. */
+  readonly followers: Followers | undefined;
   readonly chaos: Chaos;
   readonly storeDisk: DiskState = { full: false };
   readonly ledgerDisks = new Map<string, DiskState>();
@@ -181,6 +184,14 @@ export class Simulation {
       );
     }
     this.clients = new Clients({ world, network: this.network, controlPlanes: this.controlPlanes, history, dice: world.dice.fork() });
+    if (replicas > 1) {
+      this.followers = new Followers({
+        world,
+        controlPlanes: this.controlPlanes,
+        dice: world.dice.fork(),
+        isLost: (id) => history.hasLost(id),
+      });
+    }
     this.chaos = new Chaos(this);
   }
 
@@ -230,6 +241,7 @@ export class Simulation {
   /** Nothing is under way anywhere. */
   get quiet(): boolean {
     const { controlPlanes, clients, agents } = this;
+    if ((this.followers?.waiting.size ?? 0) > 0) return false;
     if (clients.open > 0 || this.#planned > 0 || this.chaos.busy || this.server?.up === false) return false;
     const cores = controlPlanes.flatMap(({ core }) => (core === undefined ? [] : [core]));
     if (cores.length < controlPlanes.length) return false;
@@ -275,6 +287,7 @@ export class Simulation {
     while (!this.quiet) {
       if (world.nowMs > untilMs) {
         history.violate("it does not come to rest");
+        for (const id of this.followers?.waiting ?? []) history.violate(`who follows ${id} never sees its end`);
         return;
       }
       this.#until(world.nowMs + LOOK_MS);
@@ -304,6 +317,7 @@ export class Simulation {
   #after(wish: Wish, dice: Dice): void {
     const { shape, clients } = this;
     const { id } = wish.plan;
+    if (this.followers !== undefined && dice.chance(0.4)) this.followers.follow(id);
     if (dice.chance(0.1)) this.#later(dice.long(0, 10_000), "other", () => clients.submitOther(wish));
     if (dice.chance(shape.cancelChance)) this.#later(dice.long(0, 15_000), "cancel", () => clients.cancel(id));
     if (dice.chance(shape.retryChance)) {

@@ -39,6 +39,7 @@ export class StoreLink {
   readonly #open = new Map<string, Request>();
   #unsent: Request[] = [];
   #connected = true;
+  #hears = true;
   /** Which connection this is. */
   #generation = 0;
   #count = 0;
@@ -57,13 +58,14 @@ export class StoreLink {
     this.store = this.#face();
   }
 
-  /** The connection is gone, for so long at least. */
-  break(ms: number): void {
+  /** The connection is gone, for so long at least; and with `deaf` that on which words come, which is another. */
+  break(ms: number, deaf = this.#server.dice.chance(0.5)): void {
     const { world, dice, weather, history } = this.#server;
     if (this.life.dead) return;
     history.counts.storeBreaks += 1;
     world.note(`${this.caller.name} loses its store for ${Math.round(ms)} ms, with ${this.#open.size} requests open`);
     this.#connected = false;
+    if (deaf) this.#hears = false;
     this.#generation += 1;
     const generation = this.#generation;
     this.#unsent = [];
@@ -87,7 +89,7 @@ export class StoreLink {
 
   tell(words: readonly Word[]): void {
     const { world, dice, weather } = this.#server;
-    if (!this.#connected || this.life.dead || world.nowMs < this.#deafUntilMs) return;
+    if (!this.#hears || this.life.dead || world.nowMs < this.#deafUntilMs) return;
     const arrive = (): void => {
       for (const listener of this.#listeners) listener.words(words);
     };
@@ -116,6 +118,8 @@ export class StoreLink {
     this.#connected = true;
     // Before anything new: what was asked first takes effect first.
     for (const request of this.#open.values()) this.#send(request);
+    if (this.#hears) return;
+    this.#hears = true;
     this.#gap();
   }
 

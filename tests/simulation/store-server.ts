@@ -136,7 +136,7 @@ export class StoreServer implements StoreHome {
     this.history.counts.storeAway += 1;
     this.world.note(`the store is away for ${Math.round(ms)} ms`);
     this.#up = false;
-    for (const link of this.links) link.break(ms);
+    for (const link of this.links) link.break(ms, true);
     this.world.after(ms, this.#life, "store back", () => (this.#up = true));
   }
 
@@ -179,7 +179,7 @@ export class StoreServer implements StoreHome {
     history.counts.failOvers += 1;
     world.note(`the store fails over and loses ${Math.round(world.nowMs - snapshot.atMs)} ms`);
     this.#life.dead = true;
-    for (const link of this.links) link.break(awayMs);
+    for (const link of this.links) link.break(awayMs, true);
     disk.crash();
     const before = deliveriesOf(disk);
     const { agent = [], ...others } = Object.fromEntries(snapshot.tables);
