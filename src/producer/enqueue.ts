@@ -4,7 +4,7 @@ import type { ReadyEvent } from "./build-event.ts";
 import type { SubmitOptions } from "./submit.ts";
 
 /** How long a queue is sought that is not there: a wrong address is told soon, a restart is waited out. */
-const PATIENCE_MS = 10_000;
+const PATIENCE_MS = 8_000;
 
 /** Throws QUEUE_MESSAGE_TOO_LARGE where the queue would not take the event, with both sizes. */
 export function checkQueueSize(writer: Pick<QueueWriter, "info">, event: Pick<ReadyEvent, "json" | "wire">): Uint8Array {
