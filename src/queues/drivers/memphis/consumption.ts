@@ -43,7 +43,7 @@ export class MemphisConsumption implements Consumption {
   readonly #sources = new Map<Band, Source[]>();
   /** Bands without a station or a right to it, and when to try again. */
   readonly #without = new Map<Band, number>();
-  readonly #waiting = new Map<Pull, Band>();
+  readonly #pulls = new Set<Pull>();
   readonly #wakers = new Set<() => void>();
   readonly #forget: (() => void)[] = [];
   #taking = 0;
@@ -65,7 +65,9 @@ export class MemphisConsumption implements Consumption {
     this.#letters = new Letters(link, (source, message) => {
       // What does not fit stays in the dead letters, from where it can be sent again.
       if (this.#over || this.#stopping || this.#hand.ready >= options.window) return;
-      if (this.#hand.addLetter(source, message) !== undefined) this.#dispatch();
+      if (this.#hand.addLetter(source, message) === undefined) return;
+      this.#dispatch();
+      this.#wake();
     });
   }
 
@@ -95,7 +97,6 @@ export class MemphisConsumption implements Consumption {
 
   pause(): void {
     this.#paused = true;
-    this.#leaveWaiting();
     this.#wake();
   }
   resume(): void {
@@ -110,7 +111,7 @@ export class MemphisConsumption implements Consumption {
     const untilMs = ports.clock.monotonic() + patienceMs;
     this.#stopping = true;
     this.#wake();
-    await Promise.all([...this.#waiting.keys()].map((pull) => pull.leave()));
+    await Promise.all([...this.#pulls].map((pull) => pull.leave()));
     this.#letters.leave();
     // A place that becomes free goes to what came while we were leaving: nobody else can have it before its ack wait is over.
     while (this.#taking + this.#hand.settling + (this.#paused ? 0 : this.#hand.ready) > 0) {
@@ -243,6 +244,7 @@ export class MemphisConsumption implements Consumption {
       }),
     );
     const all = Promise.all(pulls.map(({ ended }) => ended));
+    // Where there is no room any more, somebody else may have some.
     const waker = (): void => {
       if (!this.#parts.link.up || BANDS.some((band) => this.#room(band) > 0 !== bands.includes(band))) something.resolve();
     };
@@ -263,8 +265,8 @@ export class MemphisConsumption implements Consumption {
       if (this.#hand.add(source, message) !== undefined) onCame();
       this.#dispatch();
     });
-    this.#waiting.set(pull, source.band);
-    void pull.ended.then(() => this.#waiting.delete(pull));
+    this.#pulls.add(pull);
+    void pull.ended.then(() => this.#pulls.delete(pull));
     return pull;
   }
 
@@ -297,7 +299,6 @@ export class MemphisConsumption implements Consumption {
       this.#taking += 1;
       void this.#take(held);
     }
-    this.#leaveWaiting();
   }
 
   async #take(held: Held): Promise<void> {
@@ -329,11 +330,6 @@ export class MemphisConsumption implements Consumption {
 
   #keepAlive(): void {
     for (const held of this.#hand) this.#settler.keepAlive(held);
-  }
-
-  /** Else a message could go to us that somebody else has room for. */
-  #leaveWaiting(): void {
-    for (const [pull, band] of this.#waiting) if (this.#room(band) === 0) void pull.leave();
   }
 
   #say(state: "connected" | "away", why: string | undefined): void {
