@@ -89,6 +89,7 @@ export class NatsConsumption implements Consumption {
         await this.#pause(backoff.next());
       }
     }
+    if (this.#stopped.signal.aborted) return;
     this.#keepAlive();
     this.#running = this.#run();
   }
