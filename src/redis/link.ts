@@ -84,7 +84,10 @@ class Link implements RedisLink {
     this.#backoff = backoff;
     raw.on("ready", () => this.#turn(true));
     raw.on("close", () => this.#turn(false));
-    raw.on("end", () => this.#turn(false));
+    raw.on("end", () => {
+      this.#turn(false);
+      this.#revive();
+    });
     raw.on("error", (error: Error) => (this.#said = messageOf(redisFault(error, address.location, options.codes))));
   }
 
@@ -166,6 +169,17 @@ class Link implements RedisLink {
     }
     this.#said = "";
     for (const listener of this.#listeners) listener(up ? "up" : "down");
+  }
+
+  /**
+   * The client gives up for good where the sentinels tell of a failover at the very moment in which it looks for the master. We never do.
+   */
+  #revive(): void {
+    if (this.#closed) return;
+    const again = (): void => {
+      if (!this.#closed && this.#raw.status === "end") this.#raw.connect().catch(() => undefined);
+    };
+    this.#options.ports.timers.after(this.#backoff.next(), again, { background: true });
   }
 
   async #beat(): Promise<void> {

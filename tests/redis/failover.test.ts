@@ -63,14 +63,14 @@ redisTest(
     const load = new Load(store, 16);
     try {
       for (let failover = 0; failover < (PROVE ? 5 : 1); failover += 1) {
-        await eventually(() => set.inStep(), { timeoutMs: 60_000 });
+        await eventually(() => set.inStep(), { timeoutMs: 60_000, what: "all replicas being in step" });
         const before = load.acknowledged.length;
         await eventually(() => load.acknowledged.length > before + 200);
         const old = await set.master();
         await old.kill();
         const lastBefore = load.acknowledged.length;
-        await eventually(async () => (await set.master()).port !== old.port, { timeoutMs: 30_000, everyMs: 50 });
-        await eventually(() => load.acknowledged.length > lastBefore + 400, { timeoutMs: 30_000 });
+        await eventually(async () => (await set.master()).port !== old.port, { timeoutMs: 30_000, everyMs: 50, what: "the failover" });
+        await eventually(() => load.acknowledged.length > lastBefore + 400, { timeoutMs: 30_000, what: "the store going on" });
         await old.start();
       }
       await load.stop();

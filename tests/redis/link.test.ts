@@ -161,6 +161,21 @@ describe("a connection to Redis that stands", () => {
     expect(states).toEqual(["down", "up"]);
   });
 
+  redisTest("comes back also where the client itself has given up, as it does in the middle of a failover", async () => {
+    const link = await open((await sharedRedis()).url);
+    try {
+      const states: string[] = [];
+      link.onState((state) => states.push(state));
+      (link.client as unknown as { disconnect(): void }).disconnect();
+      await eventually(() => states.includes("down"));
+      await eventually(() => link.up);
+      expect(await link.client.ping()).toBe("PONG");
+      expect(states).toEqual(["down", "up"]);
+    } finally {
+      await link.close();
+    }
+  });
+
   redisTest("does not wait for a server that stands still", async () => {
     await using server = await startRedis();
     const link = await open(`${server.url}?timeout=300ms`);

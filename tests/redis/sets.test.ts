@@ -3,7 +3,7 @@ import { silentLogger, systemPorts } from "../../src/kit/mod.ts";
 import { openRedis, parseRedisUrl, type RedisLink } from "../../src/redis/mod.ts";
 import { eventually } from "../support/eventually.ts";
 import { redisTest } from "../support/redis.ts";
-import { startRedisCluster, startSentinels } from "../support/redis-sets.ts";
+import { startSentinels } from "../support/redis-sets.ts";
 
 function open(url: string): Promise<RedisLink> {
   return openRedis(parseRedisUrl(url), { ports: systemPorts, log: silentLogger, purpose: "test" });
@@ -37,36 +37,6 @@ redisTest(
       await eventually(() => set.inStep(), { timeoutMs: 30_000 });
       await eventually(async () => (await link.client.set("later", "3")) === "OK");
       expect(await now.cli("GET", "later")).toBe("3");
-    } finally {
-      await words.close();
-      await link.close();
-    }
-  },
-  90_000,
-);
-
-redisTest(
-  "a connection to a cluster finds the owner of a key, and goes on when that one was away",
-  async () => {
-    await using cluster = await startRedisCluster();
-    const link = await open(cluster.url);
-    const words = await link.duplicate({ purpose: "words" });
-    const heard: string[] = [];
-    try {
-      words.client.on("message", (_channel: string, text: string) => heard.push(text));
-      await words.client.subscribe("words");
-      await link.client.pipeline().set("{t}:a", "1").set("{t}:b", "2").exec();
-      const owner = await cluster.ownerOf("{t}:a");
-      expect(await owner.cli("GET", "{t}:b")).toBe("2");
-      expect(link.nodes()).toHaveLength(3);
-      await owner.kill();
-      await expect(link.client.get("{t}:a")).rejects.toThrow();
-      await owner.start();
-      await eventually(async () => (await link.client.get("{t}:a")) === "1", { timeoutMs: 20_000 });
-      await eventually(async () => {
-        await link.client.publish("words", "again");
-        return heard.length > 0;
-      });
     } finally {
       await words.close();
       await link.close();

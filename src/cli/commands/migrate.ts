@@ -1,4 +1,4 @@
-import { COMMON_SETTINGS, splitServerUrl, STORE_SETTINGS, text, textOr, toggle, withoutSecrets } from "../../config/mod.ts";
+import { COMMON_SETTINGS, splitServerUrl, STORE_SETTINGS, text, textOr, toggle } from "../../config/mod.ts";
 import { silentLogger, TransporterError } from "../../kit/mod.ts";
 import { DEFAULT_TENANT } from "../../security/mod.ts";
 import { command } from "../command.ts";
@@ -43,7 +43,6 @@ export const migrate = command({
       describe: "Redis of 0.1 as an address, instead of the three: redis://, rediss://, redis+sentinel://",
       hint: "URL",
       flagOnly: true,
-      shown: withoutSecrets,
     }),
     store: {
       ...STORE_SETTINGS.store,
@@ -86,6 +85,10 @@ export const migrate = command({
       throw new TransporterError("CONFIG_INVALID", "0.1 knew no Redis Cluster, so there is nothing of it in one", {
         remedy: "Name the Redis that 0.1 used: redis://, rediss:// or redis+sentinel://.",
       });
+    if (values.from !== undefined && address.passwordInUrl)
+      call.note(
+        "warning: --from puts a secret on the command line, where every user of this machine can read it; use password-file=FILE in it, or TRANSPORTER_REDIS_PASSWORD",
+      );
     const source = await openRedis(address, { ports, log, purpose: "migrate" });
     try {
       const sameRedis = splitServerUrl(values.store)?.hosts === splitServerUrl(fromUrl)?.hosts;
