@@ -58,6 +58,9 @@ describe.each([
       const table = await runCli(["queue", "status"], { env: { TRANSPORTER_QUEUE: address } });
       expect(table.out).toMatch(/^NAME +ADDRESS +URGENT +NORMAL +LOW +IN HAND +DEAD +OLDEST\n/);
       expect(table.out).toMatch(/ 0 +0 +0 +0 +1 +-\n$/);
+      const doctor = await runCli(["doctor", "cp", "--store=memory:", "--ws-port=0", "--queue", address, "--publish=status"]);
+      expect(doctor.out).toMatch(new RegExp(`warn  queue +${name} at \\S+: 0 wait, 0 in hand, 1 dead`));
+      expect(doctor.out).toMatch(/ok {4}publish +status to /);
       const dead = await runCli(["queue", "dead", "--queue", address]);
       expect(dead.out).toMatch(/poison +INVALID_EVENT +\d+s +no kind\n$/);
       const [letter = ""] = (await runCli(["queue", "dead", "--queue", address, "-o", "name"])).out.replace("letter/", "").split("\n");

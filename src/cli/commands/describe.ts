@@ -97,6 +97,7 @@ function agentText(agent: AgentView, nowMs: number): string {
     ["Capabilities", agent.capabilities.join(", ")],
     ["Hostname", agent.hostname],
     ["Address", agent.remote_address],
+    ["Replica", agent.replica],
     ["Connected", at(agent.connected_at, nowMs)],
     ["Disconnected", at(agent.disconnected_at, nowMs)],
     ["Last Seen", at(agent.last_seen_at, nowMs)],

@@ -6,6 +6,7 @@ import { command } from "../command.ts";
 import { clientFor } from "../connect.ts";
 import { type Check, DOCTOR_SETTINGS, examine, fail, ok, warn } from "../doctor.ts";
 import { redisStoreChecks } from "../doctor-redis.ts";
+import { queueChecks } from "../doctor-queue.ts";
 import { controlPlaneFiles, directoryFinding, environmentCheck, readinessFinding, versionFinding } from "../doctor-checks.ts";
 
 const SETTINGS = { ...CP_SETTINGS, ...DOCTOR_SETTINGS } as const;
@@ -16,7 +17,7 @@ export const doctorCp = command({
   examples: [
     "transporter doctor cp",
     "transporter doctor cp --store sqlite:/var/lib/transporter/cp.db --bundle report.zip",
-    "transporter doctor cp --store redis://redis:6379/0",
+    "transporter doctor cp --store redis://redis:6379/0 --queue nats://nats:4222/transporter",
   ],
   run: async (call) => {
     const { ports, signal, host } = call;
@@ -91,6 +92,7 @@ export const doctorCp = command({
         { name: "running", run: async () => (running === undefined ? undefined : readinessFinding(running, signal)) },
         { name: "version", run: async () => (running === undefined ? undefined : versionFinding(running, signal)) },
         ...(shared ? redisStoreChecks(config.storeUrl, config.storePassword, ports) : fileChecks()),
+        ...queueChecks(config, ports),
       ],
       () => controlPlaneFiles(running, signal),
     );

@@ -1,6 +1,6 @@
 import { hostname } from "node:os";
 import { Backoff, TransporterError, type TimerHandle, messageOf } from "../../../kit/mod.ts";
-import type { RedisLink } from "../../../redis/mod.ts";
+import { type RedisLink, inspectRedis } from "../../../redis/mod.ts";
 import type { DriverOptions } from "../../open.ts";
 import type { ConsumeOptions, Consumption, QueueMessage } from "../../port.ts";
 import { type StreamEntry, bandOfNumber, entriesOf, readEntries, textField } from "./entry.ts";
@@ -46,6 +46,7 @@ export class RedisConsumption implements Consumption {
   #paused = false;
   /** Something may have been handed to it that never arrived. */
   #recover = true;
+  #inspected = false;
   #sweepAtMs = 0;
   #tidyAtMs = 0;
   #state: "connected" | "away" | undefined;
@@ -245,6 +246,19 @@ export class RedisConsumption implements Consumption {
     if (this.#state === state) return;
     this.#state = state;
     this.#options.onState(state, why);
+    if (state === "connected" && !this.#inspected) void this.#inspect();
+  }
+
+  /** Says once what the server's settings lose of what waits there. */
+  async #inspect(): Promise<void> {
+    this.#inspected = true;
+    try {
+      for (const { level, name, message, remedy } of await inspectRedis(await this.#links.main()))
+        if (level !== "ok") this.#driver.log.warn(`The queue's Redis: ${message}`, { setting: name, remedy, queue: this.#settings.name });
+    } catch {
+      // It is away again; it was told that.
+      this.#inspected = false;
+    }
   }
 
   #ring(): void {
