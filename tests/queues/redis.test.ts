@@ -6,6 +6,7 @@ import { openRedis, parseRedisUrl } from "../../src/redis/mod.ts";
 import { eventually } from "../support/eventually.ts";
 import { uniqueName } from "../support/kube.ts";
 import { type RedisServer, SKIP_REDIS, redisTest, sharedRedis, startRedis } from "../support/redis.ts";
+import { startRedisCluster } from "../support/redis-sets.ts";
 import { codeOf } from "../support/store-inputs.ts";
 import { type DeadLetter, type QueueBroker, queueConformance } from "./conformance.ts";
 
@@ -153,6 +154,35 @@ redisTest("an emptied server, and a stream that is deleted under a consumer, are
     }
     await consumption.stop(1000);
     expect(taken).toEqual(["first", "second", "third"]);
+  } finally {
+    await queue.close();
+  }
+});
+
+redisTest("a Redis Cluster keeps a queue together", async () => {
+  await using cluster = await startRedisCluster();
+  const options = { log: silentLogger, ports: systemPorts };
+  await expect(openQueue(`${cluster.url}?wait=1`, options)).rejects.toMatchObject({ code: "QUEUE_INVALID" });
+  const queue = await openQueue(`${cluster.url}?stream=together`, options);
+  try {
+    for (const priority of [-1, 0, 1]) await queue.publish({ id: `p${priority}`, body: Buffer.from("x"), priority });
+    expect(await queue.publish({ id: "p0", body: Buffer.from("x"), priority: 0 })).toEqual({ duplicate: true });
+    const taken: string[] = [];
+    const consumption = await queue.consume({
+      window: 8,
+      onState: () => undefined,
+      take: async ({ id, band }) => {
+        taken.push(`${id} ${band}`);
+        return band === "low" ? { kind: "dead", code: "INVALID_EVENT", reason: "no", eventId: id } : { kind: "done" };
+      },
+    });
+    await eventually(async () => (await queue.status()).dead === 1);
+    expect(taken).toEqual(["p1 urgent", "p0 normal", "p-1 low"]);
+    // Waits for it on a connection of its own.
+    await queue.publish({ id: "later", body: Buffer.from("x"), priority: 0 });
+    await eventually(() => taken.includes("later normal"));
+    await consumption.stop(1000);
+    expect(await queue.status()).toMatchObject({ inHand: 0, dead: 1, waiting: { urgent: 0, normal: 0, low: 0 } });
   } finally {
     await queue.close();
   }
