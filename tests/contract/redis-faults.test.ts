@@ -6,6 +6,7 @@ import { flakyProxy } from "../support/flaky-proxy.ts";
 import { redisTest, type RedisServer, sharedRedis, startRedis } from "../support/redis.ts";
 import { anAgent, anAudit, codeOf, newEvent, statusOf, T0, TENANT } from "../support/store-inputs.ts";
 import { expectIndexesRight } from "./redis-indexes.ts";
+import { walk } from "./redis-walk.ts";
 
 let prefixes = 0;
 const aPrefix = (): string => `faults-${process.pid}-${(prefixes += 1)}`;
@@ -13,33 +14,6 @@ const open = (server: Pick<RedisServer, "url">, prefix: string, more = ""): Prom
   openStore(`${server.url}?prefix=${prefix}${more}`, { ports: systemPorts, log: silentLogger });
 const claim = (store: Store, id: string, replicaId = "r1") =>
   store.claimAgent({ agent: anAgent(id), replicaId, seenEpoch: 0 }, anAudit({ action: "claimed", agentId: id }));
-
-/** The walk of one event, each step asked for until it has an answer. Answers what must never be: something done twice, or told wrongly. */
-async function walk(store: Store, id: string, agentId: string): Promise<readonly string[]> {
-  const wrong: string[] = [];
-  let unknown = false;
-  const insist = async <T>(step: () => Promise<T>): Promise<T> => {
-    for (;;) {
-      try {
-        return await step();
-      } catch (error) {
-        if (!(error instanceof TransporterError) || error.code !== "STORE_UNAVAILABLE") throw error;
-        unknown = true;
-        await Bun.sleep(10);
-      }
-    }
-  };
-  const input = newEvent({ id, agentId, state: "assigned", epoch: 1 });
-  const created = await insist(() => store.createEvent(input));
-  if (created.kind !== "created" && !(unknown && created.kind === "duplicate")) wrong.push(`${id} ${created.kind}`);
-  for (let seq = 1; seq <= 5; seq += 1) {
-    unknown = false;
-    const status = statusOf(input, seq < 5 ? "in_progress" : "completed", { bootId: "b", seq, revision: 1, epoch: 1 });
-    const { verdict } = await insist(() => store.applyStatus(status));
-    if (verdict !== "apply" && !(unknown && verdict === "stale")) wrong.push(`${id} ${seq} ${verdict}`);
-  }
-  return wrong;
-}
 
 redisTest(
   "a link that is cut again and again, in the middle of calls and of answers, makes nothing happen twice and nothing be lost",

@@ -81,6 +81,8 @@ export class Bell {
       await this.#hearing.client.subscribe(this.#channel);
     } catch (error) {
       this.#subscribed = false;
+      // What is said until it stands again is lost to those who wanted to hear it.
+      this.#broken = true;
       this.#log.debug("Cannot hear other control planes", { error: messageOf(error) });
       return;
     }

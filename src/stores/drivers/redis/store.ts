@@ -158,7 +158,7 @@ function assemble({ link, hearing, schemaVersion, ports, log }: Parts): Store {
           remedy: "Copy the server's append-only files or its snapshot (BGSAVE); docs/redis.md says how.",
         }),
       ),
-    ping: () => run({ writes: true, build: () => ["ms", "ping", String(clock.now())], read: () => undefined }),
+    ping: () => run({ writes: true, build: () => ["q"], read: () => undefined }),
     inspect: async () => {
       try {
         return await inspectRedis(link);

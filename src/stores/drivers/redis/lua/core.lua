@@ -121,8 +121,8 @@ local function admits(akey, epoch)
   return true
 end
 
--- Adds an entry to the audit: { raw }. One field, as each costs as much as a key of its own: what is looked
--- for as JSON, a line break, and the rest, which nobody here reads.
+-- Adds an entry to the audit: { raw }. A stream's field costs as much as a small operation, so there is one: what is looked for, as JSON, a line
+-- break, and the rest, which nobody here reads.
 local function audit(entry)
   local seq = add("audit", 1)
   call("XADD", P .. "audit", fmt("%d-0", seq), "v", raw(entry[1]))

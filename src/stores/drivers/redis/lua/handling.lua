@@ -114,6 +114,11 @@ function ops.u(a)
   return 1
 end
 
+-- q: whether a write would be taken: the number of the call is one.
+function ops.q()
+  return 1
+end
+
 -- p: where these deliveries stand. 2 agent's id, 3 events, 4 revisions
 function looks.p(a)
   local states = {}
