@@ -6,6 +6,7 @@ import { openQueue, type Queue, type QueueMessage } from "../../src/queues/mod.t
 import { eventually } from "../support/eventually.ts";
 import { uniqueName } from "../support/kube.ts";
 import { type Nats, natsTest, SKIP_NATS, startNats } from "../support/nats.ts";
+import { codeOf } from "../support/store-inputs.ts";
 import { plainNats } from "./plain-nats.ts";
 
 let nats: Nats;
@@ -135,4 +136,32 @@ natsTest("what the server itself gives up on goes to the dead letters once, by o
   expect(await plain.deadLetters(name)).toMatchObject([{ code: "QUEUE_DELIVERIES_EXHAUSTED", eventId: "stubborn" }]);
   await eventually(async () => (await plain.messages(name)).length === 0);
   await Promise.all(queues.map((queue) => queue.close()));
+});
+
+natsTest("a stream that is full refuses what is published, pushes nothing out, and takes more when there is room", async () => {
+  const name = uniqueName("full");
+  const queue = await open(name, "max-bytes=4000&timeout=300ms");
+  const body = new Uint8Array(1_000).fill(97);
+  const published: string[] = [];
+  let code = "none";
+  for (let at = 0; at < 10 && code === "none"; at += 1) {
+    code = await codeOf(queue.publish({ id: `event-${at}`, body, priority: 0 }));
+    if (code === "none") published.push(`event-${at}`);
+  }
+  expect(code).toBe("QUEUE_UNAVAILABLE");
+  expect(published.length).toBeGreaterThan(1);
+  const taken: (string | undefined)[] = [];
+  const consumption = await queue.consume({
+    window: 4,
+    onState: () => undefined,
+    take: ({ id }) => {
+      taken.push(id);
+      return Promise.resolve({ kind: "done" });
+    },
+  });
+  await eventually(() => taken.length === published.length);
+  expect(taken.toSorted()).toEqual(published.toSorted());
+  await eventually(async () => (await codeOf(queue.publish({ id: "later", body, priority: 0 }))) === "none");
+  await consumption.stop(1_000);
+  await queue.close();
 });

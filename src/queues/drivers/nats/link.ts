@@ -57,14 +57,23 @@ export class NatsLink {
   }
 
   /** Throws QUEUE_DENIED when the server did not let us in, QUEUE_UNAVAILABLE when time is up. */
-  async ready(timeoutMs: number): Promise<NatsConnection> {
+  ready(timeoutMs: number): Promise<NatsConnection> {
+    return this.#await(timeoutMs, true);
+  }
+
+  /** The same for who only wants to know: an attempt that fails is an answer, and so is one that failed before. */
+  now(timeoutMs: number): Promise<NatsConnection> {
+    return this.#await(this.away ? 0 : timeoutMs, false);
+  }
+
+  async #await(timeoutMs: number, patient: boolean): Promise<NatsConnection> {
     this.start();
     if (this.connection !== undefined) return this.connection;
     if (this.#ended.signal.aborted) throw closed(this.#options.address.location);
     const waiting = Promise.withResolvers<NatsConnection>();
     const look = (): void => {
       if (this.connection !== undefined) waiting.resolve(this.connection);
-      else if (this.#fault?.code === "QUEUE_DENIED") waiting.reject(this.#fault);
+      else if (this.#fault !== undefined && (!patient || this.#fault.code === "QUEUE_DENIED")) waiting.reject(this.#fault);
       else if (this.#ended.signal.aborted) waiting.reject(closed(this.#options.address.location));
     };
     const forget = this.listen(look);

@@ -26,6 +26,8 @@ import { type ConsumerTraits, ensureConsumers, ensureDeadStream, ensureStream } 
 /** Of a server that nobody configured. */
 const DEFAULT_MAX_PAYLOAD = 1024 * 1024;
 const STATUS_TIMEOUT_MS = 3_000;
+/** A server that has no leader yet does not answer, and is better asked again. */
+const API_TIMEOUT_MS = 5_000;
 const RETRY_MS = 250;
 
 /** Resolves when the URL is understood; the connection comes in the background. Throws QUEUE_INVALID, FILE_UNREADABLE. */
@@ -56,7 +58,7 @@ class NatsQueue implements Queue {
     });
     this.#link.start();
     this.deadLetters = letterBox(address, async () => {
-      const connection = await this.#link.ready(this.#link.away ? 0 : STATUS_TIMEOUT_MS);
+      const connection = await this.#link.now(STATUS_TIMEOUT_MS);
       return { connection, manager: await this.#manager(connection, STATUS_TIMEOUT_MS) };
     });
   }
@@ -121,7 +123,7 @@ class NatsQueue implements Queue {
   async status(): Promise<QueueStatus> {
     const address = this.#address;
     try {
-      const connection = await this.#link.ready(this.#link.away ? 0 : STATUS_TIMEOUT_MS);
+      const connection = await this.#link.now(STATUS_TIMEOUT_MS);
       await this.#ensure(connection);
       const manager = await this.#manager(connection, STATUS_TIMEOUT_MS);
       const [consumers, dead] = await Promise.all([
@@ -158,7 +160,7 @@ class NatsQueue implements Queue {
     await this.#link.close();
   }
 
-  #manager(connection: NatsConnection, timeoutMs = this.#address.timeoutMs): Promise<JetStreamManager> {
+  #manager(connection: NatsConnection, timeoutMs = API_TIMEOUT_MS): Promise<JetStreamManager> {
     return jetstreamManager(connection, { ...domainOf(this.#address), timeout: timeoutMs, checkAPI: false });
   }
 
