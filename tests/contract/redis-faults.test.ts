@@ -191,6 +191,29 @@ redisTest("a cluster keeps all keys of an installation together, and gets its sc
   }
 });
 
+redisTest("a server that cannot write to its disk takes nothing, says so at once and is still read", async () => {
+  await using server = await startRedis({ config: { appendonly: "no", save: "3600 1", "enable-protected-configs": "yes" } });
+  const store = await open(server, "disk");
+  try {
+    await store.createEvent(newEvent({ id: "before" }));
+    await server.cli("CONFIG", "SET", "dir", "/proc");
+    await server.cli("BGSAVE");
+    await eventually(async () => (await server.cli("INFO", "persistence")).includes("rdb_last_bgsave_status:err"));
+    const began = performance.now();
+    const [created, read] = await Promise.all([
+      codeOf(store.createEvent(newEvent({ id: "refused" }))),
+      store.getEvent(TENANT, "before", { payload: false, log: false }),
+    ]);
+    expect(created).toBe("STORE_UNAVAILABLE");
+    expect(performance.now() - began).toBeLessThan(1000);
+    expect(read?.summary.state).toBe("queued");
+    await server.cli("CONFIG", "SET", "stop-writes-on-bgsave-error", "no");
+    expect((await store.createEvent(newEvent({ id: "refused" }))).kind).toBe("created");
+  } finally {
+    await store.close();
+  }
+});
+
 redisTest("too few replicas: nothing counts as accepted; with them everything does", async () => {
   await using master = await startRedis();
   const store = await open(master, "replicas", "&wait=1&timeout=400ms");
