@@ -5,6 +5,7 @@ import { connect } from "@nats-io/transport-node";
 import { createLogger, silentLogger, systemPorts, TransporterError } from "../../src/kit/mod.ts";
 import type { ConsumeOptions, Queue, QueueMessage, Settlement } from "../../src/queues/mod.ts";
 import { openMemphisQueue } from "../../src/queues/drivers/memphis/queue.ts";
+import { messageBytes, messageHeaders } from "../../src/queues/drivers/memphis/headers.ts";
 import { partitionForKey } from "../../src/queues/drivers/memphis/partition-key.ts";
 import { type Tuning, TUNING } from "../../src/queues/drivers/memphis/tuning.ts";
 import { eventually } from "../support/eventually.ts";
@@ -28,7 +29,7 @@ const QUICK: Tuning = {
   againMs: 300,
 };
 /** Where silence is what is tested. */
-const IMPATIENT: Tuning = { ...QUICK, controlMs: 300, controlTries: 20, answerMs: 700, publishMs: 1_500 };
+const IMPATIENT: Tuning = { ...QUICK, controlMs: 300, answerMs: 700, publishMs: 1_500 };
 
 const open = (url: string, tuning: Tuning = QUICK, log = silentLogger): Promise<Queue> =>
   openMemphisQueue(url, { log, ports: systemPorts, role: "control-plane" }, tuning);
@@ -246,6 +247,35 @@ describe.concurrent("stations", () => {
     await queue.close();
   });
 
+  natsTest(
+    "take what is just as large as the broker takes, headers counted, and no byte more; and tell how old the oldest is",
+    async () => {
+      await using memphis = await startMemphis();
+      const queue = await open(memphis.url("one"));
+      const most =
+        1_048_576 -
+        messageBytes(
+          messageHeaders({ id: "id-1", body: new Uint8Array(), priority: 0 }, "-".repeat(36), "transporter-cp"),
+          new Uint8Array(),
+        );
+      const refused = await refusal(queue.publish({ id: "id-0", body: new Uint8Array(most + 1), priority: 0 }));
+      expect(refused).toMatchObject({ code: "QUEUE_MESSAGE_TOO_LARGE", details: { bytes: 1_048_577, most: 1_048_576 } });
+      expect((await queue.status()).oldestMs).toBeUndefined();
+      const beforeMs = Date.now();
+      await queue.publish({ id: "id-1", body: new Uint8Array(most), priority: 0 });
+      await eventually(() => Date.now() - beforeMs > 300);
+      await publish(queue, "id-2");
+      expect((await queue.status()).oldestMs).toBeWithin(200, Date.now() - beforeMs + 50);
+      const consumer = await consume(queue, ({ id }) => (id === "id-1" ? Promise.resolve(DONE) : new Promise(() => undefined)), 1);
+      await eventually(() => consumer.messages.length === 2);
+      expect(consumer.messages[0]?.body.byteLength).toBe(most);
+      await publish(queue, "id-3");
+      await eventually(async () => (await queue.status()).waiting.normal === 1);
+      expect((await queue.status()).oldestMs).toBeWithin(-50, 5_000);
+      await queue.close();
+    },
+  );
+
   natsTest("refused for good are an error of whoever wants to consume, said once though it is answered twice", async () => {
     await using memphis = await startMemphis();
     memphis.responder.intercept = (subject) =>
@@ -460,8 +490,15 @@ describe.concurrent("what is in hand", () => {
     const heir = await consume(other);
     await eventually(() => heir.messages.length === 3);
     expect(heir.ids()[0]).toBe("full");
+    let stopped = false;
+    const stopping = consumer.consumption.stop(20_000).then(() => (stopped = true));
+    await publish(other, "afterwards");
+    await eventually(() => heir.ids().includes("afterwards"));
+    expect(stopped).toBe(false);
     held.resolve(DONE);
-    await eventually(async () => (await queue.status()).inHand === 0);
+    await stopping;
+    expect((await queue.status()).inHand).toBe(0);
+    expect(consumer.messages).toHaveLength(2);
     await other.close();
     await queue.close();
   });

@@ -28,6 +28,8 @@ interface Operation {
   readonly payload: Buffer | undefined;
 }
 
+/** What a broker takes at most, headers included. The server behind has room for the header that is added on the way. */
+export const MAX_PAYLOAD = 1_048_576;
 const WITH_PAYLOAD = new Set(["PUB", "HPUB", "MSG", "HMSG"]);
 const CRLF = Buffer.from("\r\n");
 
@@ -99,7 +101,12 @@ function towardsServer(operation: Operation): Operation {
 
 function towardsClient(operation: Operation): Operation {
   if (operation.op === "INFO") {
-    const info = { ...(JSON.parse(operation.words[0] ?? "{}") as Record<string, unknown>), server_name: "memphis-0", auth_required: true };
+    const info = {
+      ...(JSON.parse(operation.words[0] ?? "{}") as Record<string, unknown>),
+      server_name: "memphis-0",
+      auth_required: true,
+      max_payload: MAX_PAYLOAD,
+    };
     return { ...operation, words: [JSON.stringify(info)] };
   }
   if (operation.op !== "HMSG" || operation.head === undefined) return operation;
@@ -163,7 +170,9 @@ export async function startGateway(options: {
           }
           const { auth_token: _token, user: _user, pass: _pass, ...rest } = said;
           upstream.write(bytesOf({ ...operation, words: [JSON.stringify(rest)] }));
-        } else upstream.write(bytesOf(towardsServer(operation)));
+        } else if ((operation.head?.length ?? 0) + (operation.payload?.length ?? 0) > MAX_PAYLOAD)
+          client.end("-ERR 'Maximum Payload Violation'\r\n", () => upstream.destroy());
+        else upstream.write(bytesOf(towardsServer(operation)));
       }
     });
     upstream.on("data", (chunk: Buffer) => {

@@ -1,5 +1,5 @@
 import { type Nats, startNats } from "./nats.ts";
-import { type Frame, startGateway } from "./memphis-gateway.ts";
+import { type Frame, MAX_PAYLOAD, startGateway } from "./memphis-gateway.ts";
 import { Responder, type StoredLetter } from "./memphis-responder.ts";
 
 export const TOKEN = "connection-token-of-the-tests";
@@ -28,7 +28,7 @@ export interface Memphis extends AsyncDisposable {
 
 export async function startMemphis(options: MemphisOptions = {}): Promise<Memphis> {
   const auth = options.auth ?? "token";
-  const nats = await startNats();
+  const nats = await startNats({ config: `max_payload: ${2 * MAX_PAYLOAD}` });
   try {
     const responder = await Responder.start({ servers: `127.0.0.1:${nats.port}` });
     const admits = auth === "token" ? admitsToken(responder) : admitsPassword(responder);

@@ -1,6 +1,6 @@
 import { type Msg } from "@nats-io/nats-core";
 import { TransporterError } from "../../../kit/mod.ts";
-import { isUnserved, refusalOf } from "./faults.ts";
+import { refusalOf } from "./faults.ts";
 import type { MemphisLink } from "./link.ts";
 import { type Partition, partitionsOf } from "./names.ts";
 import type { MemphisSettings } from "./settings.ts";
@@ -71,6 +71,8 @@ export function consumerCreation(settings: MemphisSettings, asker: Asker, statio
 export interface DurableState {
   readonly waiting: number;
   readonly inHand: number;
+  /** The last message that was handed out, by its sequence in the stream. */
+  readonly delivered: number;
 }
 
 /** Makes stations, producers and consumers by the broker's control subjects, and looks whether they are there. */
@@ -129,7 +131,9 @@ export class MemphisControl {
   /** Undefined when there is no such durable, or no such stream. */
   async durable(stream: string, durable: string): Promise<DurableState | undefined> {
     const info = await this.#info(`$JS.API.CONSUMER.INFO.${stream}.${durable}`, `the consumer at ${stream}`);
-    return info === undefined ? undefined : { waiting: countOf(info["num_pending"]), inHand: countOf(info["num_ack_pending"]) };
+    if (info === undefined) return undefined;
+    const delivered = countOf((info["delivered"] as Record<string, unknown> | undefined)?.["stream_seq"]);
+    return { waiting: countOf(info["num_pending"]), inHand: countOf(info["num_ack_pending"]), delivered };
   }
 
   /** How many messages it holds; undefined when there is no such stream. */
@@ -138,26 +142,29 @@ export class MemphisControl {
     return info === undefined ? undefined : countOf((info["state"] as Record<string, unknown> | undefined)?.["messages"]);
   }
 
-  async #info(subject: string, what: string): Promise<Record<string, unknown> | undefined> {
-    const reply = jsonOf(await this.#link.request(subject, "", what, this.#tuning.answerMs));
+  /** When the first message after this sequence was published, in milliseconds since the epoch; undefined when there is none. */
+  async publishedAfter({ stream, subject }: Partition, sequence: number): Promise<number | undefined> {
+    const body = JSON.stringify({ seq: sequence + 1, next_by_subj: subject });
+    const found = await this.#info(`$JS.API.STREAM.MSG.GET.${stream}`, `a message of ${stream}`, body);
+    const time = (found?.["message"] as Record<string, unknown> | undefined)?.["time"];
+    const timeMs = typeof time === "string" ? Date.parse(time) : Number.NaN;
+    return Number.isNaN(timeMs) ? undefined : timeMs;
+  }
+
+  async #info(subject: string, what: string, body = ""): Promise<Record<string, unknown> | undefined> {
+    const reply = jsonOf(await this.#link.request(subject, body, what, this.#tuning.answerMs));
     const error = reply?.["error"] as { readonly code?: number; readonly description?: string } | undefined;
     if (reply !== undefined && error === undefined) return reply;
     if (error?.code === 404) return undefined;
     throw new TransporterError("QUEUE_UNAVAILABLE", `Memphis tells nothing of ${what}: ${error?.description ?? "no JSON"}`);
   }
 
-  /** Only the first reply counts: a refused consumer gets two, and the second looks like a success. */
+  /**
+   * Only the first reply counts: a refused consumer gets two, and the second looks like a success. Silence is for whoever wanted it to ask again:
+   * a consumer does so for ever, a producer for as long as its message may take.
+   */
   async #ask(subject: string, body: Record<string, unknown>, what: string): Promise<Record<string, unknown> | undefined> {
-    const payload = JSON.stringify(body);
-    for (let attempt = 1; ; attempt += 1) {
-      try {
-        return readReply(await this.#link.request(subject, payload, what, this.#tuning.controlMs), what);
-      } catch (error) {
-        // An answer is an answer; only silence is asked again, and only while there is somebody to ask.
-        const silent = error instanceof TransporterError && error.code === "QUEUE_UNAVAILABLE" && error.cause !== undefined;
-        if (!silent || isUnserved(error) || attempt >= this.#tuning.controlTries || !this.#link.up) throw error;
-      }
-    }
+    return readReply(await this.#link.request(subject, JSON.stringify(body), what, this.#tuning.controlMs), what);
   }
 }
 

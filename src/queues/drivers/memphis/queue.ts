@@ -73,15 +73,20 @@ class MemphisQueue implements Queue {
     await this.#link.ready(0);
     const waiting: Record<Band, number> = { urgent: 0, normal: 0, low: 0 };
     let inHand = 0;
+    let oldestMs: number | undefined;
     for (const band of BANDS)
-      for (const { stream } of this.#control.partitions(stationOf(this.#settings, band))) {
-        const durable = await this.#control.durable(stream, durableOf(this.#settings));
+      for (const partition of this.#control.partitions(stationOf(this.#settings, band))) {
+        const durable = await this.#control.durable(partition.stream, durableOf(this.#settings));
         // Before the first consumer all that is there waits.
-        waiting[band] += durable?.waiting ?? (await this.#control.streamMessages(stream)) ?? 0;
+        const count = durable?.waiting ?? (await this.#control.streamMessages(partition.stream)) ?? 0;
+        waiting[band] += count;
         inHand += durable?.inHand ?? 0;
+        if (count === 0) continue;
+        const atMs = await this.#control.publishedAfter(partition, durable?.delivered ?? 0);
+        if (atMs !== undefined) oldestMs = Math.max(oldestMs ?? 0, this.#options.ports.clock.now() - atMs);
       }
     // Its dead letters are in a database that only its own user interface reads.
-    return { waiting, inHand, dead: undefined, oldestMs: undefined };
+    return { waiting, inHand, dead: undefined, oldestMs };
   }
 
   async close(): Promise<void> {

@@ -8,7 +8,6 @@ export interface Tuning {
   readonly reconnectMaxMs: number;
   /** For stations, producers and consumers: the broker may first ask a site on the internet, which it may not reach. */
   readonly controlMs: number;
-  readonly controlTries: number;
   /** For the answer to a message published, acknowledged, or asked about. */
   readonly answerMs: number;
   /** In all, for a message to be kept. */
@@ -27,7 +26,6 @@ export const TUNING: Tuning = {
   reconnectFirstMs: 100,
   reconnectMaxMs: 2_000,
   controlMs: 20_000,
-  controlTries: 6,
   answerMs: 5_000,
   publishMs: 10_000,
   pullMs: 5_000,
