@@ -150,11 +150,11 @@ natsTest("a stream that is full refuses what is published, pushes nothing out, a
   }
   expect(code).toBe("QUEUE_UNAVAILABLE");
   expect(published.length).toBeGreaterThan(1);
-  const taken: (string | undefined)[] = [];
+  const taken: string[] = [];
   const consumption = await queue.consume({
     window: 4,
     onState: () => undefined,
-    take: ({ id }) => {
+    take: ({ id = "" }) => {
       taken.push(id);
       return Promise.resolve({ kind: "done" });
     },
