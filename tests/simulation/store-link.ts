@@ -37,6 +37,8 @@ export class StoreLink {
   readonly #ports: Ports;
   /** Not answered yet, in the order asked. */
   readonly #open = new Map<string, Request>();
+  /** Their answers meet a connection that breaks. */
+  readonly #doomed = new Set<string>();
   #unsent: Request[] = [];
   #connected = true;
   #hears = true;
@@ -105,6 +107,11 @@ export class StoreLink {
     if (told) world.after(ms, this.life, "gap", () => this.#gap());
   }
 
+  #breakSomehow(): void {
+    const { dice } = this.#server;
+    if (this.#connected) this.break(dice.pick([20, 400, 6_000, 12_000]) * dice.float());
+  }
+
   #gap(): void {
     for (const listener of this.#listeners) listener.gap();
   }
@@ -140,10 +147,9 @@ export class StoreLink {
     const { world, dice, weather } = this.#server;
     this.#unsent.push(request);
     if (dice.chance(weather.break * (WEIGHTY.has(request.method) ? 8 : 1))) {
-      // On the way there or back, or in between.
-      world.after(dice.float() * 4 * weather.latencyMs[1], this.life, "store breaks", () => {
-        if (this.#connected) this.break(dice.pick([20, 400, 6_000, 12_000]) * dice.float());
-      });
+      // On the way there, or on the way back.
+      if (dice.chance(0.4)) world.after(0, this.life, "store breaks", () => this.#breakSomehow());
+      else this.#doomed.add(request.id);
     }
     if (this.#unsent.length > 1) return;
     const generation = this.#generation;
@@ -165,6 +171,10 @@ export class StoreLink {
       (error: unknown) => () => request.reject(error),
     );
     if (this.#generation !== generation || this.life.dead) return;
+    if (this.#doomed.delete(request.id)) {
+      this.#breakSomehow();
+      return;
+    }
     const { world, dice, weather } = this.#server;
     this.#downMs = Math.max(this.#downMs, world.nowMs + dice.long(...weather.latencyMs));
     world.after(this.#downMs - world.nowMs, this.life, "store answer", () => {
