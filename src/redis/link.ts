@@ -72,7 +72,10 @@ class Link implements RedisLink {
   readonly #listeners = new Set<(state: "up" | "down") => void>();
   #up = false;
   #closed = false;
+  /** The last fault since it was up, and the last that was logged. */
   #said = "";
+  #logged = "";
+  #wasUp = false;
   #heartbeat: TimerHandle | undefined;
   #beating = false;
 
@@ -88,7 +91,7 @@ class Link implements RedisLink {
       this.#turn(false);
       this.#revive();
     });
-    raw.on("error", (error: Error) => (this.#said = messageOf(redisFault(error, address.location, options.codes))));
+    raw.on("error", (error: Error) => this.#failed(messageOf(redisFault(error, address.location, options.codes))));
   }
 
   get up(): boolean {
@@ -158,10 +161,20 @@ class Link implements RedisLink {
     await Promise.race([ended.promise, this.#options.ports.timers.sleep(DISCONNECT_MS * 2)]);
   }
 
+  /** A password that was changed, a certificate that ran out: whoever looks for why it does not come back finds it in the log, once. */
+  #failed(why: string): void {
+    this.#said = why;
+    if (this.#up || !this.#wasUp || this.#closed || why === this.#logged) return;
+    this.#logged = why;
+    this.#options.log.warn("Redis cannot be reached", { redis: this.address.location, purpose: this.#options.purpose, error: why });
+  }
+
   #turn(up: boolean): void {
     if (up) this.#backoff.reset();
     if (this.#up === up || (this.#closed && up)) return;
     this.#up = up;
+    this.#wasUp ||= up;
+    if (up) this.#logged = "";
     if (!this.#closed) {
       const fields = { redis: this.address.location, purpose: this.#options.purpose };
       if (up) this.#options.log.debug("Connected to Redis", fields);

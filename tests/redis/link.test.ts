@@ -3,7 +3,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ClientAuthority } from "../../sandbox/certificates.ts";
-import { silentLogger, systemPorts, TransporterError } from "../../src/kit/mod.ts";
+import { createLogger, silentLogger, systemPorts, TransporterError } from "../../src/kit/mod.ts";
 import { inspectRedis, mayHaveHappened, openRedis, parseRedisUrl, type RedisLink } from "../../src/redis/mod.ts";
 import { eventually } from "../support/eventually.ts";
 import { redisTest, sharedRedis, startRedis } from "../support/redis.ts";
@@ -159,6 +159,24 @@ describe("a connection to Redis that stands", () => {
     }
     expect(await link.client.ping().catch((error: unknown) => link.fault(error).code)).toBe("STORE_UNAVAILABLE");
     expect(states).toEqual(["down", "up"]);
+  });
+
+  redisTest("says in the log why it does not come back, once", async () => {
+    await using server = await startRedis({ config: { requirepass: "old" }, cliArguments: ["-a", "old", "--no-auth-warning"] });
+    const lines: string[] = [];
+    const log = createLogger({ format: "json", debug: false, color: false, now: () => 0, write: (line) => lines.push(line) });
+    const link = await openRedis(parseRedisUrl(`redis://:old@127.0.0.1:${server.port}`), { ports: systemPorts, log, purpose: "test" });
+    try {
+      await server.cli("CONFIG", "SET", "requirepass", "new");
+      let attempts = 0;
+      link.client.on("reconnecting", () => (attempts += 1));
+      link.reset();
+      await eventually(() => attempts >= 4);
+      expect(lines.filter((line) => line.includes("refuses this user and password"))).toHaveLength(1);
+      expect(lines.join()).not.toContain('"old"');
+    } finally {
+      await link.close();
+    }
   });
 
   redisTest("comes back also where the client itself has given up, as it does in the middle of a failover", async () => {
