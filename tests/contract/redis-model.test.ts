@@ -2,8 +2,9 @@ import { expect } from "bun:test";
 import { silentLogger, systemPorts } from "../../src/kit/mod.ts";
 import { LIMITS, type State } from "../../src/protocol/mod.ts";
 import { type EncodedPayload, type NewEvent, openStore, type Store } from "../../src/stores/mod.ts";
+import { flakyProxy } from "../support/flaky-proxy.ts";
 import { redisTest, sharedRedis } from "../support/redis.ts";
-import { anAgent, anAudit, newEvent, sha256, statusOf, T0 } from "../support/store-inputs.ts";
+import { anAgent, anAudit, codeOf, newEvent, sha256, statusOf, T0 } from "../support/store-inputs.ts";
 import { expectIndexesRight } from "./redis-indexes.ts";
 
 /** Numbers that are the same for the same seed (mulberry32). */
@@ -297,3 +298,29 @@ for (const seed of [1, 2, 3, 4])
       }
     },
   );
+
+redisTest("a storm of several control planes over links that are cut leaves indexes that are those of its events", async () => {
+  const server = await sharedRedis();
+  const prefix = `storm-${process.pid}`;
+  const proxy = await flakyProxy({ targetPort: server.port });
+  const options = { ports: systemPorts, log: silentLogger };
+  const stores = await Promise.all([0, 1, 2].map(() => openStore(`redis://127.0.0.1:${proxy.port}?prefix=${prefix}`, options)));
+  try {
+    proxy.cutAfterBytes = (connection) => ({ down: 1000 + ((connection * 7919) % 20_000) });
+    proxy.cut();
+    const codes = new Set<string>();
+    const storm = async (store: Store, seed: number): Promise<void> => {
+      const script = new Script(seed);
+      for (let at = 0; at < 150; at += 1) await Promise.all(script.burst().map(async (call) => codes.add(await codeOf(call(store)))));
+    };
+    await Promise.all(stores.map((store, at) => storm(store, 100 + at)));
+    // What was on its way when a link broke was asked again; at most it was refused.
+    expect(codes.isSubsetOf(new Set(["none", "STORE_UNAVAILABLE"]))).toBe(true);
+    expect(proxy.connections).toBeGreaterThan(20);
+    expect((await expectIndexesRight(server, prefix)).events).toBeGreaterThan(20);
+  } finally {
+    proxy.cutAfterBytes = undefined;
+    await Promise.all(stores.map((store) => store.close()));
+    await proxy[Symbol.asyncDispose]();
+  }
+});
