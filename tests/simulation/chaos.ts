@@ -60,7 +60,7 @@ export class Chaos {
     const { network, storeDisk, ledgerDisks, agents, clients, world, server } = this.#simulation;
     world.note("the chaos is over");
     server?.calm();
-    for (const life of [...this.#frozen]) this.#thaw(life);
+    for (const life of this.#frozen) this.#thaw(life);
     this.#over = true;
     network.weather = CALM;
     storeDisk.full = false;

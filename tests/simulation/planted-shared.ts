@@ -1,4 +1,4 @@
-import type { AgentClaim, DeliveryMove, LeaseInput, NewEvent, StatusWrite } from "../../src/stores/mod.ts";
+import type { AgentClaim, DeliveryMove, LeaseInput, NewEvent, OpenQuery, StatusWrite } from "../../src/stores/mod.ts";
 import type { Disk } from "./disk.ts";
 import type { Plant } from "./planted.ts";
 
@@ -64,9 +64,22 @@ const PLANTS = {
       },
     };
   },
-  "what became of an event whose commit was not answered is not looked for": () => ({
-    core: ({ dispatcher }) => void Object.assign(dispatcher, { doubtful: dispatcher.release.bind(dispatcher) }),
-  }),
+  "what became of a request that was not answered is not looked for": () => {
+    /** Agents for which what was handed over has been looked through since they came. */
+    const looked = new Set<string>();
+    return {
+      store: async (method, args, next) => {
+        if (method === "claimAgent") looked.delete((args[0] as AgentClaim).agent.id);
+        if (method !== "openDeliveries") return next();
+        const { agentId, states, maxItems } = args[0] as OpenQuery;
+        if (!states.includes("assigned")) return next();
+        if (looked.has(agentId)) return [];
+        const found = (await next()) as readonly unknown[];
+        if (found.length < maxItems) looked.add(agentId);
+        return found;
+      },
+    };
+  },
   "words are lost, and nobody looks without them": () => ({
     core: ({ hearing }) => void Object.assign(hearing, { words: () => undefined, gap: () => undefined, look: () => Promise.resolve() }),
   }),
