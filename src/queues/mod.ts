@@ -4,4 +4,12 @@
  * back for what the control plane cannot do just now.
  */
 export * from "./port.ts";
-export { openOutlet, openQueue, openQueueWriter, type DriverOptions, type QueueOptions, type QueueSecrets } from "./open.ts";
+export {
+  openOutlet,
+  openQueue,
+  openQueueObserver,
+  openQueueWriter,
+  type DriverOptions,
+  type QueueOptions,
+  type QueueSecrets,
+} from "./open.ts";

@@ -1,5 +1,5 @@
 import { type Logger, type Ports, TransporterError } from "../kit/mod.ts";
-import type { Outlet, Queue, QueueWriter } from "./port.ts";
+import type { Outlet, Queue, QueueObserver, QueueWriter } from "./port.ts";
 
 export interface QueueOptions {
   readonly log: Logger;
@@ -19,8 +19,11 @@ export interface QueueSecrets {
 
 /** What a driver is opened with. */
 export interface DriverOptions extends QueueOptions {
-  /** A producer only publishes: it must not need the right to do, and must not make, what only a control plane uses. */
-  readonly role: "control-plane" | "producer";
+  /**
+   * A producer only publishes: it must not need the right to do, and must not make, what only a control plane uses. An observer looks, and
+   * makes nothing at all.
+   */
+  readonly role: "control-plane" | "producer" | "observer";
 }
 
 type Open = (url: string, options: DriverOptions) => Promise<Queue>;
@@ -60,6 +63,11 @@ export async function openQueue(url: string, options: QueueOptions): Promise<Que
 /** A queue for whoever only publishes. `publish` throws QUEUE_UNAVAILABLE when the queue does not answer within ten seconds or so. */
 export async function openQueueWriter(url: string, options: QueueOptions): Promise<QueueWriter> {
   return (await driverFor(url))(url, { ...options, role: "producer" });
+}
+
+/** A queue to look at, for people. Nothing is made that is not there. */
+export async function openQueueObserver(url: string, options: QueueOptions): Promise<QueueObserver> {
+  return (await driverFor(url))(url, { ...options, role: "observer" });
 }
 
 /** Where statuses and audit entries go. As `openQueue`: whether it answers shows when something is emitted. */

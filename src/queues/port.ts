@@ -19,6 +19,9 @@ export interface Queue extends QueueWriter {
   status(): Promise<QueueStatus>;
 }
 
+/** The side of those who look after it. */
+export type QueueObserver = Pick<Queue, "info" | "status" | "deadLetters" | "close">;
+
 /** What was given up, for people to look at. Its methods throw QUEUE_UNAVAILABLE while the queue does not answer. */
 export interface DeadLetters {
   /** The newest first, at most so many. */

@@ -24,6 +24,11 @@ describe.each([
   test.skipIf(skip)("shows what waits and what is dead, and puts dead letters back", async () => {
     const name = uniqueName("queue");
     const address = await addressOf(name);
+    // Looking makes nothing.
+    const early = await runCli(["queue", "status", "--queue", address, "-o", "json"]);
+    if (driver === "nats") expect(early).toMatchObject({ code: 2, out: "", err: expect.stringContaining("stream not found") });
+    else expect(JSON.parse(early.out)).toMatchObject({ waiting: { urgent: 0, normal: 0, low: 0 }, in_hand: 0, dead: 0 });
+    expect((await runCli(["queue", "dead", "--queue", address])).err).toBe("No dead letters.\n");
     const queue = await openQueue(address, { log: silentLogger, ports: systemPorts });
     try {
       for (const [id, priority] of [

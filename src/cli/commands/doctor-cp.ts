@@ -92,7 +92,7 @@ export const doctorCp = command({
         { name: "running", run: async () => (running === undefined ? undefined : readinessFinding(running, signal)) },
         { name: "version", run: async () => (running === undefined ? undefined : versionFinding(running, signal)) },
         ...(shared ? redisStoreChecks(config.storeUrl, config.storePassword, ports) : fileChecks()),
-        ...queueChecks(config, ports),
+        ...queueChecks(config, ports, signal),
       ],
       () => controlPlaneFiles(running, signal),
     );

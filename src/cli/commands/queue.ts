@@ -9,11 +9,12 @@ import {
 } from "../../config/mod.ts";
 import { TransporterError, silentLogger } from "../../kit/mod.ts";
 import { LIMITS, formatTimestamp } from "../../protocol/mod.ts";
-import type { DeadLetter, DeadLetters, Queue, QueueInfo, QueueStatus } from "../../queues/mod.ts";
+import type { DeadLetter, DeadLetters, QueueInfo, QueueObserver, QueueStatus } from "../../queues/mod.ts";
 import { age } from "../age.ts";
 import { type Call, command } from "../command.ts";
 import { forEach } from "../each.ts";
 import { EXIT } from "../exit.ts";
+import { statusOf } from "../queue-status.ts";
 import { OUTPUT_SETTINGS, type Shape, outputOf, printList, printOne } from "../output.ts";
 import { safeLine } from "../text.ts";
 
@@ -32,10 +33,10 @@ function targetOf(call: Call<typeof SETTINGS>): QueueTarget {
   });
 }
 
-async function withQueue(call: Call<typeof SETTINGS>, use: (queue: Queue) => Promise<number>): Promise<number> {
+async function withQueue(call: Call<typeof SETTINGS>, use: (queue: QueueObserver) => Promise<number>): Promise<number> {
   const { url, secrets } = targetOf(call);
-  const { openQueue } = await import("../../queues/mod.ts");
-  const queue = await openQueue(url, { log: silentLogger, ports: call.ports, secrets });
+  const { openQueueObserver } = await import("../../queues/mod.ts");
+  const queue = await openQueueObserver(url, { log: silentLogger, ports: call.ports, secrets });
   try {
     return await use(queue);
   } finally {
@@ -80,7 +81,7 @@ export const queueStatus = command({
   examples: ["transporter queue status --queue nats://nats:4222/transporter", "transporter queue status -o json"],
   run: (call) =>
     withQueue(call, async (queue) => {
-      const { dead, inHand, oldestMs, waiting } = await queue.status();
+      const { dead, inHand, oldestMs, waiting } = await statusOf(queue, call);
       const nowMs = call.ports.clock.now();
       const { driver, location, name, maxMessageBytes } = queue.info;
       const view: StatusView = {
@@ -98,7 +99,7 @@ export const queueStatus = command({
     }),
 });
 
-function lettersOf(queue: Queue): DeadLetters {
+function lettersOf(queue: QueueObserver): DeadLetters {
   if (queue.deadLetters !== undefined) return queue.deadLetters;
   throw new TransporterError(
     "QUEUE_INVALID",

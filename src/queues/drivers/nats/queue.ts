@@ -124,7 +124,7 @@ class NatsQueue implements Queue {
     const address = this.#address;
     try {
       const connection = await this.#link.now(STATUS_TIMEOUT_MS);
-      await this.#ensure(connection);
+      if (this.#options.role !== "observer") await this.#ensure(connection);
       const manager = await this.#manager(connection, STATUS_TIMEOUT_MS);
       const [consumers, dead] = await Promise.all([
         Promise.all(BANDS.map((band) => manager.consumers.info(address.stream, consumerOf(address, band)))),
