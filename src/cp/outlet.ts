@@ -13,6 +13,8 @@ const GATHER_MS = 50;
 /** How often it looks without being rung: audit entries ring nothing, and other control planes' words may get lost. */
 const LOOK_MS = 1_000;
 const RETRY = { firstMs: 250, maxMs: 10_000 };
+/** Entries that a store may write between losing some and our seeing it. */
+const REWIND = 1_000;
 /** Events whose trace context is remembered. */
 const MAX_KNOWN = 5_000;
 /** The mark under which the installation's own name is kept. */
@@ -48,6 +50,7 @@ export class Publisher {
   readonly #progress: readonly Progress[];
   readonly #stopped = new AbortController();
   readonly #traces = new Map<string, string | undefined>();
+  #installation: string | undefined;
   #following: Promise<void> | undefined;
 
   constructor(options: PublisherOptions) {
@@ -90,15 +93,16 @@ export class Publisher {
     const { log, ports, outlet } = this.#options;
     const backoff = new Backoff(RETRY, ports.random);
     let failing = false;
-    let place: { readonly source: string; after: number } | undefined;
     while (this.#goesOn()) {
       try {
-        place ??= { source: await this.#source(), after: await this.#begin(progress.kind) };
-        const { events, last, more } = await this.#read(progress, place.source, place.after);
+        const source = await this.#source();
+        // The mark is asked for each time: it goes back with a store that lost its last second, and what is remembered here would not.
+        const { after, newest } = await this.#begin(progress.kind);
+        progress.lag = newest - after;
+        const { events, last, more } = await this.#read(progress.kind, source, after);
         if (events.length > 0) {
           await outlet.emit(events);
           progress.published += events.length;
-          place.after = last;
           // Whoever lost the duty meanwhile must not set back the mark of the one that has it.
           if (this.#goesOn()) await this.#options.store.saveMark(markOf(progress.kind), String(last));
           progress.lag = Math.max(0, progress.lag - events.length);
@@ -113,8 +117,6 @@ export class Publisher {
         if (!failing)
           log.warn("What happens cannot be published", { kind: progress.kind, outlet: outlet.info.location, code, error: message });
         failing = true;
-        // Where it stands is asked for anew: somebody else may have gone on.
-        place = undefined;
         await this.#sleep(100 + backoff.next());
       }
     }
@@ -135,18 +137,26 @@ export class Publisher {
 
   /** The installation, whichever control plane speaks for it. Two that make its name at once agree on the one that stands there afterwards. */
   async #source(): Promise<string> {
+    if (this.#installation !== undefined) return this.#installation;
     const { store, ports } = this.#options;
     if ((await store.mark(INSTALLATION)) === undefined) await store.saveMark(INSTALLATION, ports.ids.uuid());
-    return `urn:transporter:${await store.mark(INSTALLATION)}`;
+    this.#installation = `urn:transporter:${await store.mark(INSTALLATION)}`;
+    return this.#installation;
   }
 
-  async #begin(kind: OutletKind): Promise<number> {
-    const { store } = this.#options;
-    const mark = Number(await store.mark(markOf(kind)));
-    if (Number.isSafeInteger(mark) && mark >= 0) return mark;
-    const last = await this.#newest(kind);
-    await store.saveMark(markOf(kind), String(last));
-    return last;
+  /** Where to go on, and how far there is to go. */
+  async #begin(kind: OutletKind): Promise<{ readonly after: number; readonly newest: number }> {
+    const { store, log } = this.#options;
+    // In this order: what comes in between makes the newest higher, never the mark.
+    const text = await store.mark(markOf(kind));
+    const newest = await this.#newest(kind);
+    const mark = text === undefined ? Number.NaN : Number(text);
+    if (mark <= newest) return { after: mark, newest };
+    if (mark > newest) log.warn("The store has less than was published: some of it may be published again", { kind, mark, newest });
+    // What it has by now may be new already, under numbers that it lost: better said twice than not at all.
+    const after = mark > newest ? Math.max(0, newest - REWIND) : newest;
+    await store.saveMark(markOf(kind), String(after));
+    return { after, newest };
   }
 
   async #newest(kind: OutletKind): Promise<number> {
@@ -155,18 +165,14 @@ export class Publisher {
     return (await store.listAudit({ tenant, limit: 1 })).items[0]?.seq ?? 0;
   }
 
-  async #read(progress: Progress, source: string, after: number): Promise<{ events: OutletEvent[]; last: number; more: boolean }> {
+  async #read(kind: OutletKind, source: string, after: number): Promise<{ events: OutletEvent[]; last: number; more: boolean }> {
     const { store, tenant } = this.#options;
-    const { kind } = progress;
     const entries =
       kind === "status" ? await store.logAfter({ tenant, afterSeq: after, limit: BATCH }) : await store.auditAfter(tenant, after, BATCH);
-    const last = entries.at(-1)?.seq ?? after;
-    const more = entries.length >= BATCH;
-    progress.lag = entries.length + (more ? Math.max(0, (await this.#newest(kind)) - last) : 0);
     const events = await Promise.all(
       entries.map((entry) => ("state" in entry ? this.#statusEvent(entry, source) : Promise.resolve(this.#auditEvent(entry, source)))),
     );
-    return { events, last, more };
+    return { events, last: entries.at(-1)?.seq ?? after, more: entries.length >= BATCH };
   }
 
   async #statusEvent(entry: LogEntry, source: string): Promise<OutletEvent> {
