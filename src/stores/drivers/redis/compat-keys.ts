@@ -17,6 +17,8 @@ const PRUNE_EVERY_MS = 60_000;
 /** One control plane at a time writes; another goes on when it has not been heard of for so long. */
 const TURN_MS = 10_000;
 const BATCH = 200;
+/** Entries of one event lie near each other, and it is written once for all that are seen together. */
+const LOG_BATCH = 2_000;
 const MOST_AUDIT = 100_000;
 
 const KEYS = {
@@ -150,10 +152,22 @@ class CompatKeys {
   /** Events are written as they stand now, so it does no harm to write one twice. */
   async #followEvents(): Promise<boolean> {
     const afterSeq = Number((await this.#client.get(KEYS.log)) ?? 0);
-    const entries = await this.#store.logAfter({ tenant: TENANT, afterSeq, limit: BATCH });
+    const entries = await this.#store.logAfter({ tenant: TENANT, afterSeq, limit: LOG_BATCH });
     const last = entries.at(-1);
     if (last === undefined) return false;
     const ids = [...new Set(entries.map(({ event_id: id }) => id))];
+    for (let at = 0; at < ids.length; at += BATCH) await this.#writeEvents(ids.slice(at, at + BATCH));
+    const stats = statsOf(await this.#store.counters());
+    const text = JSON.stringify([...stats]);
+    const batch = this.#client.multi();
+    if (text !== this.#stats) for (const [key, count] of stats) batch.set(key, count);
+    batch.set(KEYS.log, last.seq);
+    await this.#commit(batch);
+    this.#stats = text;
+    return entries.length === LOG_BATCH;
+  }
+
+  async #writeEvents(ids: readonly string[]): Promise<void> {
     const events = await Promise.all(ids.map((id) => this.#store.getEvent(TENANT, id, { payload: false, log: true })));
     const batch = this.#client.multi();
     for (const event of events) {
@@ -166,13 +180,7 @@ class CompatKeys {
       batch.zadd(`agent:events:${agentId}`, Math.floor(receivedAtMs / 1000), id);
       batch.zadd(KEYS.events, untilMs, JSON.stringify([id, agentId]));
     }
-    const stats = statsOf(await this.#store.counters());
-    const text = JSON.stringify([...stats]);
-    if (text !== this.#stats) for (const [key, count] of stats) batch.set(key, count);
-    batch.set(KEYS.log, last.seq);
-    await this.#commit(batch);
-    this.#stats = text;
-    return entries.length === BATCH;
+    if (batch.length > 1) await this.#commit(batch);
   }
 
   /** Entries and how far they go in one transaction: none comes twice. */
