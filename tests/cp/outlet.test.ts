@@ -67,13 +67,13 @@ async function scene() {
     /** Ids of the CloudEvents, in the order in which they went out. */
     ids: (kind: "status" | "audit") =>
       emitted.filter((one) => one.kind === kind).map(({ body }) => (JSON.parse(body) as { id: string }).id),
-    async happens(count: number): Promise<void> {
+    happens: async (count: number): Promise<void> => {
       for (let at = 0; at < count; at += 1) {
         const outcome = await during(store.createEvent(newEvent()));
         if (outcome.kind === "created") for (const entry of outcome.entries) bell.ring(entry);
       }
     },
-    async end(): Promise<void> {
+    end: async (): Promise<void> => {
       for (const publisher of publishers) await during(publisher.stop());
     },
   };
