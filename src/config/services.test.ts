@@ -66,6 +66,22 @@ describe("the store", () => {
     expect(store({ TRANSPORTER_REDIS_ADDR: "[::1]:6380" })).toEqual(["redis://[::1]:6380", undefined]);
     expect(() => cp({ TRANSPORTER_REDIS_ADDR: "redis://x" })).toThrow("allowed: HOST:PORT");
   });
+  test("empty ones, as 0.1's scripts have them, select nothing", () => {
+    const flags = new Map([
+      ["redis-addr", { raws: [""], shown: "--redis-addr" }],
+      ["redis-password", { raws: [""], shown: "--redis-password" }],
+    ]);
+    const config = controlPlaneConfig(
+      resolveSettings(CP_SETTINGS, { flags, env: { TRANSPORTER_STORE: "memory:" }, file: undefined }),
+      HERE,
+    );
+    expect(config).toMatchObject({ storeUrl: "memory:", storePassword: undefined });
+    const redis = controlPlaneConfig(
+      resolveSettings(CP_SETTINGS, { flags, env: { TRANSPORTER_STORE: "redis://a" }, file: undefined }),
+      HERE,
+    );
+    expect(redis).toMatchObject({ storeUrl: "redis://a", storePassword: undefined });
+  });
   test("a store that says otherwise is a contradiction, with both origins", () => {
     const both = (url: string) => () => cp({ TRANSPORTER_REDIS_ADDR: "redis:6379", TRANSPORTER_STORE: url });
     expect(both("memory:")).toThrow(

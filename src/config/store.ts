@@ -19,7 +19,9 @@ export const STORE_SETTINGS = {
   "redis-addr": text({
     describe: "Redis to keep events in (0.1); the same as --store redis://HOST:PORT",
     hint: "HOST:PORT",
-    check: (address) => (/^(?:\[[0-9a-f:.]+\]|[^\s:/?#@[\]]+)(?::\d{1,5})?$/i.test(address) ? undefined : "HOST:PORT, such as redis:6379"),
+    // Scripts and charts of 0.1 give it empty where there is no Redis.
+    check: (address) =>
+      /^$|^(?:\[[0-9a-f:.]+\]|[^\s:/?#@[\]]+)(?::\d{1,5})?$/i.test(address) ? undefined : "HOST:PORT, such as redis:6379",
   }),
   "redis-password": text({
     describe: "Password of the Redis that events are kept in, where its address has none",
@@ -55,7 +57,7 @@ export interface StoreTarget {
  * otherwise.
  */
 export function storeTarget({ values, origins }: StoreResolved, where: Places): StoreTarget {
-  const address = values["redis-addr"];
+  const address = values["redis-addr"] === "" ? undefined : values["redis-addr"];
   const named = values.store ?? (address === undefined ? defaultStoreUrl(where) : redisUrl(address));
   if (values.store !== undefined && address !== undefined) {
     const store = splitServerUrl(values.store);
@@ -76,7 +78,8 @@ export function storeTarget({ values, origins }: StoreResolved, where: Places): 
     };
   const url = withDatabase(named, { values, origins });
   const own = splitServerUrl(url)?.password ?? "";
-  return { url, password: own === "" ? values["redis-password"] : undefined, warnings: [] };
+  const password = values["redis-password"] === "" ? undefined : values["redis-password"];
+  return { url, password: own === "" ? password : undefined, warnings: [] };
 }
 
 const withPort = (host: string): string => (/:\d+$/.test(host) ? host : `${host}:6379`).toLowerCase();
