@@ -91,7 +91,7 @@ export function resolveSettings<S extends Settings>(settings: S, sources: Source
 }
 
 function holdsSecret(setting: Setting<unknown>, raws: readonly unknown[]): boolean {
-  if (setting.secret === true) return true;
+  if (setting.secret === true) return raws.some((raw) => raw !== "");
   const { shown } = setting;
   return shown !== undefined && raws.some((raw) => typeof raw === "string" && shown(raw) !== raw);
 }

@@ -75,7 +75,7 @@ describe("the store", () => {
       resolveSettings(CP_SETTINGS, { flags, env: { TRANSPORTER_STORE: "memory:" }, file: undefined }),
       HERE,
     );
-    expect(config).toMatchObject({ storeUrl: "memory:", storePassword: undefined });
+    expect(config).toMatchObject({ storeUrl: "memory:", storePassword: undefined, warnings: [] });
     const redis = controlPlaneConfig(
       resolveSettings(CP_SETTINGS, { flags, env: { TRANSPORTER_STORE: "redis://a" }, file: undefined }),
       HERE,

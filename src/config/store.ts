@@ -73,7 +73,7 @@ export function storeTarget({ values, origins }: StoreResolved, where: Places): 
       url: named,
       password: undefined,
       warnings: (["redis-password", "redis-db"] as const)
-        .filter((name) => values[name] !== undefined)
+        .filter((name) => values[name] !== undefined && values[name] !== "")
         .map((name) => `${describeOrigin(origins[name])} has no effect: events are not kept in Redis`),
     };
   const url = withDatabase(named, { values, origins });
