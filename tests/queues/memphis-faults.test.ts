@@ -452,6 +452,28 @@ describe.concurrent("a broker that fails", () => {
     60_000,
   );
 
+  natsTest("by saying nothing to who asks a durable that is gone: it is made again, and nobody else is disturbed", async () => {
+    await using memphis = await startMemphis();
+    const queue = await open(memphis.url("one"));
+    const consumer = await consume(queue);
+    await publish(queue, "before");
+    await eventually(() => consumer.ids().includes("before"));
+    // Old servers do so, newer ones say that nobody serves the subject.
+    memphis.gateway.swallow = (subject) => subject.startsWith("$JS.API.CONSUMER.MSG.NEXT.one$1.");
+    await memphis.responder.api("CONSUMER.DELETE.one$1.transporter-cp-consumer");
+    const asked = memphis.responder.asked.length;
+    memphis.responder.intercept = (subject) => {
+      if (subject === "$memphis_consumer_creations") memphis.gateway.swallow = undefined;
+      return undefined;
+    };
+    memphis.responder.forgetGroups("one");
+    await publish(queue, "after");
+    await eventually(() => consumer.ids().includes("after"), { timeoutMs: 15_000 });
+    const again = memphis.responder.asked.slice(asked).filter(({ subject }) => subject === "$memphis_consumer_creations");
+    expect(again.map(({ body }) => body["station_name"])).toEqual(["one"]);
+    await queue.close();
+  });
+
   natsTest("by losing the station: it is made again, by whoever produces and by whoever consumes", async () => {
     await using memphis = await startMemphis();
     const queue = await open(memphis.url("one"));

@@ -19,6 +19,8 @@ export type Admission = (connect: Readonly<Record<string, unknown>>) => boolean;
 export interface Gateway extends AsyncDisposable {
   readonly port: number;
   readonly frames: Frame[];
+  /** What a client publishes to such a subject gets lost on the way. */
+  swallow: ((subject: string) => boolean) | undefined;
 }
 
 interface Operation {
@@ -172,7 +174,8 @@ export async function startGateway(options: {
           upstream.write(bytesOf({ ...operation, words: [JSON.stringify(rest)] }));
         } else if ((operation.head?.length ?? 0) + (operation.payload?.length ?? 0) > MAX_PAYLOAD)
           client.end("-ERR 'Maximum Payload Violation'\r\n", () => upstream.destroy());
-        else upstream.write(bytesOf(towardsServer(operation)));
+        else if (operation.payload === undefined || gateway.swallow?.(operation.words[0] ?? "") !== true)
+          upstream.write(bytesOf(towardsServer(operation)));
       }
     });
     upstream.on("data", (chunk: Buffer) => {
@@ -187,12 +190,14 @@ export async function startGateway(options: {
   server.once("error", listening.reject);
   server.listen(0, "127.0.0.1", listening.resolve);
   await listening.promise;
-  return {
+  const gateway: Gateway = {
     port: (server.address() as AddressInfo).port,
     frames,
+    swallow: undefined,
     async [Symbol.asyncDispose]() {
       for (const socket of sockets) socket.destroy();
       await new Promise<void>((resolve) => void server.close(() => resolve()));
     },
   };
+  return gateway;
 }

@@ -100,6 +100,11 @@ export class Responder implements AsyncDisposable {
     await this.#connection.flush();
   }
 
+  /** As the broker's clean-up does with groups that nobody was in for hours. */
+  forgetGroups(station: string): void {
+    this.#stations.get(station)?.groups.clear();
+  }
+
   /** A request to JetStream; what it says is an error is thrown. */
   async api(subject: string, body?: Body): Promise<Body> {
     const reply = await this.#connection.request(`$JS.API.${subject}`, body === undefined ? "" : JSON.stringify(body), { timeout: 15_000 });

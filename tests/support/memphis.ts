@@ -1,5 +1,5 @@
 import { type Nats, startNats } from "./nats.ts";
-import { type Frame, MAX_PAYLOAD, startGateway } from "./memphis-gateway.ts";
+import { type Frame, type Gateway, MAX_PAYLOAD, startGateway } from "./memphis-gateway.ts";
 import { Responder, type StoredLetter } from "./memphis-responder.ts";
 
 export const TOKEN = "connection-token-of-the-tests";
@@ -19,6 +19,7 @@ export interface MemphisOptions {
 export interface Memphis extends AsyncDisposable {
   readonly port: number;
   readonly responder: Responder;
+  readonly gateway: Gateway;
   readonly frames: readonly Frame[];
   readonly nats: Nats;
   readonly letters: readonly StoredLetter[];
@@ -36,6 +37,7 @@ export async function startMemphis(options: MemphisOptions = {}): Promise<Memphi
     return {
       port: gateway.port,
       responder,
+      gateway,
       frames: gateway.frames,
       nats,
       letters: responder.letters,

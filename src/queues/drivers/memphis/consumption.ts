@@ -270,26 +270,25 @@ export class MemphisConsumption implements Consumption {
     return pull;
   }
 
-  /** Throws when nothing came of any of them, not even an end. */
   #judge(ends: readonly PullEnd[]): void {
-    if (!this.#parts.link.up || ends.length === 0) return;
-    if (ends.every(({ kind }) => kind === "silent"))
-      throw new TransporterError("QUEUE_UNAVAILABLE", "Memphis does not answer, with its connection open");
-    const gone = ends.find((end) => end.kind === "gone");
-    if (gone !== undefined) this.#gone = gone.why;
-    else if (ends.some(({ kind }) => kind === "full" || kind === "empty")) this.#say("connected", undefined);
+    if (!this.#parts.link.up) return;
+    for (const end of ends)
+      if (end.kind === "gone") this.#gone = end.why;
+      // A broker says nothing at all to who asks for messages of a durable that is not there.
+      else if (end.kind === "silent") this.#gone ??= "it does not answer";
+    if (this.#gone === undefined && ends.some(({ kind }) => kind === "full" || kind === "empty")) this.#say("connected", undefined);
   }
 
   /**
-   * A durable was not there: it is made again where it really is missing. Right after a start the broker has not found anything yet, and
-   * making what is there costs it dearly.
+   * A stream could not be asked: its durable is made again where it really is missing. Right after a start the broker has not found anything
+   * yet, and making what is there costs it dearly.
    */
   async #lookAgain(why: string): Promise<void> {
     this.#gone = undefined;
     for (const [band, sources] of this.#sources)
       for (const { stream, durable } of sources)
         if ((await this.#parts.control.durable(stream, durable)) === undefined) this.#sources.delete(band);
-    throw new TransporterError("QUEUE_UNAVAILABLE", `the consumer at Memphis is not there: ${why}`);
+    throw new TransporterError("QUEUE_UNAVAILABLE", `a consumer at Memphis cannot be asked for messages: ${why}`);
   }
 
   #dispatch(): void {
