@@ -38,7 +38,7 @@ export interface ControlPlane {
   readonly stopBudgetMs: number;
   /**
    * Not ready any more, agents are told one after the other to connect elsewhere, events are still taken; then no new work, what is in
-   * flight is safe, the agents that are left are told to come back, the store is closed.
+   * flight is safe, the agents that are left are told to come back, the store is closed. Safe to call often.
    */
   stop(): Promise<void>;
 }
@@ -108,6 +108,14 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     await server.stop(false);
     patience.cancel();
   });
+  const stop = async (): Promise<void> => {
+    draining = true;
+    if (drainMs > 0) await handOver();
+    stopping = true;
+    await shutdown.run(STOP_BUDGET_MS);
+    server.stop(true).catch(() => undefined);
+  };
+  let stopped: Promise<void> | undefined;
   const handOver = async (): Promise<void> => {
     const beganMs = ports.clock.monotonic();
     await gateway.drain(drainMs, DRAIN_GRACE_MS);
@@ -126,12 +134,6 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     port,
     replicaId,
     stopBudgetMs: (drainMs > 0 ? drainMs + DRAIN_GRACE_MS : 0) + STOP_BUDGET_MS + STOP_GRACE_MS,
-    stop: async () => {
-      draining = true;
-      if (drainMs > 0) await handOver();
-      stopping = true;
-      await shutdown.run(STOP_BUDGET_MS);
-      server.stop(true).catch(() => undefined);
-    },
+    stop: () => (stopped ??= stop()),
   };
 }
