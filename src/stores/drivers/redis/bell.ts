@@ -68,7 +68,7 @@ export class Bell {
     try {
       const hearers = await this.#speaking.client.publish(this.#channel, `${this.#clientId} ${text}`);
       // Without ears of our own we could not hear that somebody came; in a cluster the count is of one node alone.
-      const alone = own === 1 && hearers <= own && this.#speaking.address.kind !== "cluster";
+      const alone = own === 1 && hearers === own && this.#speaking.address.kind !== "cluster";
       this.#aloneSinceMs = alone ? this.#clock.monotonic() : undefined;
     } catch (error) {
       this.#log.debug("Words for other control planes got lost", { error: messageOf(error) });
