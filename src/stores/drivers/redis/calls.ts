@@ -276,8 +276,9 @@ export class Calls {
     // With the first of them the server has it again.
     const [first] = this.#batches;
     if (first !== undefined) first.whole = this.#batches.some((batch) => messageOf(batch.failure).startsWith("NOSCRIPT"));
-    if (first?.whole !== true && this.#batches.some((batch) => isRedisReply(batch.failure) || messageOf(batch.failure) === REPLICAS))
-      await this.#options.timers.sleep(AGAIN_MS);
+    // Never at once: a connection that is being ended still stands as up and refuses what is sent in the same turn, so that its end would never be seen.
+    if (first?.whole !== true) await this.#options.timers.sleep(AGAIN_MS);
+    if (!this.#options.link.up) return;
     for (const batch of this.#batches) if (batch.state === "failed") this.#post(batch);
   }
 
