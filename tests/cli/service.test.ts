@@ -79,12 +79,9 @@ describe("transporter cp", () => {
   test.each([
     [["--ws-addr", "0.0.0.0"], 3, "INSECURE_REFUSED"],
     [["--redis-addr", "127.0.0.1:1"], 7, "STORE_UNAVAILABLE"],
-    [["--redis-addr", "localhost:6379", "--store", "memory:"], 2, "flag --store and flag --redis-addr contradict each other"],
     [["--memphis-enabled"], 2, "without a connection token and without a password"],
-    [["--memphis-enabled", "--queue", "nats://localhost"], 2, "flag --queue and flag --memphis-enabled contradict each other"],
     [["--store", "postgres://x"], 2, "flag --store"],
     [["--queue", "redis://h?no=1", "--store=memory:"], 2, "QUEUE_INVALID"],
-    [["--publish", "status", "--store=memory:"], 2, "nothing says where"],
     [["--heartbeat-timeout", "30"], 2, "flag --heartbeat-timeout"],
     [["--no-such-flag"], 2, "unknown flag --no-such-flag"],
     [["--config", "/nonexistent.yaml"], 2, "flag --config: /nonexistent.yaml: no such file"],
