@@ -57,7 +57,7 @@ redisTest(
   "a master that dies under load loses nothing that was acknowledged with wait=1, and the store goes on by itself",
   async () => {
     await using set = await startSentinels({ replicas: 2 });
-    const store = await open(`${set.url}?wait=1`);
+    const store = await open(`${set.limitedUrl}&wait=1`);
     const findings = await store.inspect();
     expect(findings.find(({ name }) => name === "appendfsync")?.level).toBe("ok");
     const load = new Load(store, 16);
@@ -91,7 +91,7 @@ redisTest(
   "a store in a Redis Cluster lies on one node, and goes on when that node was away",
   async () => {
     await using cluster = await startRedisCluster();
-    const store = await open(cluster.url);
+    const store = await open(cluster.limitedUrl);
     const load = new Load(store, 4);
     try {
       await eventually(() => load.acknowledged.length > 100);

@@ -1,11 +1,13 @@
 import { freePorts } from "../../sandbox/mod.ts";
 import { eventually } from "./eventually.ts";
-import { type RedisServer, startRedis } from "./redis.ts";
+import { documentedRights, type RedisServer, startRedis } from "./redis.ts";
 
 /** A master with replicas, watched by three sentinels. */
 export interface SentinelSet extends AsyncDisposable {
   /** `redis+sentinel://…/watched`. */
   readonly url: string;
+  /** With users, here and at the sentinels, that may do what docs/redis.md says and nothing else; has parameters. */
+  readonly limitedUrl: string;
   readonly servers: readonly RedisServer[];
   readonly sentinels: readonly RedisServer[];
   /** The one that the sentinels say is the master now. */
@@ -23,16 +25,18 @@ export async function startSentinels(options: { readonly replicas?: number; read
   const { replicas = 1, detectMs = 1_000 } = options;
   const started: RedisServer[] = [];
   try {
-    const first = await startRedis({ config: { "min-replicas-max-lag": "2" } });
+    const config = { "min-replicas-max-lag": "2", user: `transporter on >secret ${await documentedRights()}` };
+    const first = await startRedis({ config });
     started.push(first);
     for (let index = 0; index < replicas; index += 1)
-      started.push(await startRedis({ config: { replicaof: `127.0.0.1 ${first.port}`, "min-replicas-max-lag": "2" } }));
+      started.push(await startRedis({ config: { ...config, replicaof: `127.0.0.1 ${first.port}` } }));
     const servers = [...started];
     const sentinels = await Promise.all(
       [0, 1, 2].map(() =>
         startRedis({
           sentinel: true,
           config: {
+            user: "looking on >secret +sentinel|get-master-addr-by-name +sentinel|sentinels +subscribe +ping +client|setname &+switch-master",
             sentinel: [
               `monitor watched 127.0.0.1 ${first.port} 2`,
               `down-after-milliseconds watched ${detectMs}`,
@@ -49,8 +53,10 @@ export async function startSentinels(options: { readonly replicas?: number; read
       await sentinel.cli("SENTINEL", "DEBUG", "INFO-PERIOD", "300", "PUBLISH-PERIOD", "200", "PING-PERIOD", "200", "ASK-PERIOD", "200");
     const [asked] = sentinels;
     if (asked === undefined) throw new Error("no sentinel");
+    const hosts = sentinels.map(({ port }) => `127.0.0.1:${port}`).join(",");
     const set: SentinelSet = {
-      url: `redis+sentinel://${sentinels.map(({ port }) => `127.0.0.1:${port}`).join(",")}/watched`,
+      url: `redis+sentinel://${hosts}/watched`,
+      limitedUrl: `redis+sentinel://transporter:secret@${hosts}/watched?sentinel-user=looking&sentinel-password=secret`,
       servers,
       sentinels,
       async master() {
@@ -88,6 +94,8 @@ export async function startSentinels(options: { readonly replicas?: number; read
 export interface RedisCluster extends AsyncDisposable {
   /** `redis+cluster://…`. */
   readonly url: string;
+  /** With a user that may do what docs/redis.md says and nothing else. */
+  readonly limitedUrl: string;
   readonly servers: readonly RedisServer[];
   /** The one that has this key. */
   ownerOf(key: string): Promise<RedisServer>;
@@ -98,10 +106,11 @@ const SLOTS = 16_384;
 export async function startRedisCluster(): Promise<RedisCluster> {
   const servers: RedisServer[] = [];
   try {
+    const user = `transporter on >secret ${await documentedRights()} +cluster|slots +cluster|info`;
     for (let index = 0; index < 3; index += 1)
       servers.push(
         await startRedis({
-          config: { "cluster-enabled": "yes", "cluster-node-timeout": "2000", "cluster-port": String(freePorts(1)[0]) },
+          config: { user, "cluster-enabled": "yes", "cluster-node-timeout": "2000", "cluster-port": String(freePorts(1)[0]) },
         }),
       );
     const [first] = servers;
@@ -121,8 +130,10 @@ export async function startRedisCluster(): Promise<RedisCluster> {
       },
       { what: "the cluster being whole", timeoutMs: 30_000, everyMs: 50 },
     );
+    const hosts = servers.map(({ port }) => `127.0.0.1:${port}`).join(",");
     return {
-      url: `redis+cluster://${servers.map(({ port }) => `127.0.0.1:${port}`).join(",")}`,
+      url: `redis+cluster://${hosts}`,
+      limitedUrl: `redis+cluster://transporter:secret@${hosts}`,
       servers,
       async ownerOf(key) {
         const slot = Number(await first.cli("CLUSTER", "KEYSLOT", key));

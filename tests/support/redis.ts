@@ -210,14 +210,27 @@ class Server implements RedisServer {
 const documented = new WeakSet<RedisServer>();
 const PAGE = join(import.meta.dir, "../../docs/redis.md");
 
+/** What docs/redis.md says that our user must be allowed, as ACL rules. */
+export async function documentedRights(): Promise<string> {
+  const rights = /^user transporter on >SECRET (.+)$/m.exec(await Bun.file(PAGE).text())?.[1];
+  if (rights === undefined) throw new Error("docs/redis.md does not say what the user needs");
+  return rights;
+}
+
 /** The address of a user who may do what docs/redis.md says that ours must be allowed, and nothing else; for all prefixes. */
 export async function asDocumentedUser(server: RedisServer): Promise<string> {
   const url = `redis://transporter:secret@127.0.0.1:${server.port}`;
   // Said again, it would end the connections of those who are at it.
   if (documented.has(server)) return url;
-  const rights = /^user transporter on >SECRET (.+)$/m.exec(await Bun.file(PAGE).text())?.[1];
-  if (rights === undefined) throw new Error("docs/redis.md does not say what the user needs");
-  await server.cli("ACL", "SETUSER", "transporter", "reset", "on", ">secret", ...rights.replaceAll("{transporter}", "{*}").split(" "));
+  await server.cli(
+    "ACL",
+    "SETUSER",
+    "transporter",
+    "reset",
+    "on",
+    ">secret",
+    ...(await documentedRights()).replaceAll("{transporter}", "{*}").split(" "),
+  );
   documented.add(server);
   return url;
 }
