@@ -87,6 +87,7 @@ export class Followers {
       finished: isTerminal(stored.delivery.state),
       isStopping: () => life.dead,
       signal: how.signal,
+      forgets: store.info.shared,
     }).getReader();
     for (;;) {
       const { done, value } = await reader.read();

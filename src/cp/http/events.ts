@@ -207,6 +207,7 @@ export function eventEndpoints(context: HttpContext): Endpoint[] {
         finished: isTerminal(stored.delivery.state),
         isStopping: context.isStopping,
         signal: call.request.signal,
+        forgets: store.info.shared,
       }),
     );
   }

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { manualPorts } from "../../kit/mod.ts";
-import type { LogEntry } from "../../protocol/mod.ts";
+import type { LogEntry, State } from "../../protocol/mod.ts";
 import type { LogQuery, Store } from "../../stores/mod.ts";
 import { Bell } from "../bell.ts";
 import { liveStream } from "./live.ts";
@@ -20,11 +20,14 @@ function entry(seq: number): LogEntry {
 }
 
 /** A stream of one event over a store whose look into the log is the test's. */
-function setUp(logAfter: (query: LogQuery, bell: Bell) => Promise<LogEntry[]>) {
+function setUp(logAfter: (query: LogQuery, bell: Bell) => Promise<LogEntry[]>, parts: { readonly state?: State } = {}) {
   const manual = manualPorts();
   const bell = new Bell();
   const stopping = { now: false };
-  const store = { logAfter: (query: LogQuery) => logAfter(query, bell) } as unknown as Store;
+  const store = {
+    logAfter: (query: LogQuery) => logAfter(query, bell),
+    getEvent: () => Promise.resolve({ delivery: { state: parts.state } }),
+  } as unknown as Store;
   const stream = liveStream({
     store,
     bell,
@@ -36,6 +39,7 @@ function setUp(logAfter: (query: LogQuery, bell: Bell) => Promise<LogEntry[]>) {
     finished: false,
     isStopping: () => stopping.now,
     signal: new AbortController().signal,
+    forgets: parts.state !== undefined,
   });
   const reader = stream.getReader();
   let text = "";
@@ -49,7 +53,7 @@ function setUp(logAfter: (query: LogQuery, bell: Bell) => Promise<LogEntry[]>) {
       end = "failed";
     }
   })();
-  return { settle: () => manual.settle(), bell, stopping, text: () => text, end: () => end };
+  return { settle: () => manual.settle(), advance: (ms: number) => manual.advance(ms), bell, stopping, text: () => text, end: () => end };
 }
 
 test("a ring during a look into the log is looked at without waiting for the next", async () => {
@@ -82,4 +86,31 @@ test("a stream ends when the control plane stops", async () => {
   await settle();
   expect(end()).toBe("closed");
   expect(bell.listeners).toBe(0);
+});
+
+test("an end whose number was read as another's, before the store was put back, is told with all that it is the end of", async () => {
+  let entries = [entry(1), entry(2), entry(3)];
+  const { settle, advance, bell, text, end } = setUp(({ afterSeq }) => Promise.resolve(entries.filter(({ seq }) => seq > afterSeq)), {
+    state: "completed",
+  });
+  await settle();
+  expect(text()).toContain("id: 3\n");
+  entries = [entry(1), { ...entry(2), state: "completed" }];
+  bell.ringAll();
+  await settle();
+  expect(text()).not.toContain("event: end");
+  await advance(5_000);
+  expect(text()).toContain("event: end");
+  expect(text().split("id: 2\n").at(-1)).toContain("completed");
+  expect(end()).toBe("closed");
+});
+
+test("a quiet stream says that it is still there, and looks for what was forgotten without telling anything twice", async () => {
+  const { advance, text, end } = setUp(({ afterSeq }) => Promise.resolve([entry(1)].filter(({ seq }) => seq > afterSeq)), {
+    state: "in_progress",
+  });
+  await advance(11_000);
+  expect(text().split("still here").length).toBe(3);
+  expect(text().split("id: 1\n").length).toBe(2);
+  expect(end()).toBe("open");
 });

@@ -22,6 +22,8 @@ export interface LiveOptions {
   /** Asked at each ring: a control plane that stops ends its streams, and their readers come back. */
   readonly isStopping: () => boolean;
   readonly signal: AbortSignal;
+  /** The store may be put back to an earlier state while the stream stands, and give numbers again that were read here. */
+  readonly forgets?: boolean;
 }
 
 function frame(entry: LogEntry): string {
@@ -38,6 +40,7 @@ export function liveStream(options: LiveOptions): ReadableStream<Uint8Array> {
   let afterSeq = options.afterSeq;
   let { finished, revision } = options;
   let rung = true;
+  let quiet = false;
   let wake: (() => void) | undefined;
   const reader = { gone: false };
   const stopListening = bell.listen(eventId, () => {
@@ -50,6 +53,17 @@ export function liveStream(options: LiveOptions): ReadableStream<Uint8Array> {
     wake?.();
   };
   options.signal.addEventListener("abort", stop, { once: true });
+  /** Whether the event is over though nothing after the last entry says so: its end has a number that was another's before. */
+  const hasEndedUnseen = async (): Promise<boolean> => {
+    if (options.forgets !== true || eventId === undefined || finished) return false;
+    try {
+      const stored = await store.getEvent(tenant, eventId, { payload: false, log: false });
+      return stored !== undefined && isTerminal(stored.delivery.state);
+    } catch (error) {
+      stop();
+      throw error;
+    }
+  };
   const waitForBell = (): Promise<void> =>
     new Promise((resolve) => {
       const timer = ports.timers.after(KEEP_ALIVE_MS, () => wake?.(), { background: true });
@@ -90,9 +104,20 @@ export function liveStream(options: LiveOptions): ReadableStream<Uint8Array> {
             if (entries.length > 0) {
               afterSeq = entries.at(-1)?.seq ?? afterSeq;
               if (eventId !== undefined) for (const entry of entries) note(entry);
+              quiet = false;
               controller.enqueue(encoder.encode(entries.map(frame).join("")));
               return;
             }
+          }
+          if (quiet) {
+            quiet = false;
+            if (await hasEndedUnseen()) {
+              afterSeq = 0;
+              rung = true;
+              continue;
+            }
+            controller.enqueue(encoder.encode(": still here\n\n"));
+            return;
           }
           if (finished) {
             controller.enqueue(encoder.encode("event: end\ndata: {}\n\n"));
@@ -101,9 +126,10 @@ export function liveStream(options: LiveOptions): ReadableStream<Uint8Array> {
             return;
           }
           if (!rung) await waitForBell();
+          // Nobody rang: looked at once more where the store may have forgotten something.
           if (!rung && !reader.gone) {
-            controller.enqueue(encoder.encode(": still here\n\n"));
-            return;
+            quiet = true;
+            rung = options.forgets === true;
           }
         }
         stop();
