@@ -1,5 +1,6 @@
 import { join, resolve } from "node:path";
 import { expect } from "bun:test";
+import type { EventPage } from "../../src/protocol/mod.ts";
 import { silentLogger, systemPorts } from "../../src/kit/mod.ts";
 import { openQueue } from "../../src/queues/mod.ts";
 import { runCli, temporaryDirectory } from "../support/cli.ts";
@@ -7,6 +8,7 @@ import { anEvent, startCp } from "../support/cp.ts";
 import { eventually } from "../support/eventually.ts";
 import { startMemphis, TOKEN } from "../support/memphis.ts";
 import { natsTest } from "../support/nats.ts";
+import { startProcess } from "../support/process.ts";
 import { dialAgent } from "../support/wire-agent.ts";
 
 const NAMESPACE = join(resolve(import.meta.dir, "../.."), "examples/manifests/namespace.yaml");
@@ -43,4 +45,38 @@ natsTest("what 0.1's flags send goes through the station to the agent, and into 
     "EVENT_EXPIRED [event late]",
   ]);
   expect(await (await cp.get("/readyz?verbose")).text()).toContain("[+]queue memphis transporter-events ok");
+});
+
+natsTest("a control plane that is killed with messages in hand leaves each event to the next one, none lost, none doubled", async () => {
+  await using memphis = await startMemphis();
+  await using directory = await temporaryDirectory();
+  const url = memphis.url("killed", { "ack-wait-ms": 1_000 });
+  const queue = await openQueue(url, { log: silentLogger, ports: systemPorts });
+  const events = Array.from({ length: 300 }, () => anEvent());
+  const body = (event: unknown): Uint8Array => new TextEncoder().encode(JSON.stringify(event));
+  await Promise.all(events.map((event, index) => queue.publish({ id: event.id, body: body(event), priority: (index % 3) - 1 })));
+
+  const child = [process.execPath, join(import.meta.dir, "cp-child.ts"), `sqlite:${join(directory.path, "store.db")}`, url];
+  // Between the store's commit and the acknowledgement, then between the check and the commit.
+  for (const order of ["cp.intake.committed@40", "cp.intake.checked@90"]) {
+    await using dying = await startProcess([...child, order]);
+    await dying.exited;
+    expect(dying.signal()).toBe("SIGKILL");
+  }
+  const before = await queue.status();
+  expect(before.waiting.urgent + before.waiting.normal + before.waiting.low + before.inHand).toBeGreaterThan(0);
+
+  await using heir = await startProcess(child);
+  const [, address = ""] = await heir.line(/^listening (\S+)/);
+  await eventually(
+    async () => {
+      const { waiting, inHand } = await queue.status();
+      return waiting.urgent + waiting.normal + waiting.low + inHand === 0;
+    },
+    { timeoutMs: 20_000, what: "the station to be empty" },
+  );
+  const page = (await (await fetch(`${address}/v1/events?limit=500`)).json()) as EventPage;
+  expect(page.items.map(({ id }) => id).toSorted()).toEqual(events.map(({ id }) => id).toSorted());
+  expect(memphis.letters).toEqual([]);
+  await queue.close();
 });

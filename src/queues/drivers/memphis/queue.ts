@@ -65,7 +65,12 @@ class MemphisQueue implements Queue {
       options,
     );
     this.#consumptions.add(consumption);
-    await consumption.begin();
+    try {
+      await consumption.begin();
+    } catch (error) {
+      this.#consumptions.delete(consumption);
+      throw error;
+    }
     return consumption;
   }
 
