@@ -20,13 +20,16 @@ function entry(seq: number): LogEntry {
 }
 
 /** A stream of one event over a store whose look into the log is the test's. */
-function setUp(logAfter: (query: LogQuery, bell: Bell) => Promise<LogEntry[]>, parts: { readonly state?: State } = {}) {
+function setUp(
+  logAfter: (query: LogQuery, bell: Bell) => Promise<LogEntry[]>,
+  parts: { readonly state?: State; readonly isGone?: boolean } = {},
+) {
   const manual = manualPorts();
   const bell = new Bell();
   const stopping = { now: false };
   const store = {
     logAfter: (query: LogQuery) => logAfter(query, bell),
-    getEvent: () => Promise.resolve({ delivery: { state: parts.state } }),
+    getEvent: () => Promise.resolve(parts.isGone === true ? undefined : { delivery: { state: parts.state } }),
   } as unknown as Store;
   const stream = liveStream({
     store,
@@ -113,4 +116,11 @@ test("a quiet stream says that it is still there, and looks for what was forgott
   expect(text().split("still here").length).toBe(3);
   expect(text().split("id: 1\n").length).toBe(2);
   expect(end()).toBe("open");
+});
+
+test("a stream of what the store has lost breaks off, so that its reader comes again and is told", async () => {
+  const { advance, bell, end } = setUp(() => Promise.resolve([]), { state: "queued", isGone: true });
+  await advance(5_000);
+  expect(end()).toBe("failed");
+  expect(bell.listeners).toBe(0);
 });

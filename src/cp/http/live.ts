@@ -1,4 +1,4 @@
-import type { Ports } from "../../kit/mod.ts";
+import { type Ports, TransporterError } from "../../kit/mod.ts";
 import { isTerminal, type LogEntry } from "../../protocol/mod.ts";
 import type { Store } from "../../stores/mod.ts";
 import type { Bell } from "../bell.ts";
@@ -58,7 +58,9 @@ export function liveStream(options: LiveOptions): ReadableStream<Uint8Array> {
     if (options.forgets !== true || eventId === undefined || finished) return false;
     try {
       const stored = await store.getEvent(tenant, eventId, { payload: false, log: false });
-      return stored !== undefined && isTerminal(stored.delivery.state);
+      // Whoever comes again is told so.
+      if (stored === undefined) throw new TransporterError("EVENT_NOT_FOUND", `event ${eventId} is not there any more`);
+      return isTerminal(stored.delivery.state);
     } catch (error) {
       stop();
       throw error;
