@@ -65,7 +65,7 @@ redisTest(
       for (let failover = 0; failover < (PROVE ? 5 : 1); failover += 1) {
         await eventually(() => set.inStep(), { timeoutMs: 60_000, what: "all replicas being in step" });
         const before = load.acknowledged.length;
-        await eventually(() => load.acknowledged.length > before + 200);
+        await eventually(() => load.acknowledged.length > before + 200, { timeoutMs: 30_000 });
         const old = await set.master();
         await old.kill();
         const lastBefore = load.acknowledged.length;

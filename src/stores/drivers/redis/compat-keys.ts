@@ -1,4 +1,4 @@
-import { type Logger, messageOf, type Ports, TransporterError } from "../../../kit/mod.ts";
+import { type Logger, type Ports, TransporterError } from "../../../kit/mod.ts";
 import { openRedis, type RedisAddress, type RedisClient, type RedisLink } from "../../../redis/mod.ts";
 import type { Store } from "../../port.ts";
 import { agentOf, auditOf, COMPAT_STATES, statsOf, statusOf } from "./compat-shapes.ts";
@@ -110,7 +110,10 @@ class CompatKeys {
         more = this.#link.up && (await this.#myTurn()) && (await this.#look());
         this.#failed = false;
       } catch (error) {
-        if (!this.#failed && !stopped()) this.#log.warn("Keys of 0.1 cannot be kept just now", { error: messageOf(error) });
+        const fault = this.#link.fault(error);
+        // That Redis is away is said by the connection itself.
+        if (!this.#failed && !stopped() && fault.kind !== "unavailable")
+          this.#log.warn("Keys of 0.1 cannot be kept just now", { error: fault.message, code: fault.code });
         this.#failed = true;
         // Whether it was written is not known; what is remembered of it may be wrong.
         this.#agents = undefined;
