@@ -47,6 +47,8 @@ const DEFAULT_STREAM = "TRANSPORTER";
 const DAY_MS = 86_400_000;
 /** What an acknowledgement in progress may take, three times over. */
 const SHORTEST_ACK_WAIT_MS = 1_000;
+/** So long waits what was in the hands of a control plane that died. */
+const ACK_WAIT_MS = 5_000;
 /** Fewer, and a control plane that is restarted a few times uses up what a message has. */
 export const FEWEST_DELIVERIES = 5;
 
@@ -165,7 +167,7 @@ export function parseNatsUrl(url: string, secrets: QueueSecrets): NatsAddress {
     outSubject: named("out-subject", lower, SUBJECT),
     outMaxAgeMs: durationMs("out-max-age", 7 * DAY_MS, 0),
     consumer: named("consumer", "transporter-cp", NAME),
-    ackWaitMs: durationMs("ack-wait", 30_000, SHORTEST_ACK_WAIT_MS),
+    ackWaitMs: durationMs("ack-wait", ACK_WAIT_MS, SHORTEST_ACK_WAIT_MS),
     maxDeliver: integer("max-deliver", 20, FEWEST_DELIVERIES, 1_000_000),
     dedupMs: durationMs("dedup", 120_000, 100),
     maxAgeMs: durationMs("max-age", 0, 0),
