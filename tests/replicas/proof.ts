@@ -110,7 +110,7 @@ async function untilDone(site: Site, patienceMs: number): Promise<number> {
       missing = page.items.length;
       return missing === 0;
     },
-    { timeoutMs: patienceMs, everyMs: 250, what: "the end of all that was accepted" },
+    { timeoutMs: patienceMs, everyMs: 500, what: "the end of all that was accepted" },
   ).catch(() => undefined);
   return missing;
 }
