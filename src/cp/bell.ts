@@ -7,6 +7,13 @@ import type { LogEntry } from "../protocol/mod.ts";
 export class Bell {
   readonly #ofEvent = new Map<string, Set<() => void>>();
   readonly #ofAll = new Set<() => void>();
+  #count = 0;
+  #onFollowed: (followed: boolean) => void = () => undefined;
+
+  /** Whom to tell when the first listener comes and when the last one has gone. */
+  onFollowed(tell: (followed: boolean) => void): void {
+    this.#onFollowed = tell;
+  }
 
   ring(entry: LogEntry | undefined): void {
     if (entry !== undefined) this.ringFor(entry.event_id);
@@ -21,16 +28,16 @@ export class Bell {
 
   /** Calls `listener` for entries of one event, or of all when `eventId` is undefined; answers how to stop that. */
   listen(eventId: string | undefined, listener: () => void): () => void {
-    if (eventId === undefined) {
-      this.#ofAll.add(listener);
-      return () => this.#ofAll.delete(listener);
-    }
-    const listeners = this.#ofEvent.get(eventId) ?? new Set();
-    this.#ofEvent.set(eventId, listeners);
+    const listeners = eventId === undefined ? this.#ofAll : (this.#ofEvent.get(eventId) ?? new Set());
+    if (eventId !== undefined) this.#ofEvent.set(eventId, listeners);
     listeners.add(listener);
+    this.#count += 1;
+    if (this.#count === 1) this.#onFollowed(true);
     return () => {
-      listeners.delete(listener);
-      if (listeners.size === 0) this.#ofEvent.delete(eventId);
+      if (!listeners.delete(listener)) return;
+      if (eventId !== undefined && listeners.size === 0) this.#ofEvent.delete(eventId);
+      this.#count -= 1;
+      if (this.#count === 0) this.#onFollowed(false);
     };
   }
 
@@ -40,8 +47,6 @@ export class Bell {
   }
 
   get listeners(): number {
-    let count = this.#ofAll.size;
-    for (const listeners of this.#ofEvent.values()) count += listeners.size;
-    return count;
+    return this.#count;
   }
 }

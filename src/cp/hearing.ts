@@ -9,7 +9,7 @@ import type { OpenGauge } from "./open-gauge.ts";
 const LOOK_MS = 1_000;
 
 export interface HearingOptions {
-  readonly store: Pick<Store, "info" | "hear" | "lastSeq">;
+  readonly store: Pick<Store, "info" | "hear" | "followEntries" | "lastSeq">;
   readonly dispatcher: Pick<Dispatcher, "queued" | "forget" | "recall" | "waiting" | "lookAtAll">;
   readonly gateway: Pick<Gateway, "claimedElsewhere" | "changed" | "checkAll">;
   readonly bell: Bell;
@@ -45,6 +45,10 @@ export class Hearing implements WordListener {
   start(): void {
     const { store, ports } = this.#options;
     if (!store.info.shared) return;
+    const { bell } = this.#options;
+    // Every step of every event is such a word, and mostly nobody looks on.
+    bell.onFollowed((followed) => store.followEntries(followed));
+    store.followEntries(bell.listeners > 0);
     this.#stopHearing = store.hear(this);
     this.#timer = ports.timers.every(LOOK_MS, () => void this.look(), { background: true });
   }

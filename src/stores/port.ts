@@ -113,6 +113,8 @@ export interface Store {
   takeDuty(duty: Duty, replicaId: string, ttlMs: number): Promise<boolean>;
   /** Hears what other control planes did. A store that is not shared says nothing. Answers how to stop that. */
   hear(listener: WordListener): () => void;
+  /** Whether `entry` words are wanted here; they are until somebody says otherwise. They are many, and only whoever follows events has use for them. */
+  followEntries(on: boolean): void;
 
   /** Keeps a text under a name: how far somebody has come. */
   saveMark(name: string, value: string): Promise<void>;

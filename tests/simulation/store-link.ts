@@ -190,6 +190,7 @@ export class StoreLink {
         this.#listeners.add(listener);
         return () => this.#listeners.delete(listener);
       },
+      followEntries: () => undefined,
       close: () => Promise.resolve(),
     };
     const methods = new Map<string, unknown>();

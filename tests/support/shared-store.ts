@@ -70,6 +70,7 @@ export class SharedStore {
     const operations = new Map<string, unknown>([
       ["info", { ...this.real.info, shared: true }],
       ["hear", hear],
+      ["followEntries", () => undefined],
       ["close", () => Promise.resolve()],
     ]);
     way.store = new Proxy(this.real, {

@@ -6,21 +6,30 @@ import type { Word, WordListener } from "../../port.ts";
 /** Where nobody else listens, words are said this seldom, to find out whether somebody does by now. */
 const ALONE_MS = 1_000;
 
+/** A channel, and whether anybody but us hears it. */
+interface Channel {
+  readonly name: string;
+  /** We are subscribed to it. */
+  ours: boolean;
+  aloneSinceMs: number | undefined;
+}
+
 /**
- * Words between control planes, over pub/sub: `CLIENT [words as JSON]`, many in one message, never waited for. Whoever begins to hear says so
- * with a message without words, so that those who found themselves alone speak up again.
+ * Words between control planes, over pub/sub: `CLIENT [words as JSON]`, many in one message, never waited for. Words about entries of the
+ * log, by far the most, have a channel of their own, which is heard only by those that follow events just now. Whoever begins to hear either
+ * says so with a message without words, so that those who found themselves alone speak up again.
  */
 export class Bell {
   readonly #clientId: string;
-  readonly #channel: string;
+  readonly #words: Channel;
+  readonly #entries: Channel;
   readonly #speaking: RedisLink;
   readonly #hearing: RedisLink;
   readonly #clock: Pick<Clock, "monotonic">;
   readonly #log: Logger;
   readonly #listeners = new Set<WordListener>();
-  #subscribed = false;
+  #follows = true;
   #broken = false;
-  #aloneSinceMs: number | undefined;
 
   constructor(parts: {
     readonly clientId: string;
@@ -34,53 +43,82 @@ export class Bell {
     this.#hearing = parts.hearing;
     this.#clock = parts.clock;
     this.#log = parts.log;
-    this.#channel = `{${parts.speaking.address.prefix}}:words`;
+    const { prefix } = parts.speaking.address;
+    this.#words = { name: `{${prefix}}:words`, ours: false, aloneSinceMs: undefined };
+    this.#entries = { name: `{${prefix}}:entries`, ours: false, aloneSinceMs: undefined };
     this.#hearing.client.on("message", (_channel: string, message: string) => this.#heard(message));
     this.#hearing.onState((state) => {
-      if (state === "down") this.#broken = this.#listeners.size > 0;
-      else if (this.#listeners.size > 0) void this.#subscribe();
+      if (state === "down") {
+        this.#broken = this.#listeners.size > 0;
+        this.#words.ours = false;
+        this.#entries.ours = false;
+      } else if (this.#listeners.size > 0) void this.#subscribe();
     });
   }
 
   hear(listener: WordListener): () => void {
     this.#listeners.add(listener);
-    if (!this.#subscribed) void this.#subscribe();
+    void this.#subscribe();
     return () => {
       this.#listeners.delete(listener);
     };
   }
 
+  followEntries(on: boolean): void {
+    if (this.#follows === on) return;
+    this.#follows = on;
+    if (this.#listeners.size > 0) void this.#subscribe();
+  }
+
   /** Tells others what is durable. */
   say(words: readonly Word[]): void {
-    if (words.length === 0 || this.#alone()) return;
-    const said = new Map(words.map((word) => [JSON.stringify(word), word]));
-    void this.#publish(`[${[...said.keys()].join(",")}]`);
+    const [toAll, toFollowers] = [new Map<string, Word>(), new Map<string, Word>()];
+    for (const word of words) {
+      if (word.kind === "entry") toFollowers.set(word.eventId, word);
+      else toAll.set(JSON.stringify(word), word);
+    }
+    this.#say(this.#words, toAll);
+    this.#say(this.#entries, toFollowers);
   }
 
-  #alone(): boolean {
-    const sinceMs = this.#aloneSinceMs;
-    return sinceMs !== undefined && this.#clock.monotonic() - sinceMs < ALONE_MS;
+  #say(channel: Channel, words: ReadonlyMap<string, Word>): void {
+    const { aloneSinceMs } = channel;
+    if (words.size === 0 || (aloneSinceMs !== undefined && this.#clock.monotonic() - aloneSinceMs < ALONE_MS)) return;
+    void this.#publish(channel, JSON.stringify([...words.values()]));
   }
 
-  async #publish(text: string): Promise<void> {
+  async #publish(channel: Channel, text: string): Promise<void> {
     if (!this.#speaking.up) return;
-    const own = this.#subscribed ? 1 : 0;
+    const { ours } = channel;
     try {
-      const hearers = await this.#speaking.client.publish(this.#channel, `${this.#clientId} ${text}`);
+      const hearers = await this.#speaking.client.publish(channel.name, `${this.#clientId} ${text}`);
       // Without ears of our own we could not hear that somebody came; in a cluster the count is of one node alone.
-      const alone = own === 1 && hearers === own && this.#speaking.address.kind !== "cluster";
-      this.#aloneSinceMs = alone ? this.#clock.monotonic() : undefined;
+      const alone = this.#words.ours && hearers === (ours ? 1 : 0) && this.#speaking.address.kind !== "cluster";
+      channel.aloneSinceMs = alone ? this.#clock.monotonic() : undefined;
     } catch (error) {
       this.#log.debug("Words for other control planes got lost", { error: messageOf(error) });
     }
   }
 
+  /** Hears what is to be heard, and nothing else. */
   async #subscribe(): Promise<void> {
-    this.#subscribed = true;
+    const { client } = this.#hearing;
+    const follows = this.#follows;
+    let began = false;
     try {
-      await this.#hearing.client.subscribe(this.#channel);
+      if (!follows && this.#entries.ours) {
+        this.#entries.ours = false;
+        await client.unsubscribe(this.#entries.name);
+      }
+      for (const channel of follows ? [this.#words, this.#entries] : [this.#words]) {
+        if (channel.ours) continue;
+        await client.subscribe(channel.name);
+        channel.ours = true;
+        began = true;
+      }
     } catch (error) {
-      this.#subscribed = false;
+      this.#words.ours = false;
+      this.#entries.ours = false;
       // What is said until it stands again is lost to those who wanted to hear it.
       this.#broken = true;
       this.#log.debug("Cannot hear other control planes", { error: messageOf(error) });
@@ -90,20 +128,23 @@ export class Bell {
       this.#broken = false;
       for (const listener of this.#listeners) listener.gap();
     }
-    await this.#publish("[]");
+    if (began) await this.#publish(this.#words, "[]");
+    // Somebody changed their mind meanwhile.
+    if (this.#follows !== follows) await this.#subscribe();
   }
 
   #heard(message: string): void {
     const space = message.indexOf(" ");
     if (message.slice(0, space) === this.#clientId) return;
-    this.#aloneSinceMs = undefined;
+    this.#words.aloneSinceMs = undefined;
     let words: readonly Word[];
     try {
       words = JSON.parse(message.slice(space + 1)) as readonly Word[];
     } catch {
       return;
     }
-    if (!Array.isArray(words) || words.length === 0) return;
-    for (const listener of this.#listeners) listener.words(words);
+    if (!Array.isArray(words)) return;
+    if (words.length === 0) this.#entries.aloneSinceMs = undefined;
+    else for (const listener of this.#listeners) listener.words(words);
   }
 }

@@ -142,6 +142,7 @@ function assemble({ link, hearing, schemaVersion, ports, log }: Parts): Store {
     endLease: (replicaId, nowMs) => leases.end(replicaId, nowMs),
     takeDuty: (duty, replicaId, ttlMs) => leases.takeDuty(duty, replicaId, ttlMs),
     hear: (listener) => bell.hear(listener),
+    followEntries: (on) => bell.followEntries(on),
     saveMark: (name, value) => run({ writes: true, build: () => ["ms", name, value], read: () => undefined }),
     mark: (name) => run({ writes: false, build: () => ["mg", name], read: (answer) => (answer === false ? undefined : String(answer)) }),
     importEvent: async (event) => run(importEvent(event)),

@@ -256,6 +256,7 @@ function assemble(database: OpenedDatabase, options: SqliteStoreOptions): Store 
     takeDuty: (duty, replicaId, ttlMs) => group.run(() => leases.takeDuty(duty, replicaId, ttlMs)),
     // Nobody else uses this store.
     hear: () => () => undefined,
+    followEntries: () => undefined,
     saveMark: (name, value) => group.run(() => marks.save(name, value)),
     mark: (name) => group.run(() => marks.get(name)),
     importEvent: (event) => group.run(() => imports.event(event)),
