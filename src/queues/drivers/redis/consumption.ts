@@ -47,6 +47,7 @@ export class RedisConsumption implements Consumption {
   /** Something may have been handed to it that never arrived. */
   #recover = true;
   #inspected = false;
+  #stopped: Promise<void> | undefined;
   #sweepAtMs = 0;
   #tidyAtMs = 0;
   #state: "connected" | "away" | undefined;
@@ -85,20 +86,31 @@ export class RedisConsumption implements Consumption {
     this.#ring();
   }
 
-  async stop(patienceMs: number): Promise<void> {
-    if (this.#stop.signal.aborted) return this.#running;
+  stop(patienceMs: number): Promise<void> {
+    this.#stopped ??= this.#end(patienceMs);
+    return this.#stopped;
+  }
+
+  async #end(patienceMs: number): Promise<void> {
+    const reachable = this.#state === "connected";
     this.#stop.abort(new Error("stopped"));
     this.#ring();
     await this.#waiting?.close();
-    await this.#running;
-    // What was handed over on the connection that has just been closed.
-    await this.#links
-      .main()
-      .then((link) => this.#claim(link, TAKE_COUNT, true))
-      .catch(() => undefined);
-    await this.#hand.end(patienceMs);
-    await this.#tidy(this.#consumer).catch(() => undefined);
+    // An attempt to connect takes as long as it takes, and brings nothing any more.
+    await (reachable ? this.#running : Promise.race([this.#running, this.#driver.ports.timers.sleep(LOOK_MS)]));
+    if (reachable) await this.#claimLost();
+    await this.#hand.end(patienceMs, reachable);
+    if (reachable) await this.#tidy(this.#consumer).catch(() => undefined);
     await this.#waiting?.close();
+  }
+
+  /** What was handed over on the connection that has just been closed. */
+  async #claimLost(): Promise<void> {
+    try {
+      await this.#claim(await this.#links.main(), TAKE_COUNT, true);
+    } catch (error) {
+      this.#driver.log.debug("What was on its way from the queue comes again by itself", { error: messageOf(error) });
+    }
   }
 
   async #run(): Promise<void> {
@@ -200,9 +212,12 @@ export class RedisConsumption implements Consumption {
 
   /** Waits for the next message, on a connection of its own. */
   async #await(): Promise<"some"> {
-    this.#waiting ??= await this.#links.blocking();
-    const waiting = this.#waiting;
-    if (this.#stop.signal.aborted) return "some";
+    const waiting = this.#waiting ?? (await this.#links.blocking());
+    if (this.#stop.signal.aborted) {
+      await waiting.close();
+      return "some";
+    }
+    this.#waiting = waiting;
     const { streams, group, address } = this.#settings;
     // A server that vanished closes no connection.
     const guard: TimerHandle = this.#driver.ports.timers.after(BLOCK_MS + address.timeoutMs, () => waiting.reset());

@@ -85,14 +85,18 @@ export class Hand {
     this.#flushSoon();
   }
 
-  /** Waits for what is being worked on, at most so long, and gives the rest back. */
-  async end(patienceMs: number): Promise<void> {
+  /** Waits for what is being worked on, at most so long, and gives the rest back where the server can be told. */
+  async end(patienceMs: number, reachable: boolean): Promise<void> {
     const over = new AbortController();
     if (this.#held.size > 0)
       await Promise.race([this.#empty.promise, this.#ports.timers.sleep(patienceMs, over.signal).catch(() => undefined)]);
     over.abort(new Error("ended"));
     this.#over = true;
     this.#keeping?.cancel();
+    if (!reachable) {
+      this.#held.clear();
+      return;
+    }
     await this.#flushing;
     for (const [key, { entry, settlement }] of this.#held) if (settlement === undefined) this.#unwanted.set(key, entry);
     await this.#release().catch((error: unknown) => {

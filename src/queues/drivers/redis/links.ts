@@ -8,6 +8,7 @@ export class Links {
   readonly #ports: Ports;
   readonly #log: Logger;
   #main: Promise<RedisLink> | undefined;
+  #opened: RedisLink | undefined;
   #closed = false;
 
   constructor(settings: RedisQueueSettings, ports: Ports, log: Logger) {
@@ -30,16 +31,19 @@ export class Links {
     return this.#open("queue-wait", true);
   }
 
+  /** Does not wait for a connection that is being made: that is closed when it is there. */
   async close(): Promise<void> {
     this.#closed = true;
-    const link = await this.#main?.catch(() => undefined);
-    await link?.close();
+    await this.#opened?.close();
   }
 
   async #open(purpose: string, blocking = false): Promise<RedisLink> {
     const link = await openRedis(this.#settings.address, { ports: this.#ports, log: this.#log, purpose, codes: QUEUE_CODES, blocking });
-    if (!this.#closed || blocking) return link;
-    await link.close();
-    throw link.fault(new Error("Connection is closed"));
+    if (this.#closed) {
+      await link.close();
+      throw link.fault(new Error("Connection is closed"));
+    }
+    if (!blocking) this.#opened = link;
+    return link;
   }
 }

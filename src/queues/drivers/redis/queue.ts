@@ -33,6 +33,7 @@ class RedisQueue implements Queue {
   readonly #settings: RedisQueueSettings;
   readonly #options: DriverOptions;
   readonly #links: Links;
+  readonly #consumptions = new Set<RedisConsumption>();
 
   constructor(settings: RedisQueueSettings, options: DriverOptions) {
     this.#settings = settings;
@@ -74,6 +75,7 @@ class RedisQueue implements Queue {
   async consume(options: ConsumeOptions): Promise<Consumption> {
     const consumption = new RedisConsumption(this.#settings, this.#links, this.#options, options);
     await consumption.begin();
+    this.#consumptions.add(consumption);
     return consumption;
   }
 
@@ -119,8 +121,9 @@ class RedisQueue implements Queue {
     return Number(await this.#ask(link, () => runScript(link.client, RESEND, [dead, ...streams], [letterId]))) === 1;
   }
 
-  close(): Promise<void> {
-    return this.#links.close();
+  async close(): Promise<void> {
+    await Promise.all([...this.#consumptions].map((consumption) => consumption.stop(0)));
+    await this.#links.close();
   }
 
   async #ask<T>(link: RedisLink, run: () => Promise<T>): Promise<T> {
