@@ -165,3 +165,31 @@ natsTest("a stream that is full refuses what is published, pushes nothing out, a
   await consumption.stop(1_000);
   await queue.close();
 });
+
+natsTest("a stream that somebody deletes is made again, and what comes then is not taken for what is in hand", async () => {
+  const name = uniqueName("deleted");
+  const queue = await open(name, "ack-wait=1s&timeout=15s");
+  const body = new TextEncoder().encode("{}");
+  await queue.publish({ id: "before", body, priority: 0 });
+  const taken: string[] = [];
+  const before = Promise.withResolvers<void>();
+  const consumption = await queue.consume({
+    window: 4,
+    onState: () => undefined,
+    async take({ id = "" }) {
+      taken.push(id);
+      if (id === "before") await before.promise;
+      return { kind: "done" };
+    },
+  });
+  await eventually(() => taken.length === 1);
+  await plain.manager.streams.delete(name);
+  // The first message of the new stream has the number of the one that is still in hand.
+  await queue.publish({ id: "after", body, priority: 0 });
+  await eventually(() => taken.includes("after"), { timeoutMs: 15_000 });
+  before.resolve();
+  await eventually(async () => (await queue.status()).inHand === 0);
+  expect(taken).toEqual(["before", "after"]);
+  await consumption.stop(1_000);
+  await queue.close();
+});

@@ -44,8 +44,8 @@ export interface ConsumptionOptions extends ConsumeOptions {
 /** Takes messages by asking for as many as there is room for, the urgent band first, each time anew. */
 export class NatsConsumption implements Consumption {
   readonly #options: ConsumptionOptions;
-  /** By sequence in the stream: what comes again while it is still in hand is the same one. */
-  readonly #held = new Map<number, InHand>();
+  /** By their place in the stream: what comes again while it is still in hand is the same one. */
+  readonly #held = new Map<string, InHand>();
   /** Held, and not given to `take` yet. */
   readonly #next: Readonly<Record<Band, InHand[]>> = { urgent: [], normal: [], low: [] };
   readonly #idle = new Map<Band, Promise<PullEnd>>();
@@ -235,7 +235,7 @@ export class NatsConsumption implements Consumption {
 
   #arrive(message: Msg, band: Band, place: Place): void {
     const reply = message.reply ?? "";
-    const known = this.#held.get(place.sequence);
+    const known = this.#held.get(keyOf(place));
     if (known !== undefined) {
       known.reply = reply;
       known.place = place;
@@ -246,7 +246,7 @@ export class NatsConsumption implements Consumption {
       this.#tell(held, NAK);
       return;
     }
-    this.#held.set(place.sequence, held);
+    this.#held.set(keyOf(place), held);
     this.#next[band].push(held);
     this.#serve();
   }
@@ -268,7 +268,7 @@ export class NatsConsumption implements Consumption {
       else await this.#settle(held, settlement);
     } finally {
       this.#taking -= 1;
-      if (this.#held.get(held.place.sequence) === held) this.#held.delete(held.place.sequence);
+      if (this.#held.get(keyOf(held.place)) === held) this.#held.delete(keyOf(held.place));
       this.#serve();
       this.#wake();
     }
@@ -332,7 +332,7 @@ export class NatsConsumption implements Consumption {
   }
 
   #giveBack(held: InHand): void {
-    this.#held.delete(held.place.sequence);
+    this.#held.delete(keyOf(held.place));
     const waiting = this.#next[held.band];
     const at = waiting.indexOf(held);
     if (at >= 0) waiting.splice(at, 1);
@@ -358,4 +358,9 @@ export class NatsConsumption implements Consumption {
       { background: true },
     );
   }
+}
+
+/** A stream that was deleted and made again gives its numbers again, and two messages must never be taken for one. */
+function keyOf({ sequence, storedAtMs }: Place): string {
+  return `${sequence}-${storedAtMs}`;
 }

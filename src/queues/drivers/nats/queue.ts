@@ -93,6 +93,8 @@ class NatsQueue implements Queue {
         });
         return { duplicate };
       } catch (error) {
+        // The stream may have been deleted: it is looked at again.
+        if (isNoResponders(error)) this.#ensured = undefined;
         const fault = this.#publishFault(error, subject, event);
         if (fault.kind !== "unavailable" || ports.clock.monotonic() + RETRY_MS >= untilMs) throw fault;
         await ports.timers.sleep(RETRY_MS);
