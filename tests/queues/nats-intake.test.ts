@@ -205,6 +205,23 @@ natsTest("an agent that has too much waiting holds up its own events only", asyn
   expect(await producer.queue.status()).toMatchObject({ dead: 0 });
 });
 
+natsTest("a window that is full of what cannot go on leaves room for urgent events", async () => {
+  const name = uniqueName("urgent");
+  const queue = await open(urlOf(name));
+  await using producer = disposable(await open(urlOf(name)));
+  await using cp = await startCp({ queue, intake: { queuedPerAgent: 1 } });
+  const many = Array.from({ length: 400 }, () => anEvent({ target_agent: "full" }));
+  await Promise.all(many.map((event) => put(producer.queue, event)));
+  // Seven eighths of 256.
+  await eventually(async () => (await producer.queue.status()).inHand >= 224);
+  const [calm, urgent] = [anEvent({ target_agent: "free" }), anEvent({ target_agent: "free", priority: 5 })];
+  await put(producer.queue, calm);
+  await put(producer.queue, urgent, { priority: 5 });
+  await eventually(async () => (await eventsOf(cp)).some(({ id }) => id === urgent.id));
+  expect((await eventsOf(cp)).some(({ id }) => id === calm.id)).toBe(false);
+  expect(await producer.queue.status()).toMatchObject({ dead: 0 });
+});
+
 natsTest("a control plane that is killed with messages in hand leaves each event to the next one, none lost, none doubled", async () => {
   const name = uniqueName("killed");
   const directory = await mkdtemp(join(tmpdir(), "transporter-queue-"));
