@@ -159,6 +159,39 @@ describe("a disk", () => {
   });
 });
 
+describe("a process that stands still", () => {
+  test("does nothing, and does all that it slept through at once when it goes on, in order", () => {
+    const world = new World(1);
+    const [frozen, other] = [new Life("cp1", 1), new Life("cp2", 1)];
+    const seen: string[] = [];
+    const note = (text: string) => () => void seen.push(`${text} at ${world.nowMs}`);
+    world.after(10, frozen, "", note("first"));
+    world.after(20, frozen, "", note("second"));
+    world.after(30, other, "", note("other"));
+    world.after(100, other, "", () => undefined);
+    frozen.stopped = true;
+    world.asSoon(frozen, "", note("asked"));
+    world.runUntil(100);
+    expect(seen).toEqual(["other at 30"]);
+    world.wake(frozen);
+    world.runUntil(200);
+    expect(seen).toEqual(["other at 30", "asked at 100", "first at 100", "second at 100"]);
+  });
+
+  test("does nothing more where it dies meanwhile", () => {
+    const world = new World(1);
+    const life = new Life("cp1", 1);
+    const seen: string[] = [];
+    world.after(10, life, "", () => void seen.push("never"));
+    life.stopped = true;
+    world.runUntil(50);
+    life.dead = true;
+    world.wake(life);
+    world.runUntil(100);
+    expect(seen).toEqual([]);
+  });
+});
+
 describe("the network", () => {
   function connect(seed: number) {
     const world = new World(seed);
