@@ -145,6 +145,7 @@ export function createCore(options: CoreOptions) {
     ports,
     log,
     gauge,
+    hasOthers: () => membership.replicas.length > 1,
     onAccepted: (expiresAtMs) => expiry.hint(expiresAtMs),
     limits: { ...INTAKE_LIMITS, ...options.intake },
   });

@@ -51,6 +51,8 @@ export interface IntakeOptions {
   readonly gauge: OpenGauge;
   readonly ports: Ports;
   readonly log: Logger;
+  /** Whether other control planes share the store: an agent that is not here may be at one of them. */
+  readonly hasOthers: () => boolean;
   readonly onAccepted: (expiresAtMs: number) => void;
   readonly limits: IntakeLimits;
 }
@@ -265,7 +267,7 @@ export class Intake {
   }
 
   #accepted(input: NewEvent, state: State, prepared: PreparedEvent, source: IntakeSource): void {
-    const { log, store, onAccepted } = this.#options;
+    const { log, hasOthers, onAccepted } = this.#options;
     const { id, targetAgent, type } = input.event;
     log.info(source.via === "queue" ? "Received event via queue" : "Received event via HTTP", {
       event_id: id,
@@ -284,7 +286,7 @@ export class Intake {
         not_before: formatTimestamp(input.notBeforeMs),
       });
     else if (state === "queued")
-      log.info(store.info.shared ? "Event queued for its agent" : "Event queued for offline agent", {
+      log.info(hasOthers() ? "Event queued for its agent" : "Event queued for offline agent", {
         event_id: id,
         agent_id: targetAgent,
         state: "queued",
