@@ -185,7 +185,12 @@ export class FileLedger implements Ledger {
     const rows = works.map(({ key, work }) => ({ key, work: JSON.stringify(work) }));
     return this.#run(() => {
       const { db } = this.#file.open;
-      db.query("INSERT INTO payloads (digest, traits) VALUES (?, ?) ON CONFLICT (digest) DO NOTHING").run(digest, JSON.stringify(traits));
+      // Nobody may want it any more, and its pieces be gone, or going: it must not be taken for whole by whoever wants it next.
+      db.query(
+        `INSERT INTO payloads (digest, traits) SELECT ?1, ?2
+         WHERE EXISTS (SELECT 1 FROM deliveries WHERE payload_digest = ?1 AND state <> 'finished') AND EXISTS (SELECT 1 FROM pieces WHERE digest = ?1)
+         ON CONFLICT (digest) DO NOTHING`,
+      ).run(digest, JSON.stringify(traits));
       for (const row of rows) db.query("UPDATE deliveries SET work = ? WHERE key = ?").run(row.work, row.key);
     });
   }

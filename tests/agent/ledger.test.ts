@@ -144,6 +144,20 @@ describe("payloads in the ledger on disk", () => {
     await ledger.close();
   });
 
+  test("that were given up while they were looked through are not taken for whole when they are wanted again", async () => {
+    await using state = await stateDir();
+    const ledger = open(state.path);
+    const [first, again] = [apart("a", "given up", 10), apart("b", "given up", 10)];
+    await recordAll(ledger, first);
+    await ledger.savePiece("given up", 0, bytes(10, 1));
+    await ledger.finish(first.key, first.work, status(1, { state: "cancelled" }), Date.now());
+    await eventually(async () => (await ledger.payload("given up")).bytes === 0);
+    await ledger.payloadArrived("given up", TRAITS, [{ key: first.key, work: first.work }]);
+    await recordAll(ledger, again);
+    expect(await ledger.payload("given up")).toEqual({ bytes: 0, traits: undefined });
+    await ledger.close();
+  });
+
   test("that nobody refers to, as a crash may leave them, go at the start", async () => {
     await using state = await stateDir();
     const first = open(state.path);
