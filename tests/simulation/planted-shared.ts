@@ -91,7 +91,10 @@ const PLANTS = {
   }),
 } satisfies Readonly<Record<string, Plant>>;
 
-const FROM: Readonly<Partial<Record<keyof typeof PLANTS, number>>> = {};
+const FROM: Readonly<Partial<Record<keyof typeof PLANTS, number>>> = {
+  "a hand-over counts whatever its epoch": 150,
+  "what became of a request that was not answered is not looked for": 60,
+};
 
 export const SHARED_MISTAKES: Readonly<Record<string, SharedMistake>> = Object.fromEntries(
   Object.entries(PLANTS).map(([name, plant]) => [name, { from: FROM[name as keyof typeof PLANTS] ?? 1, plant }]),
