@@ -143,6 +143,19 @@ export function ownerContract(subject: Subject): void {
       expect(await store.createEvent(direct("free"))).toMatchObject({ delivery: { state: "assigned" } });
     });
 
+    test("nothing is handed over past what waited for its time, once that has come, though nobody has looked for it yet", async () => {
+      const { store } = subject;
+      await claim();
+      await store.createEvent(newEvent({ id: "delayed", notBeforeMs: T0 + 1000, expiresAtMs: T0 + 2 * HOUR_MS }));
+      const at = (id: string, receivedAtMs: number) =>
+        store.createEvent({ ...newEvent({ id, state: "assigned", epoch: 1 }), receivedAtMs, expiresAtMs: T0 + HOUR_MS });
+      expect(await at("before", T0 + 999)).toMatchObject({ delivery: { state: "assigned" } });
+      expect(await at("past", T0 + 1000)).toMatchObject({ delivery: { state: "queued" } });
+      await move("past", "assigned", 1);
+      await move("delayed", "assigned", 1);
+      expect(await at("after", T0 + 1001)).toMatchObject({ delivery: { state: "assigned" } });
+    });
+
     test("a store that lost the newest epoch takes it from whoever has it, and fences those before", async () => {
       const { store } = subject;
       await claim();

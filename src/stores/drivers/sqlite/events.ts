@@ -113,6 +113,7 @@ export class Events {
   readonly #share: Statement<unknown, [number, string, number, string]>;
   readonly #payload: Statement<{ readonly text: string | null; readonly apart_no: number | null }, [number]>;
   readonly #waits: Statement<unknown, [string, string, number]>;
+  readonly #ready: Statement<unknown, [string, string, number]>;
   readonly #retried: Statement<RetriedRow, [number]>;
 
   constructor(
@@ -143,6 +144,9 @@ export class Events {
     );
     this.#waits = database.prepare(
       "SELECT 1 FROM delivery INDEXED BY delivery_open WHERE tenant = ? AND agent_id = ? AND lane = ? AND lane IS NOT NULL LIMIT 1",
+    );
+    this.#ready = database.prepare(
+      "SELECT 1 FROM delivery INDEXED BY delivery_delayed WHERE tenant = ? AND agent_id = ? AND lane = 2 AND not_before_ms <= ? LIMIT 1",
     );
     this.#retried = database.prepare("SELECT ttl_ns, options, content_digest FROM event WHERE no = ?");
   }
@@ -248,13 +252,16 @@ export class Events {
     return apart === undefined ? { text: row?.text ?? "{}" } : { apart };
   }
 
-  /** What waits may have come in through another control plane a moment ago, and nothing newer may overtake it. */
-  #mayBeHandedOver({ tenant, event, epoch }: NewEvent): boolean {
+  /**
+   * What waits may have come in through another control plane a moment ago, or have waited for its time where nobody has looked since, and
+   * nothing newer may overtake it.
+   */
+  #mayBeHandedOver({ tenant, event, epoch, receivedAtMs }: NewEvent): boolean {
     const { targetAgent } = event;
     if (!this.#owners.admits(tenant, targetAgent, epoch ?? 0)) return false;
     if (this.#tally.openOf(targetAgent).queued === 0) return true;
     this.#deliveries.save();
-    return this.#waits.get(tenant, targetAgent, LANE.waiting) === null;
+    return this.#waits.get(tenant, targetAgent, LANE.waiting) === null && this.#ready.get(tenant, targetAgent, receivedAtMs) === null;
   }
 
   #shared(input: NewEvent, text: string): number {

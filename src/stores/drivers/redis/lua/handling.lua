@@ -2,6 +2,14 @@
 -- Those that write, and those that only look; `looks` may be done twice.
 local ops, looks = {}, {}
 
+-- Whether something may start now that was not handed over: it may have come in through another control plane a moment ago, or have waited for
+-- its time where nobody has looked since, and nothing newer may overtake it.
+local function somethingWaits(akey, nowMs)
+  if call("EXISTS", P .. "w:" .. akey) == 1 then return true end
+  local first = call("ZRANGE", P .. "y:" .. akey, 0, 0, "WITHSCORES")
+  return first[2] ~= nil and tonumber(first[2]) <= nowMs
+end
+
 -- c: takes an event in.
 -- 2 event, 3 agent, 4 content digest, 5 epoch, 6 state, 7 priority, 8 expires, 9 not before or 0, 10 deadline or 0, 11 payload bytes, 12 received,
 -- 13 how its payload lies (i inline, t shared text, a apart), 14 digest, 15 message, 16 fenced message, raws: 17 meta, 18 extra or 0, 19 text or
@@ -18,8 +26,7 @@ function ops.c(a)
   if apart and call("HGET", apart, "ok") ~= "1" then return { 3 } end
   local state, message, body = a[6], a[15], a[20]
   local akey = tenantOf(ekey) .. a[3]
-  -- What waits may have come in through another control plane a moment ago, and nothing newer may overtake it.
-  if state == ASSIGNED and (not admits(akey, a[5]) or call("EXISTS", P .. "w:" .. akey) == 1) then state, message, body = QUEUED, a[16], a[21] end
+  if state == ASSIGNED and (not admits(akey, a[5]) or somethingWaits(akey, a[12])) then state, message, body = QUEUED, a[16], a[21] end
   local ord = add("ord", 1)
   local nb = a[9]
   d = {
