@@ -75,18 +75,21 @@ export class AgentRecords {
 
   /** Stores when agents were last heard of. Answers those that are somebody else's by now. Throws nothing. */
   async touch(sessions: readonly AgentSession[]): Promise<readonly AgentKey[]> {
-    const { store, log } = this.#options;
+    const { store, log, replicaId } = this.#options;
     const lost: AgentKey[] = [];
     try {
       for (const { release, audit } of this.#unreleased.values()) if (!(await this.#release(release, audit))) break;
       for (let at = 0; at < sessions.length; at += TOUCHED_AT_ONCE) {
-        const seen = sessions.slice(at, at + TOUCHED_AT_ONCE).map((session) => ({
+        // One that has ended since must not stand as connected: its farewell is written already.
+        const here = sessions.slice(at, at + TOUCHED_AT_ONCE).filter(({ closed }) => !closed);
+        const seen = here.map((session) => ({
           tenant: session.tenant,
           id: session.agentId,
           epoch: session.epoch,
           status: session.healthy ? ("connected" as const) : ("unhealthy" as const),
           lastSeenMs: session.lastSeenMs,
           clockOffsetMs: session.clockOffsetMs,
+          replicaId,
         }));
         lost.push(...(await store.touchAgents(seen)));
       }

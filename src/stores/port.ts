@@ -417,6 +417,8 @@ export interface AgentSeen extends AgentKey {
   readonly status: AgentStatus;
   readonly lastSeenMs: number;
   readonly clockOffsetMs: number | undefined;
+  /** The control plane that it is connected to: a store that lost the claim has another, or none. What is stored stays where it is absent. */
+  readonly replicaId?: string;
 }
 
 export interface AgentClaim {

@@ -177,6 +177,30 @@ export function ownerContract(subject: Subject): void {
       expect((await claim({ seenEpoch: 8 })).epoch).toBe(11);
     });
 
+    test("an agent whose claim the store lost stands as connected where it is, with the next word of it", async () => {
+      const { store } = subject;
+      await lease("before");
+      await lease("here");
+      const word = (epoch: number) => [
+        { ...AGENT, epoch, status: "connected" as const, lastSeenMs: T0 + 33, clockOffsetMs: undefined, replicaId: "here" },
+      ];
+      await claim({ replicaId: "before" });
+      expect(await store.touchAgents(word(2))).toEqual([]);
+      expect(await agent()).toMatchObject({ status: "connected", replicaId: "here", epoch: 2 });
+      await store.endLease("before", T0);
+      expect(await agent()).toMatchObject({ status: "connected" });
+      // Whoever had it before says farewell, and the store lost who has it now.
+      await release(2);
+      expect(await store.touchAgents(word(3))).toEqual([]);
+      expect(await agent()).toMatchObject({ status: "connected", replicaId: "here", epoch: 3 });
+      expect(await store.touchAgents([{ ...AGENT, epoch: 3, status: "unhealthy", lastSeenMs: T0 + 34, clockOffsetMs: undefined }])).toEqual(
+        [],
+      );
+      expect(await agent()).toMatchObject({ status: "unhealthy", replicaId: "here" });
+      await store.endLease("here", T0 + 50);
+      expect(await agent()).toMatchObject({ status: "disconnected", disconnectedAtMs: T0 + 50 });
+    });
+
     test("an agent without a row is nobody's: what it says counts, but it has to register", async () => {
       const { store } = subject;
       const input = newEvent({ id: "one", state: "assigned", epoch: 4 });

@@ -379,6 +379,26 @@ describe("an agent of whom nobody knows", () => {
     expect(await b.during(b.store.getAgent("default", "here"))).toMatchObject({ status: "connected", replicaId: "cp-0" });
   });
 
+  test("one that goes while others are written down stands as disconnected", async () => {
+    const { a, b } = await two();
+    const [first, goes] = [await a.connect(remembering(0, { id: "first" })), await a.connect(remembering(0, { id: "goes" }))];
+    a.way.away = true;
+    first.hangUp();
+    await a.advance(100);
+    a.way.away = false;
+    goes.send({ type: "heartbeat", timestamp: "2026-01-01T00:00:00Z" });
+    const thaw = Promise.withResolvers<void>();
+    a.way.frozen = thaw.promise;
+    await a.advance(15_000);
+    goes.hangUp();
+    await a.advance(100);
+    a.way.frozen = undefined;
+    thaw.resolve();
+    await a.advance(1_000);
+    for (const id of ["first", "goes"])
+      expect(await b.during(b.store.getAgent("default", id))).toMatchObject({ status: "disconnected", replicaId: undefined });
+  });
+
   test("a removal that was not heard of ends its connection all the same", async () => {
     const { a, b } = await two();
     const agent = await b.connect(remembering(0));

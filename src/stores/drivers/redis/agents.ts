@@ -136,7 +136,14 @@ function touchSome(seen: readonly AgentSeen[]): Operation<AgentKey[]> {
     weight: seen.length / 2,
     build: () => [
       "at",
-      seen.map((one) => [keyOf(one.tenant, one.id), one.epoch, one.status, text(one.lastSeenMs), text(one.clockOffsetMs)]),
+      seen.map((one) => [
+        keyOf(one.tenant, one.id),
+        one.epoch,
+        one.status,
+        text(one.lastSeenMs),
+        text(one.clockOffsetMs),
+        one.replicaId ?? "",
+      ]),
     ],
     read: (answer) =>
       listOf(answer).flatMap((at) => {

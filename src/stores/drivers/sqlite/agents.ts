@@ -72,7 +72,8 @@ export class Agents {
     );
     this.#import = database.prepare(`${insert} DO NOTHING`);
     this.#touch = database.prepare(
-      "UPDATE agent SET status = ?, disconnected_at_ms = NULL, last_seen_ms = ?, clock_offset_ms = ? WHERE tenant = ? AND id = ?",
+      `UPDATE agent SET status = ?, disconnected_at_ms = NULL, last_seen_ms = ?, clock_offset_ms = ?, replica_id = coalesce(?, replica_id)
+       WHERE tenant = ? AND id = ?`,
     );
     this.#release = database.prepare(
       `UPDATE agent SET status = 'disconnected', disconnected_at_ms = ?, last_seen_ms = ?, clock_offset_ms = ?, replica_id = NULL
@@ -119,14 +120,15 @@ export class Agents {
   /** Answers those that are not whom they say any more. */
   touch(seen: readonly AgentSeen[]): AgentKey[] {
     const others: AgentKey[] = [];
-    for (const { tenant, id, epoch, status, lastSeenMs, clockOffsetMs } of seen) {
+    for (const { tenant, id, epoch, status, lastSeenMs, clockOffsetMs, replicaId } of seen) {
       if (this.#owners.of(tenant, id) === undefined || !this.#owners.admits(tenant, id, epoch)) {
         others.push({ tenant, id });
         continue;
       }
       const owner = this.#owner.get(tenant, id);
-      if (owner?.status === "disconnected") this.#leases.used(owner.replica_id ?? "");
-      this.#touch.run(status, lastSeenMs, clockOffsetMs ?? null, tenant, id);
+      const of = replicaId ?? owner?.replica_id ?? "";
+      if (owner?.status === "disconnected" || of !== owner?.replica_id) this.#leases.used(of);
+      this.#touch.run(status, lastSeenMs, clockOffsetMs ?? null, replicaId ?? null, tenant, id);
     }
     return others;
   }

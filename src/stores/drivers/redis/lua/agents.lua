@@ -56,7 +56,7 @@ function ops.ai(a)
   return 1
 end
 
--- at: when they were last heard of. 2 agents: { agent, epoch, status, last seen, offset }
+-- at: when they were last heard of. 2 agents: { agent, epoch, status, last seen, offset, replica or "" }
 function ops.at(a)
   local others = {}
   for at, seen in ipairs(a[2]) do
@@ -66,8 +66,11 @@ function ops.at(a)
     else
       local key = P .. "a:" .. akey
       local was = call("HMGET", key, "s", "r")
-      if was[1] == "disconnected" and was[2] and was[2] ~= "" then connect(was[2], akey) end
-      call("HSET", key, "s", seen[3], "l", seen[4], "o", seen[5], "x", "")
+      local before = was[2] or ""
+      local replica = seen[6] ~= "" and seen[6] or before
+      if replica ~= before and before ~= "" then call("SREM", P .. "ra:" .. before, akey) end
+      if replica ~= "" and (replica ~= before or was[1] == "disconnected") then connect(replica, akey) end
+      call("HSET", key, "s", seen[3], "l", seen[4], "o", seen[5], "x", "", "r", replica)
     end
   end
   return others
