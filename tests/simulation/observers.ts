@@ -195,7 +195,9 @@ export function watchLedger(world: World, history: History, cluster: Cluster): A
         const key = keyOf(work.eventId, work.revision ?? 0);
         kept(final);
         const code = codeOf(final.details);
-        if (NEVER.has(code)) history.violate(`${key} ended with ${code}: ${final.message}`);
+        // What a store loses it loses with its payload.
+        const wasLost = code === "PAYLOAD_LOST" && history.lost.has(key);
+        if (NEVER.has(code) && !wasLost) history.violate(`${key} ended with ${code}: ${final.message}`);
         const before = history.finishedAtAgent.get(key);
         if (before !== undefined) history.violate(`${key} ended ${final.state} at its agent, which had ended it ${before.state} already`);
         history.finishedAtAgent.set(key, { atMs: world.nowMs, state: final.state, code });

@@ -318,7 +318,9 @@ export class Simulation {
     const { shape, clients } = this;
     const { id } = wish.plan;
     if (this.followers !== undefined && dice.chance(0.4)) this.followers.follow(id);
-    if (dice.chance(0.1)) this.#later(dice.long(0, 10_000), "other", () => clients.submitOther(wish));
+    // Where the store may lose the first, the other would be taken in, and rightly.
+    const mayBeLost = (this.sharedShape?.failOvers ?? 0) > 0;
+    if (dice.chance(0.1) && !mayBeLost) this.#later(dice.long(0, 10_000), "other", () => clients.submitOther(wish));
     if (dice.chance(shape.cancelChance)) this.#later(dice.long(0, 15_000), "cancel", () => clients.cancel(id));
     if (dice.chance(shape.retryChance)) {
       const again = (left: number): void => {
