@@ -48,7 +48,7 @@ export class Agents {
   readonly #leases: Leases;
   readonly #claim: Statement<unknown, Values>;
   readonly #import: Statement<unknown, Values>;
-  readonly #touch: Statement<unknown, [string, number, MaybeNumber, string, string]>;
+  readonly #touch: Statement<unknown, [string, number, MaybeNumber, string | null, string, string]>;
   readonly #release: Statement<unknown, [number, number, MaybeNumber, string, string]>;
   readonly #owner: Statement<Pick<AgentRow, "status" | "paused" | "replica_id">, [string, string]>;
   readonly #get: Statement<AgentRow, [string, string]>;
