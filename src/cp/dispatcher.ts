@@ -14,6 +14,7 @@ import { DigestWatch } from "./resync.ts";
 import { route } from "./router.ts";
 import { Sender } from "./sender.ts";
 import type { AgentSession } from "./session.ts";
+import { Stocktaking } from "./stocktaking.ts";
 
 /** Bytes of inline payload that one look into the store may bring along for one agent. */
 const LOAD_BYTES = 8 * 1024 * 1024;
@@ -49,6 +50,7 @@ export class Dispatcher {
   readonly #putBack: PutBack;
   readonly #sender: Sender;
   readonly #handOver: HandOver;
+  readonly #stocktaking: Stocktaking;
   #holding = 0;
   #counted: OpenCounts["byAgent"] | undefined;
 
@@ -61,6 +63,11 @@ export class Dispatcher {
     const freed = (lane: Lane): void => void this.#pump(lane);
     this.#acks = new AckWatch(options, this.#sender, lanes, freed);
     this.#reconciler = new Reconciler(options, this.#acks, this.#recalls, { isCurrent, freed });
+    const missing = (lane: Lane): void => {
+      lane.resuming = true;
+      this.queued(lane.session.agentId);
+    };
+    this.#stocktaking = new Stocktaking(options, this.#recalls, { lanes, isCurrent, freed, missing });
     this.#putBack = new PutBack(options, (agentId) => this.queued(agentId));
     this.#handOver = new HandOver(options, this.#sender, this.#putBack, isCurrent);
   }
@@ -166,6 +173,11 @@ export class Dispatcher {
       lane.resuming = true;
       this.queued(lane.session.agentId);
     }
+  }
+
+  /** Words may have got lost: compares what is in flight with what the store has. Throws nothing. */
+  takeStock(): Promise<void> {
+    return this.#stocktaking.run((agentId) => (this.#counted?.get(agentId)?.inFlight ?? 0) > 0);
   }
 
   connected(session: AgentSession): void {

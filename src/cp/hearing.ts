@@ -7,10 +7,12 @@ import type { OpenGauge } from "./open-gauge.ts";
 
 /** Words may be lost; nothing waits longer for one than this. */
 const LOOK_MS = 1_000;
+/** Of those looks, one in so many is a thorough one. */
+const STOCK_LOOKS = 60;
 
 export interface HearingOptions {
   readonly store: Pick<Store, "info" | "hear" | "followEntries" | "lastSeq">;
-  readonly dispatcher: Pick<Dispatcher, "queued" | "forget" | "recall" | "waiting" | "lookAtAll">;
+  readonly dispatcher: Pick<Dispatcher, "queued" | "forget" | "recall" | "waiting" | "lookAtAll" | "takeStock">;
   readonly gateway: Pick<Gateway, "claimedElsewhere" | "changed" | "checkAll">;
   readonly bell: Bell;
   readonly gauge: Pick<OpenGauge, "sample">;
@@ -30,6 +32,7 @@ export class Hearing implements WordListener {
   #timer: TimerHandle | undefined;
   #looking = false;
   #lastSeq = 0;
+  #looks = 0;
   #heard = 0;
   #gaps = 0;
 
@@ -68,6 +71,7 @@ export class Hearing implements WordListener {
     const { dispatcher, gateway, bell, log } = this.#options;
     log.info("Words of other control planes were lost; everything is looked at");
     dispatcher.lookAtAll();
+    void dispatcher.takeStock();
     bell.ringAll();
     gateway.checkAll().catch((error: unknown) => log.warn("Agents could not be looked at", { error: messageOf(error) }));
   }
@@ -106,6 +110,8 @@ export class Hearing implements WordListener {
     try {
       const [open, seq] = await Promise.all([gauge.sample(), bell.listeners > 0 ? store.lastSeq() : undefined]);
       dispatcher.waiting(open.byAgent);
+      this.#looks += 1;
+      if (this.#looks % STOCK_LOOKS === 0) void dispatcher.takeStock();
       if (seq !== undefined && seq !== this.#lastSeq) {
         this.#lastSeq = seq;
         bell.ringAll();

@@ -60,6 +60,8 @@ export interface Store {
   nextStartMs(tenant: string, agentId: string, nowMs: number): Promise<number | undefined>;
   /** Where these deliveries stand; undefined for one that is not known (at this agent). In the order asked. */
   positions(tenant: string, agentId: string, keys: readonly DeliveryKey[]): Promise<readonly (State | undefined)[]>;
+  /** What stands as handed over to an agent and has not ended, and which of it somebody wants back; in no order. */
+  handedOver(tenant: string, agentId: string): Promise<readonly HandedOver[]>;
   /** Writes that these deliveries are being handed to their agent (`assigned`, or again: the attempt counts) or wait again (`queued`). */
   moveDelivery(move: DeliveryMove): Promise<MoveOutcome>;
   /** Judges a status of an agent by the protocol's table and stores it when it takes effect; a late one goes to the log alone. */
@@ -212,6 +214,10 @@ export interface EncodedPayload {
 export interface DeliveryKey {
   readonly eventId: string;
   readonly revision: number;
+}
+
+export interface HandedOver extends DeliveryKey {
+  readonly cancelRequested: boolean;
 }
 
 /** One event at one agent: what becomes of what was asked. */

@@ -219,6 +219,28 @@ export function revisionContract(subject: Subject): void {
       expect(await positions(store, [["kept", 1]])).toEqual([undefined]);
     });
 
+    test("what an agent was handed is told, each once, and what of it somebody wants back", async () => {
+      const { store } = subject;
+      const told = async (agentId = "agent-1") =>
+        (await store.handedOver(TENANT, agentId))
+          .map(({ eventId, revision, cancelRequested }) => `${eventId} ${revision} ${cancelRequested}`)
+          .toSorted();
+      expect(await told()).toEqual([]);
+      await fail("again", T0);
+      await retry("again", T0 + 10);
+      await comes(["ack", "cancel"]);
+      const direct = (id: string, agentId = "agent-1") => newEvent({ id, agentId, state: "assigned", epoch: 1 });
+      expect(await told()).toEqual([]);
+      await store.moveDelivery({ tenant: TENANT, eventId: "again", revision: 2, to: "assigned", epoch: 1, nowMs: T0 + 20, message: "" });
+      for (const one of [direct("wanted back"), direct("ends"), direct("ü: elsewhere", "agent-2"), newEvent({ id: "waits" })])
+        await store.createEvent(one);
+      expect((await cancel("wanted back", T0 + 30)).kind).toBe("requested");
+      await store.applyStatus(statusOf(direct("ends"), "completed", { epoch: 1 }));
+      expect(await told()).toEqual(["again 2 false", "wanted back 1 true"]);
+      expect(await told("agent-2")).toEqual(["ü: elsewhere 1 false"]);
+      expect(await store.handedOver("other", "agent-1")).toEqual([]);
+    });
+
     test("a delay is over, a time that is still to come holds", async () => {
       const { store } = subject;
       const notBeforeMs = T0 + 10 * HOUR_MS;

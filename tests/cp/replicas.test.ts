@@ -160,6 +160,60 @@ describe("an event for an agent elsewhere", () => {
   });
 });
 
+describe("what nobody was told of what is in flight", () => {
+  const audit = { tenant: "default", atMs: 0, principal: "test", action: "event_cancelled" };
+
+  test("a wish reaches the agent within a minute or so, and at once when it is known that words were lost", async () => {
+    const { a, b } = await two();
+    const agent = await b.connect();
+    await a.submit({ id: "one" }, { id: "two" });
+    await b.advance(1_000);
+    b.way.deaf = true;
+    const cancel = async (id: string): Promise<void> => {
+      const nowMs = a.ports.clock.now();
+      const input = { tenant: "default", eventId: id, nowMs, message: "cancelled", requestMessage: "asked for", audit };
+      expect((await a.during(a.store.cancelEvent(input))).kind).toBe("requested");
+    };
+    await cancel("one");
+    await b.advance(65_000);
+    expect(agent.ofType("cancel").map((frame) => frame["event_id"])).toContain("one");
+    expect(agent.ofType("cancel").map((frame) => frame["event_id"])).not.toContain("two");
+    await cancel("two");
+    b.way.gap();
+    await b.advance(50);
+    expect(agent.ofType("cancel").map((frame) => frame["event_id"])).toContain("two");
+  });
+
+  test("an end that somebody else wrote frees its place, also where the agent cannot be asked what it holds", async () => {
+    const { a, b } = await two();
+    // Of 0.1: one at a time.
+    const agent = await b.connect({});
+    await a.submit({ id: "one", ttl: 3_600_000_000_000, deadline: "5s" }, { id: "two" });
+    await b.advance(100);
+    agent.status("one", "in_progress", { revision: undefined, boot_id: undefined, seq: undefined });
+    await b.advance(1_000);
+    b.way.deaf = true;
+    await a.advance(60_000);
+    expect((await a.event("one")).summary.state).toBe("failed");
+    await b.advance(70_000);
+    expect(agent.events()).toEqual(["one", "two"]);
+  });
+
+  test("what stands as handed over and was never sent is sent", async () => {
+    const { a, b } = await two();
+    const agent = await b.connect(remembering(0));
+    await b.advance(3_000);
+    const nowMs = a.ports.clock.now();
+    const input = newEvent({ id: "late", agentId: "agent-1", state: "assigned", epoch: 1 });
+    await a.during(a.store.createEvent({ ...input, receivedAtMs: nowMs, expiresAtMs: nowMs + 3_600_000 }));
+    await b.advance(65_000);
+    expect(agent.events()).toEqual(["late"]);
+    const before = b.way.asked.get("openDeliveries") ?? 0;
+    await b.advance(120_000);
+    expect((b.way.asked.get("openDeliveries") ?? 0) - before).toBeLessThanOrEqual(1);
+  });
+});
+
 describe("an agent that has gone to another control plane", () => {
   test("is not answered, acknowledged or handed anything where it was, and nothing of it is lost", async () => {
     const { a, b } = await two();

@@ -1,5 +1,15 @@
 import { LIMITS, type State } from "../../../protocol/mod.ts";
-import type { CancelInput, CancelOutcome, DeliveryKey, DeliveryMove, MoveOutcome, StatusOutcome, StatusWrite, Word } from "../../port.ts";
+import type {
+  CancelInput,
+  CancelOutcome,
+  DeliveryKey,
+  DeliveryMove,
+  HandedOver,
+  MoveOutcome,
+  StatusOutcome,
+  StatusWrite,
+  Word,
+} from "../../port.ts";
 import { wordsOf } from "../../words.ts";
 import type { Operation } from "./calls.ts";
 import { keyOf, knownState, phaseCode, STATE_CODES, stateOf } from "./codes.ts";
@@ -127,5 +137,18 @@ export function positions(tenant: string, agentId: string, keys: readonly Delive
     weight: 1 + keys.length / 2,
     build: () => ["p", agentId, keys.map((key) => keyOf(tenant, key.eventId)), keys.map((key) => key.revision)],
     read: (answer) => listOf(answer).map(stateOf),
+  };
+}
+
+export function handedOver(tenant: string, agentId: string): Operation<readonly HandedOver[]> {
+  return {
+    writes: false,
+    weight: 8,
+    build: () => ["ho", keyOf(tenant, agentId)],
+    read: (answer) =>
+      listOf(answer).map((one) => {
+        const [eventId, revision, wished] = one as [string, number, number];
+        return { eventId, revision, cancelRequested: wished === 1 };
+      }),
   };
 }

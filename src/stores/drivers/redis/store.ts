@@ -6,7 +6,7 @@ import { Bell } from "./bell.ts";
 import { Calls, type Operation } from "./calls.ts";
 import { expireSome, importCounters, nextDue, removeSome } from "./endings.ts";
 import { auditRow, contentDigest, createEvent, getEvent, importEvent, retryEvent } from "./events.ts";
-import { applyStatus, cancelEvent, moveDelivery, positions } from "./handling.ts";
+import { applyStatus, cancelEvent, handedOver, moveDelivery, positions } from "./handling.ts";
 import { counters, lastSeq, Listing, openCounts } from "./listing.ts";
 import { Payloads } from "./payloads.ts";
 import { nextStart, openDeliveries, waitingBefore } from "./waiting.ts";
@@ -118,6 +118,7 @@ function assemble({ link, hearing, schemaVersion, ports, log }: Parts): Store {
     waitingBefore: async (query) => (query.maxItems < 1 ? [] : run(waitingBefore(query))),
     nextStartMs: (tenant, agentId, nowMs) => run(nextStart(tenant, agentId, nowMs)),
     positions: (tenant, agentId, keys) => run(positions(tenant, agentId, keys)),
+    handedOver: (tenant, agentId) => run(handedOver(tenant, agentId)),
     moveDelivery: async (move) => (await run(moveDelivery(move))).outcome,
     applyStatus: (status) => run(applyStatus(status)),
     cancelEvent: (input) => run(cancelEvent(input)),

@@ -207,6 +207,7 @@ function assemble(database: OpenedDatabase, options: SqliteStoreOptions): Store 
     waitingBefore: (query) => group.run(() => waiting.before(query)),
     nextStartMs: (tenant, agentId, nowMs) => group.run(() => waiting.nextStartMs(tenant, agentId, nowMs)),
     positions: (tenant, agentId, keys) => group.run(() => keys.map((key) => handling.position(tenant, agentId, key))),
+    handedOver: (tenant, agentId) => group.run(() => waiting.handedOver(tenant, agentId)),
     moveDelivery: (move) => group.run(() => handling.move(move)),
     applyStatus: (status) => group.run(() => handling.apply(status)),
     cancelEvent: (input) => group.run(() => handling.cancel(input)),

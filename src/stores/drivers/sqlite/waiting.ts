@@ -1,6 +1,6 @@
 import type { Statement } from "bun:sqlite";
 import type { OpenedDatabase } from "../../../sqlite/mod.ts";
-import type { DispatchItem, OpenQuery, WaitingQuery } from "../../port.ts";
+import type { DispatchItem, HandedOver, OpenQuery, WaitingQuery } from "../../port.ts";
 import type { Deliveries } from "./deliveries.ts";
 import { LANE } from "./delivery.ts";
 import { deliveryRow, eventMeta, type Events, JOINED, type JoinedRow } from "./events.ts";
@@ -31,6 +31,7 @@ export class Waiting {
   readonly #nextPriority: Statement<{ readonly priority: number }, [string, string, number, number]>;
   readonly #item: Statement<JoinedRow, [number]>;
   readonly #ready: Statement<{ readonly ord: number }, [string, string, number, number]>;
+  readonly #handedOver: Statement<{ readonly id: string; readonly revision: number; readonly wished: number }, [string, string, number]>;
   readonly #nextStart: Statement<{ readonly at: number | null }, [string, string, number]>;
 
   constructor(database: OpenedDatabase, parts: { readonly events: Events; readonly deliveries: Deliveries; readonly tally: Tally }) {
@@ -47,6 +48,10 @@ export class Waiting {
     this.#item = database.prepare(`SELECT ${JOINED} FROM delivery d JOIN event e ON e.no = d.event_no WHERE d.ord = ?`);
     this.#ready = database.prepare(
       "SELECT ord FROM delivery INDEXED BY delivery_delayed WHERE tenant = ? AND agent_id = ? AND lane = 2 AND not_before_ms <= ? ORDER BY not_before_ms LIMIT ?",
+    );
+    this.#handedOver = database.prepare(
+      `SELECT e.id, d.revision, d.cancel_at_ms IS NOT NULL AS wished FROM delivery d INDEXED BY delivery_open
+       CROSS JOIN event e ON e.no = d.event_no WHERE ${OF_LANE} AND d.lane IS NOT NULL`,
     );
     this.#nextStart = database.prepare(
       "SELECT min(not_before_ms) AS at FROM delivery INDEXED BY delivery_delayed WHERE tenant = ? AND agent_id = ? AND lane = 2 AND not_before_ms > ?",
@@ -108,6 +113,12 @@ export class Waiting {
   nextStartMs(tenant: string, agentId: string, nowMs: number): number | undefined {
     this.#deliveries.save();
     return this.#nextStart.get(tenant, agentId, nowMs)?.at ?? undefined;
+  }
+
+  handedOver(tenant: string, agentId: string): HandedOver[] {
+    this.#deliveries.save();
+    const rows = this.#handedOver.all(tenant, agentId, LANE.handedOver);
+    return rows.map(({ id: eventId, revision, wished }) => ({ eventId, revision, cancelRequested: wished === 1 }));
   }
 
   #candidates(query: OpenQuery, lane: number, states: readonly string[], limit: number): Candidate[] {

@@ -40,6 +40,17 @@ function looks.g(a)
   return { view(ekey, d), give(found[1]), found[2] and give(found[2]) or 0, payload, result, a[4] == 1 and logOf(ekey, 0, 1e9) or {} }
 end
 
+-- ho: what was handed over to an agent: id, revision, whether somebody wants it back. 2 agent
+function looks.ho(a)
+  local out = {}
+  for _, text in ipairs(call("ZRANGE", P .. "h:" .. a[2], 0, -1)) do
+    local ekey, revision = memberOf(text)
+    local d = find_(ekey, revision)
+    if d then out[#out + 1] = { idOf(ekey), revision, d.ca and 1 or 0 } end
+  end
+  return out
+end
+
 -- d: what tells it from another of the same id.
 function looks.d(a)
   local d = newest(a[2])
