@@ -48,7 +48,7 @@ const DAY_MS = 86_400_000;
 /** What an acknowledgement in progress may take, three times over. */
 const SHORTEST_ACK_WAIT_MS = 1_000;
 /** So long waits what was in the hands of a control plane that died. */
-const ACK_WAIT_MS = 5_000;
+const ACK_WAIT_MS = 3_000;
 /** Fewer, and a control plane that is restarted a few times uses up what a message has. */
 export const FEWEST_DELIVERIES = 5;
 
