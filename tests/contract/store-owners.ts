@@ -60,6 +60,14 @@ export function ownerContract(subject: Subject): void {
       expect(await claim()).toMatchObject({ epoch: 8 });
     });
 
+    test("a number above what most will ever see is kept to the last digit", async () => {
+      const high = Number.MAX_SAFE_INTEGER - 10;
+      expect((await claim({ seenEpoch: high })).epoch).toBe(high + 1);
+      expect(await agent()).toMatchObject({ epoch: high + 1 });
+      expect(await touch(high + 1)).toEqual([]);
+      expect((await claim({ seenEpoch: 0 })).epoch).toBe(high + 2);
+    });
+
     test("of many claims at once each has a number of its own, and the last holds", async () => {
       const claims = await Promise.all(Array.from({ length: 20 }, (_, at) => claim({ replicaId: `r${at}` })));
       expect(claims.map((one) => one.epoch).toSorted((a, b) => a - b)).toEqual(Array.from({ length: 20 }, (_, at) => at + 1));

@@ -87,8 +87,8 @@ export function claimAgent({ agent, replicaId, seenEpoch }: AgentClaim, audit: N
       auditRow(audit, put),
     ],
     read(answer) {
-      const [epoch, paused, before] = answer as [number, number, string];
-      return { epoch, paused: paused === 1, before: before === "" ? undefined : before };
+      const [epoch, paused, before] = answer as [number | string, number, string];
+      return { epoch: Number(epoch), paused: paused === 1, before: before === "" ? undefined : before };
     },
     words: (claimed) => wordsOf.claimAgent(agent.id, replicaId, claimed),
   };

@@ -198,7 +198,8 @@ export class Calls {
     const results = await client
       .pipeline([
         [batch.whole ? "eval" : "evalsha", ...call],
-        ["wait", this.#wait, Math.min(address.timeoutMs, GIVE_UP_MS / 2)],
+        // Well before a connection is taken for dead: that the replicas do not have it is an answer.
+        ["wait", this.#wait, Math.floor(Math.min(address.timeoutMs, GIVE_UP_MS) / 2)],
       ])
       .exec();
     const [done, waited] = results ?? [];

@@ -31,7 +31,7 @@ function ops.ac(a)
   if not was[1] then call("ZADD", P .. "as", 0, akey) end
   connect(replica, akey)
   audit(a[12])
-  return { epoch, was[2] == "1" and 1 or 0, before ~= "" and leased(before) and before or "" }
+  return { exact(epoch), was[2] == "1" and 1 or 0, before ~= "" and leased(before) and before or "" }
 end
 
 -- al: its connection has ended. 2 agent, 3 epoch, 4 disconnected, 5 last seen, 6 offset, 7 audit
