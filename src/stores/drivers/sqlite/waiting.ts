@@ -8,6 +8,8 @@ import { isInFlight, isWaiting, type Tally } from "./tally.ts";
 
 /** Deliveries whose time has come that one call lets join those that wait: when a hundred thousand come due at midnight, it is still answered soon. */
 const RELEASED_AT_ONCE = 1000;
+/** No window is larger. */
+const MOST_RELEASED = 10_000;
 
 interface Candidate {
   readonly ord: number;
@@ -66,7 +68,7 @@ export class Waiting {
     const [waiting, handedOver] = [states.filter(isWaiting), states.filter(isInFlight)];
     // What is skipped belongs to this agent too, so with that many more there is always enough to choose from. And no more than there are.
     if (waiting.length > 0 && there.queued > 0) {
-      this.#release(tenant, agentId, nowMs);
+      this.#release(tenant, agentId, nowMs, query.maxItems);
       const limit = Math.min(query.maxItems + skip.size, there.queued);
       candidates.push(...this.#candidates(query, LANE.waiting, waiting, limit));
     }
@@ -86,7 +88,7 @@ export class Waiting {
   before(query: WaitingQuery): DispatchItem[] {
     const { tenant, agentId, afterOrd, beforeOrd, maxItems, nowMs } = query;
     if (maxItems < 1 || this.#tally.openOf(agentId).queued === 0) return [];
-    this.#release(tenant, agentId, nowMs);
+    this.#release(tenant, agentId, nowMs, maxItems);
     const candidates: Candidate[] = [];
     for (const priority of this.#priorities(tenant, agentId, LANE.waiting))
       candidates.push(
@@ -157,10 +159,10 @@ export class Waiting {
     return items;
   }
 
-  /** Lets those wait like all others whose time has come. */
-  #release(tenant: string, agentId: string, nowMs: number): void {
+  /** Lets those wait like all others whose time has come; as many as are asked for at least, or a part would look like the whole. */
+  #release(tenant: string, agentId: string, nowMs: number, most: number): void {
     this.#deliveries.save();
-    const ready = this.#ready.all(tenant, agentId, nowMs, RELEASED_AT_ONCE);
+    const ready = this.#ready.all(tenant, agentId, nowMs, Math.max(RELEASED_AT_ONCE, Math.min(most, MOST_RELEASED)));
     if (ready.length === 0) return;
     for (const { ord } of ready) {
       const delivery = this.#deliveries.byOrd(ord);

@@ -1,8 +1,9 @@
 -- What an agent still has to do.
 
--- Lets those wait like all others whose time has come. A server that takes no writes just now leaves them where they are.
-local function release(akey, nowMs)
-  local ready = call("ZRANGEBYSCORE", P .. "y:" .. akey, "-inf", nowMs, "LIMIT", 0, RELEASED_AT_ONCE)
+-- Lets those wait like all others whose time has come; as many as are asked for at least, or a part would look like the whole. A server that
+-- takes no writes just now leaves them where they are.
+local function release(akey, nowMs, most)
+  local ready = call("ZRANGEBYSCORE", P .. "y:" .. akey, "-inf", nowMs, "LIMIT", 0, max(RELEASED_AT_ONCE, min(most, 10000)))
   if #ready == 0 or not writable() then return end
   for _, text in ipairs(ready) do
     local ekey, revision = memberOf(text)
@@ -80,7 +81,7 @@ function looks.o(a)
     end
   end
   if waits then
-    release(akey, a[5])
+    release(akey, a[5], most)
     -- What is skipped belongs to this agent too, so with that many more there is always enough to choose from.
     local whole = wanted[CREATED] and wanted[QUEUED]
     local last = whole and most + skipped - 1 or -1
@@ -115,7 +116,7 @@ end
 
 -- b: waiting ones between two places. 2 agent, 3 after, 4 before, 5 now, 6 most, 7 most bytes
 function looks.b(a)
-  release(a[2], a[5])
+  release(a[2], a[5], a[6])
   local texts = call("ZRANGEBYSCORE", P .. "v:" .. a[2], "(" .. fmt("%d", a[3]), "(" .. fmt("%d", a[4]), "LIMIT", 0, a[6])
   return items(texts, a[6], a[7])
 end
