@@ -20,9 +20,12 @@ export interface Outcome {
   readonly errors: number;
 }
 
+function onProgress(line: string): void {
+  console.log(line);
+}
+
 /** Prepares what the tests need, runs them, prints `N passed, N failed` as the last line; gives the exit code. */
 export async function runTests({ args, env = {}, timeoutMs = 30_000 }: TestRunOptions): Promise<number> {
-  const onProgress = (line: string): void => console.log(line);
   const ready = await Promise.allSettled([
     build(),
     prepareRedis({ onProgress }),

@@ -93,6 +93,17 @@ describe("several addresses", () => {
     expect(waits).toEqual([200, 200, 200, 400, 200, 800]);
   });
 
+  test("one that stands still is left soon, and waited for longer once all were tried", async () => {
+    const { dialled, time } = rig({ random: 0.5 });
+    await time.advance(50_000);
+    const waits = dialled.slice(1).map(({ atMs }, at) => Math.round(atMs - (dialled[at]?.atMs ?? 0)));
+    // What is waited between two attempts is not part of this.
+    expect(waits.slice(0, 5).map((ms) => (ms < 3_500 ? "soon" : "late"))).toEqual(["soon", "soon", "soon", "late", "late"]);
+    const alone = rig({ random: 0.5, urls: ["a"] });
+    await alone.time.advance(9_900);
+    expect(alone.names()).toBe("a");
+  });
+
   test("turned away by one, it asks the next at once", async () => {
     const { last, wait, names } = rig({ random: 0.5 });
     last().handlers.close(1006, "", "Expected 101 status code: 503");

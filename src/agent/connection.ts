@@ -16,6 +16,8 @@ export const LINK = {
   /** A link that stood this long counts as good: the next wait begins from the start again. */
   settled: 5_000,
   registrationTimeout: 10_000,
+  /** The same while there are other addresses that were not tried yet: a process that stands still takes a connection and never answers. */
+  impatientTimeout: 3_000,
   ping: 10_000,
   /** No life for this long: the link is half-open. Seen within 30 s, as it is looked for every second. */
   silence: 25_000,
@@ -202,9 +204,11 @@ export class Connection {
     };
     this.#attempt = attempt;
     const mine = attempt;
+    const { length } = this.#options.urls;
+    const timeoutMs = length > 1 && this.#failures < length ? LINK.impatientTimeout : LINK.registrationTimeout;
     attempt.timers.push(
-      ports.timers.after(LINK.registrationTimeout, () => {
-        log.warn("The Control Plane did not answer the registration in time", { cp_url: url, timeout_ms: LINK.registrationTimeout });
+      ports.timers.after(timeoutMs, () => {
+        log.warn("The Control Plane did not answer the registration in time", { cp_url: url, timeout_ms: timeoutMs });
         mine.socket.terminate();
       }),
     );
