@@ -26,11 +26,14 @@ export class AgentRecords {
     this.#options = options;
   }
 
-  /** Makes this control plane the agent's owner. Throws what the store throws, after some patience. */
-  claim(session: AgentSession, requestId: string): Promise<Claimed> {
+  /**
+   * Makes this control plane the agent's owner. Throws what the store throws, after some patience, or at once where it is not `wanted` any
+   * more: the agent may be connected elsewhere by then, and would be taken away from there.
+   */
+  claim(session: AgentSession, requestId: string, wanted: () => boolean): Promise<Claimed> {
     const { store, replicaId } = this.#options;
     const { registration } = session;
-    return this.#patiently(() =>
+    return this.#patiently(wanted, () =>
       store.claimAgent(
         {
           agent: {
@@ -125,7 +128,7 @@ export class AgentRecords {
   }
 
   /** A store that is away for moments must not turn agents away: a 0.1 agent does not come back. */
-  async #patiently<T>(attempt: () => Promise<T>): Promise<T> {
+  async #patiently<T>(wanted: () => boolean, attempt: () => Promise<T>): Promise<T> {
     const { ports } = this.#options;
     const untilMs = ports.clock.monotonic() + STORE_PATIENCE_MS;
     for (;;) {
@@ -134,6 +137,7 @@ export class AgentRecords {
       } catch (error) {
         if (ports.clock.monotonic() >= untilMs) throw error;
         await ports.timers.sleep(STORE_RETRY_MS);
+        if (!wanted()) throw error;
       }
     }
   }

@@ -178,6 +178,7 @@ export class Gateway {
     link.registering = true;
     this.#registerInTurn(link, text)
       .catch((error: unknown) => {
+        if (!this.#open.has(link)) return;
         this.#options.log.error("Registration failed", { remote_address: link.peer.remoteAddress, error: messageOf(error) });
         link.peer.close(TRY_AGAIN_LATER, "try again later");
       })
@@ -212,7 +213,7 @@ export class Gateway {
     const session = new AgentSession({ tenant, registration, peer, store, ports, log, pulse: this.#pulse, events: this.#events });
     this.#claiming.add(session);
     try {
-      const claimed = await this.#records.claim(session, link.requestId);
+      const claimed = await this.#records.claim(session, link.requestId, () => this.#open.has(link));
       session.epoch = claimed.epoch;
       // A pause that was committed after the claim may have been told before it.
       if (!session.pauseKnown) session.paused = claimed.paused;

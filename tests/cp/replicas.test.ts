@@ -433,6 +433,19 @@ describe("an agent of whom nobody knows", () => {
     expect(await b.during(b.store.getAgent("default", "here"))).toMatchObject({ status: "connected", replicaId: "cp-0" });
   });
 
+  test("one that has gone elsewhere while the store was away is left in peace where it is", async () => {
+    const { a, b } = await two();
+    a.way.away = true;
+    const impatient = await a.connect(remembering(0));
+    impatient.hangUp();
+    await a.advance(100);
+    a.way.away = false;
+    const agent = await b.connect(remembering(0));
+    await b.advance(12_000);
+    expect(agent.closedWith).toBeUndefined();
+    expect(await b.during(b.store.getAgent("default", "agent-1"))).toMatchObject({ status: "connected", replicaId: "cp-1", epoch: 1 });
+  });
+
   test("one that goes while others are written down stands as disconnected", async () => {
     const { a, b } = await two();
     const [first, goes] = [await a.connect(remembering(0, { id: "first" })), await a.connect(remembering(0, { id: "goes" }))];
