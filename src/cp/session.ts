@@ -1,4 +1,4 @@
-import { failpoint, isRetryable, type Logger, messageOf, type Ports, type TimerHandle } from "../kit/mod.ts";
+import { failpoint, isRetryable, type Logger, messageOf, type Ports, type TimerHandle, TransporterError } from "../kit/mod.ts";
 import type { Peer, SendOptions } from "../net/mod.ts";
 import {
   acknowledges,
@@ -68,6 +68,11 @@ interface Pending {
 }
 
 type Stored = StatusOutcome | { readonly failure: unknown };
+
+/** Whether the same status may be stored later: a store that is away, or denies its rights for a moment, says nothing of the status. */
+function isPassing(error: unknown): boolean {
+  return isRetryable(error) || (error instanceof TransporterError && error.code.startsWith("STORE_"));
+}
 
 /** A number that may be stored and compared, or none. */
 function isWhole(value: number | null | undefined): boolean {
@@ -310,7 +315,7 @@ export class AgentSession {
     // Whatever a stranger put into its details must not keep all that comes after it from being acknowledged: nested ten thousand deep, for
     // example, it cannot be written.
     return storing.catch((error: unknown) => {
-      if (isRetryable(error)) throw error;
+      if (isPassing(error)) throw error;
       return this.#store.applyStatus({ ...write, details: { code: "INVALID_FRAME" }, result: undefined });
     });
   }
@@ -328,7 +333,7 @@ export class AgentSession {
           event_id: update.event_id.slice(0, SHOWN_CHARS),
           error: messageOf(outcome.failure),
         });
-        if (isRetryable(outcome.failure)) {
+        if (isPassing(outcome.failure)) {
           failedAt = index;
           break;
         }

@@ -101,6 +101,22 @@ redisTest("a script that the server forgot is given to it again, in the order as
   }
 });
 
+redisTest("a call that is refused as a whole is no fault of what was asked for in it, which may be asked again", async () => {
+  const server = await sharedRedis();
+  const prefix = aPrefix();
+  const store = await open(server, prefix);
+  try {
+    await store.createEvent(newEvent({ id: "before" }));
+    const key = (await server.cli("KEYS", `{${prefix}}:c:*`)).trim();
+    await server.cli("HINCRBY", key, "last", "1");
+    // Its number was used, as far as the server knows, and there is no answer to it.
+    expect(await codeOf(store.createEvent(newEvent({ id: "unlucky" })))).toBe("STORE_UNAVAILABLE");
+    expect((await store.createEvent(newEvent({ id: "unlucky" }))).kind).toBe("created");
+  } finally {
+    await store.close();
+  }
+});
+
 redisTest("out of memory it takes nothing and says so, reads and removes all the same, and goes on when there is room", async () => {
   await using server = await startRedis({ config: { appendonly: "no", save: '""' } });
   const store = await open(server, "full");

@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type Clock, systemPorts } from "../../src/kit/mod.ts";
+import { type Clock, systemPorts, TransporterError } from "../../src/kit/mod.ts";
 import type { EventDetail, LogEntry } from "../../src/protocol/mod.ts";
 import { configMap } from "../support/bare-core.ts";
 import { anEvent, startCp } from "../support/cp.ts";
@@ -310,6 +310,33 @@ test("a status that cannot be stored at all is not covered by a later acknowledg
   await using again = await dialAgent(cp.wsUrl, registration);
   again.report(event.id);
   await eventually(() => again.frames.some((frame) => frame["type"] === "status_ack" && frame["seq"] === 5));
+});
+
+test("a status that the store does not take for its own reasons is stored as it was said, and acknowledged, once it does", async () => {
+  await using inner = await startCp();
+  const real = inner.store;
+  let refused = 0;
+  const store: typeof real = new Proxy(real, {
+    get(target, name) {
+      const value: unknown = Reflect.get(target, name);
+      if (name === "close") return () => Promise.resolve();
+      if (name !== "applyStatus") return typeof value === "function" ? (value.bind(target) as unknown) : value;
+      return (status: Parameters<typeof real.applyStatus>[0]) => {
+        if (status.state !== "completed" || refused > 0) return target.applyStatus(status);
+        refused += 1;
+        return Promise.reject(new TransporterError("STORE_DENIED", "its rights were taken away for a moment"));
+      };
+    },
+  });
+  await using cp = await startCp({ store });
+  const event = anEvent();
+  await using agent = await dialAgent(cp.wsUrl, protocol2());
+  await cp.post("/events", event);
+  await agent.event(event.id);
+  agent.report(event.id);
+  await eventually(() => agent.frames.some((frame) => frame["type"] === "status_ack" && frame["seq"] === 5));
+  expect(refused).toBe(1);
+  expect((await cp.json<EventDetail>(`/v1/events/${event.id}`)).result).toMatchObject({ success: true });
 });
 
 test("an agent that was paused while it was away gets nothing when it is back, whatever happens while it registers", async () => {

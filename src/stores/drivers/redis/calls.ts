@@ -251,7 +251,9 @@ export class Calls {
 
   #giveUp(batch: Batch): void {
     this.#batches = this.#batches.filter((one) => one !== batch);
-    const error = this.#fault(batch.failure);
+    const fault = this.#fault(batch.failure);
+    // A refusal of the whole call, such as of a script that somebody killed, says nothing of any one thing that was asked for.
+    const error = fault.kind === "bug" ? new TransporterError("STORE_UNAVAILABLE", fault.message, { cause: fault }) : fault;
     for (const { reject } of batch.asked) reject(error);
   }
 
