@@ -212,6 +212,8 @@ export const CODES = {
     kind: "denied",
     title: "The store does not accept the credentials, or they lack a right",
     remedy: "Check user and password, and what they may do; docs/redis.md lists what is needed.",
+    // It is us who are denied, not who asked.
+    httpStatus: 503,
   },
   STORE_LOCKED: {
     kind: "conflict",

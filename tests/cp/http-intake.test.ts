@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { systemPorts, silentLogger } from "../../src/kit/mod.ts";
+import { silentLogger, systemPorts, TransporterError } from "../../src/kit/mod.ts";
 import { type EventDetail, type EventPage, LIMITS, type Retried } from "../../src/protocol/mod.ts";
 import { type NewEvent, openStore, type Store } from "../../src/stores/mod.ts";
 import { anEvent, problem, startCp, type TestControlPlane } from "../support/cp.ts";
@@ -265,4 +265,19 @@ describe("too much at once is turned away and never lost", () => {
     expect((await cp.json<EventPage>("/v1/events")).items).toHaveLength(8);
     expect((await cp.post("/events", anEvent())).status).toBe(202);
   });
+});
+
+test("a store that denies us its rights is no fault of the sender, who is told to come again", async () => {
+  const inner = await openStore("memory:", { ports: systemPorts, log: silentLogger });
+  const state = { denied: true };
+  const store: Store = {
+    ...inner,
+    createEvent: (input: NewEvent) =>
+      state.denied ? Promise.reject(new TransporterError("STORE_DENIED", "the store lets nobody in")) : inner.createEvent(input),
+  };
+  await using cp = await startCp({ store });
+  const event = anEvent();
+  expect((await cp.post("/events", event)).status).toBe(503);
+  state.denied = false;
+  expect((await cp.post("/events", event)).status).toBe(202);
 });
