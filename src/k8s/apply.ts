@@ -2,6 +2,7 @@ import { TransporterError, toTransporterError } from "../kit/mod.ts";
 import type { ObjectRef } from "../manifests/mod.ts";
 import { applyRefusal, metadataOf, provesNoChange, sendApply, type ApplyOptions } from "./apply-request.ts";
 import { awaitReady, type Standing } from "./await-ready.ts";
+import { awaitServing } from "./await-serving.ts";
 import type { KubeClient } from "./client.ts";
 import { forEachLimited } from "./limiter.ts";
 import { migrateObject } from "./migrate.ts";
@@ -40,8 +41,6 @@ export interface ApplyPlanOptions extends ApplyOptions {
 
 /** How long namespaces and definitions may take to stand before what leans on them fails. */
 const PREREQUISITE_MS = 60_000;
-/** After a definition is established, the API server needs a moment until it serves the kind. */
-const SERVING_MS = 15_000;
 /** A proof that nothing would change is not acted on when it is older. */
 const PROOF_MS = 30_000;
 
@@ -135,17 +134,10 @@ class Run {
     );
   }
 
-  /** Established says that the names are taken; served is the kind only when discovery has it. */
   async #awaitServing(): Promise<void> {
     const refs = [...this.#deferred].filter((planned) => planned.deferral?.because === "definition").map(({ ref }) => ref);
-    const { clock, timers } = this.#client.ports;
-    const until = clock.monotonic() + SERVING_MS;
     await this.#client.discovery.refresh(this.#looking);
-    for (let waitMs = 50; refs.length > 0; waitMs = Math.min(1_000, waitMs * 2)) {
-      const types = await this.#client.discovery.resolve(refs, this.#looking);
-      if (!types.includes(undefined) || clock.monotonic() >= until) return;
-      await timers.sleep(waitMs, this.#looking);
-    }
+    await awaitServing(this.#client, refs, this.#looking);
   }
 
   async #one(planned: PlannedObject): Promise<void> {

@@ -1,6 +1,8 @@
 import { messageOf, TransporterError } from "../kit/mod.ts";
+import { crdProvides } from "../manifests/mod.ts";
 import type { ResourceOutcome } from "./apply.ts";
 import { awaitReady, type Awaited, type Standing } from "./await-ready.ts";
+import { awaitServing } from "./await-serving.ts";
 import type { KubeClient } from "./client.ts";
 import { explain } from "./explain.ts";
 import type { Plan } from "./plan.ts";
@@ -75,6 +77,20 @@ function awaitedOf(plan: Plan, outcomes: readonly ResourceOutcome[]): Awaited[] 
     .map((outcome) => ({ planned: outcome.planned, generation: outcome.generation }));
 }
 
+/** Who sends a definition and then, when that is completed, its objects, must not be told that the kind is not known. */
+async function awaitBroughtKinds(
+  client: KubeClient,
+  plan: Plan,
+  outcomes: readonly ResourceOutcome[],
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const made = new Set(outcomes.filter(({ status }) => status === "created" || status === "updated").map(({ planned }) => planned));
+  const brought = crdProvides(plan.objects.filter((planned) => made.has(planned)).map(({ parsed }) => parsed));
+  const refs = [...brought.values()].flatMap(({ group, kind, versions }) => versions.map((version) => ({ group, version, kind })));
+  if (!(await awaitServing(client, refs, signal)))
+    client.log.warn("An established kind is not served yet", { kinds: refs.map(({ group, kind }) => `${group}/${kind}`).join(", ") });
+}
+
 /**
  * Waits by watching until everything that was applied is ready. Kinds that are ready by being stored cost no request. Throws
  * VERIFY_FAILED as soon as an object cannot become ready, VERIFY_TIMEOUT when the time is over, both saying why (pods, images, quotas,
@@ -109,7 +125,10 @@ export async function verifyPlan(
   }).finally(() => {
     ended = true;
   });
-  if (ending.status === "ready") return;
+  if (ending.status === "ready") {
+    await awaitBroughtKinds(client, plan, outcomes, signal);
+    return;
+  }
   const all = await describeAll(client, ending.standings, signal);
   const details = { not_ready: all.slice(0, 100), not_ready_count: all.length };
   if (ending.status === "failed") throw new TransporterError("VERIFY_FAILED", listed(all, EXPLAINED), { details });

@@ -138,6 +138,32 @@ describe("verified", () => {
     expect(limited.message).toContain("exceeded quota: small");
   });
 
+  kubeTest("a definition is ready when its kind is served, so that what is sent next may be of that kind", async () => {
+    await using namespace = await freshNamespace();
+    const client = await clientOf(namespace.kube);
+    for (let round = 0; round < 6; round += 1) {
+      const group = `${uniqueName("g")}.example.org`;
+      const crd: KubeObject = {
+        apiVersion: "apiextensions.k8s.io/v1",
+        kind: "CustomResourceDefinition",
+        metadata: { name: `apps.${group}` },
+        spec: {
+          group,
+          scope: "Namespaced",
+          names: { kind: "App", plural: "apps", singular: "app" },
+          versions: [{ name: "v1", served: true, storage: true, schema: { openAPIV3Schema: { type: "object" } } }],
+        },
+      };
+      try {
+        await walkAll(client, parsed(crd), { timeoutMs: 30_000 });
+        const one = parsed({ apiVersion: `${group}/v1`, kind: "App", metadata: { name: "one" } });
+        await walkAll(client, one, { timeoutMs: 30_000 }, namespace.name);
+      } finally {
+        await namespace.kubectl(["delete", "crd", `apps.${group}`, "--wait=false"]);
+      }
+    }
+  });
+
   kubeTest("custom resources with standard conditions, as their controller writes them", async () => {
     await using namespace = await freshNamespace();
     const client = await clientOf(namespace.kube);
