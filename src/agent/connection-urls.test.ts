@@ -95,10 +95,10 @@ describe("several addresses", () => {
 
   test("one that stands still is left soon, and waited for longer once all were tried", async () => {
     const { dialled, time } = rig({ random: 0.5 });
-    await time.advance(50_000);
+    await time.advance(60_000);
     const waits = dialled.slice(1).map(({ atMs }, at) => Math.round(atMs - (dialled[at]?.atMs ?? 0)));
     // What is waited between two attempts is not part of this.
-    expect(waits.slice(0, 5).map((ms) => (ms < 3_500 ? "soon" : "late"))).toEqual(["soon", "soon", "soon", "late", "late"]);
+    expect(waits.slice(0, 5).map((ms) => (ms < 5_500 ? "soon" : "late"))).toEqual(["soon", "soon", "soon", "late", "late"]);
     const alone = rig({ random: 0.5, urls: ["a"] });
     await alone.time.advance(9_900);
     expect(alone.names()).toBe("a");
@@ -207,5 +207,30 @@ describe("epochs", () => {
     await time.settle();
     expect(frames).toEqual([]);
     expect(connection.state).toBe("waiting");
+  });
+});
+
+describe("replaced by another connection", () => {
+  test.each([
+    [0, 1_000, 30_000],
+    [0.999999, 3_000, 60_000],
+  ])("it comes again soon; replaced again, it stays away for 30 to 60 s", async (random, first, then) => {
+    const { register, wait } = rig({ random, urls: ["a"] });
+    const replaced = (): Promise<number> => {
+      register().handlers.close(CLOSE.replaced, "replaced", undefined);
+      return wait();
+    };
+    expect(Math.abs((await replaced()) - first)).toBeLessThanOrEqual(10);
+    expect(Math.abs((await replaced()) - then)).toBeLessThanOrEqual(10);
+    expect(Math.abs((await replaced()) - then)).toBeLessThanOrEqual(10);
+  });
+
+  test("which may be one whose answer it did not wait for, it comes again soon each time", async () => {
+    const { register, wait } = rig({ random: 0.5, urls: ["a"] });
+    expect(await wait()).toBeGreaterThanOrEqual(10_000);
+    for (let round = 0; round < 3; round += 1) {
+      register().handlers.close(CLOSE.replaced, "replaced", undefined);
+      expect(await wait()).toBeLessThanOrEqual(3_000);
+    }
   });
 });

@@ -328,15 +328,11 @@ describe("the link", () => {
     expect(lines).not.toContain("registered");
   });
 
-  test.each([
-    [4001, 0, 30_000],
-    [4001, 0.999999, 60_000],
-    [4005, 0.5, 45_000],
-  ])("told %i (replaced, removed) it stays away for 30 to 60 s and then comes again", async (code, random, expected) => {
-    const { connection, register, untilNextDial } = rig({ random: () => random });
+  test("told that it was removed it stays away for 30 to 60 s and then comes again", async () => {
+    const { connection, register, untilNextDial } = rig({ random: () => 0.5 });
     connection.start();
-    register().handlers.close(code, "bye", undefined);
-    expect(Math.abs((await untilNextDial()) - expected)).toBeLessThanOrEqual(10);
+    register().handlers.close(4005, "bye", undefined);
+    expect(Math.abs((await untilNextDial()) - 45_000)).toBeLessThanOrEqual(10);
   });
 
   test("dropped by a 0.1 control plane it dials again at once, but not in a loop", async () => {

@@ -17,7 +17,7 @@ export const LINK = {
   settled: 5_000,
   registrationTimeout: 10_000,
   /** The same while there are other addresses that were not tried yet: a process that stands still takes a connection and never answers. */
-  impatientTimeout: 3_000,
+  impatientTimeout: 5_000,
   ping: 10_000,
   /** No life for this long: the link is half-open. Seen within 30 s, as it is looked for every second. */
   silence: 25_000,
@@ -25,6 +25,10 @@ export const LINK = {
   /** Told to go elsewhere, or with another address to try: soon, yet not all in the same moment. */
   moveSpread: 200,
   /** Another agent has our id, or we were removed: whoever is right, coming back at once would only start a fight. */
+  /** Unless that may be a connection that we gave up ourselves and that a busy control plane took on all the same. */
+  replacedPauseMin: 1_000,
+  replacedPauseMax: 3_000,
+  replacedMemory: 120_000,
   evictedPauseMin: 30_000,
   evictedPauseMax: 60_000,
   goodbye: 1_000,
@@ -86,6 +90,9 @@ export class Connection {
   #connects = 0;
   /** Which of the URLs is dialled. */
   #at: number;
+  /** When it was replaced last, and when it gave up waiting for an answer to its registration; monotonic. */
+  #replacedMs = Number.NEGATIVE_INFINITY;
+  #gaveUpMs = Number.NEGATIVE_INFINITY;
   /** Attempts that failed since one registered. */
   #failures = 0;
   #onClosed: (() => void) | undefined;
@@ -209,6 +216,7 @@ export class Connection {
     attempt.timers.push(
       ports.timers.after(timeoutMs, () => {
         log.warn("The Control Plane did not answer the registration in time", { cp_url: url, timeout_ms: timeoutMs });
+        this.#gaveUpMs = ports.clock.monotonic();
         mine.socket.terminate();
       }),
     );
@@ -352,6 +360,8 @@ export class Connection {
 
   #delayAfter(attempt: Attempt, code: number, fault: string | undefined): number {
     const { random, clock } = this.#options.ports;
+    if (code === CLOSE.replaced && this.#mayBeOurs())
+      return LINK.replacedPauseMin + random.float() * (LINK.replacedPauseMax - LINK.replacedPauseMin);
     if (code === CLOSE.replaced || code === CLOSE.removed) {
       return LINK.evictedPauseMin + random.float() * (LINK.evictedPauseMax - LINK.evictedPauseMin);
     }
@@ -373,6 +383,14 @@ export class Connection {
     // The transport says of a refused upgrade no more than this sentence.
     if (code === CLOSE_TRY_AGAIN_LATER || fault?.includes("503") === true) return this.#refusals.next();
     return stoodMs >= LINK.settled ? random.float() * LINK.lostSpread : this.#backoff.next();
+  }
+
+  /** Whether the connection that replaced this one may be an earlier one of this agent, and not somebody else with its id. */
+  #mayBeOurs(): boolean {
+    const nowMs = this.#options.ports.clock.monotonic();
+    const isFirst = nowMs - this.#replacedMs > LINK.replacedMemory;
+    this.#replacedMs = nowMs;
+    return isFirst || nowMs - this.#gaveUpMs < LINK.replacedMemory;
   }
 
   #wait(delayMs: number): void {
