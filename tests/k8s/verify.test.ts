@@ -40,6 +40,29 @@ function claim(name: string, className: string): KubeObject {
   };
 }
 
+/** A kind `App` of a group of its own, with a status that its controller writes. */
+function appDefinition(group: string): KubeObject {
+  return {
+    apiVersion: "apiextensions.k8s.io/v1",
+    kind: "CustomResourceDefinition",
+    metadata: { name: `apps.${group}` },
+    spec: {
+      group,
+      scope: "Namespaced",
+      names: { kind: "App", plural: "apps", singular: "app" },
+      versions: [
+        {
+          name: "v1",
+          served: true,
+          storage: true,
+          subresources: { status: {} },
+          schema: { openAPIV3Schema: { type: "object", "x-kubernetes-preserve-unknown-fields": true } },
+        },
+      ],
+    },
+  };
+}
+
 describe("verified", () => {
   kubeTest("workloads of every kind, and their service, until they are ready", async () => {
     await using namespace = await freshNamespace();
@@ -143,17 +166,7 @@ describe("verified", () => {
     const client = await clientOf(namespace.kube);
     for (let round = 0; round < 6; round += 1) {
       const group = `${uniqueName("g")}.example.org`;
-      const crd: KubeObject = {
-        apiVersion: "apiextensions.k8s.io/v1",
-        kind: "CustomResourceDefinition",
-        metadata: { name: `apps.${group}` },
-        spec: {
-          group,
-          scope: "Namespaced",
-          names: { kind: "App", plural: "apps", singular: "app" },
-          versions: [{ name: "v1", served: true, storage: true, schema: { openAPIV3Schema: { type: "object" } } }],
-        },
-      };
+      const crd = appDefinition(group);
       try {
         await walkAll(client, parsed(crd), { timeoutMs: 30_000 });
         const one = parsed({ apiVersion: `${group}/v1`, kind: "App", metadata: { name: "one" } });
@@ -168,25 +181,7 @@ describe("verified", () => {
     await using namespace = await freshNamespace();
     const client = await clientOf(namespace.kube);
     const group = `${uniqueName("g")}.example.org`;
-    const crd: KubeObject = {
-      apiVersion: "apiextensions.k8s.io/v1",
-      kind: "CustomResourceDefinition",
-      metadata: { name: `apps.${group}` },
-      spec: {
-        group,
-        scope: "Namespaced",
-        names: { kind: "App", plural: "apps", singular: "app" },
-        versions: [
-          {
-            name: "v1",
-            served: true,
-            storage: true,
-            subresources: { status: {} },
-            schema: { openAPIV3Schema: { type: "object", "x-kubernetes-preserve-unknown-fields": true } },
-          },
-        ],
-      },
-    };
+    const crd = appDefinition(group);
     try {
       await walkAll(client, parsed(crd), { timeoutMs: 30_000 });
       const objects = parsed({ apiVersion: `${group}/v1`, kind: "App", metadata: { name: "one" }, spec: { a: 1 } });
