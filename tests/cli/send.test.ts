@@ -356,11 +356,15 @@ describe("what goes wrong before anything is sent", () => {
 test("Ctrl-C ends it even while it waits for standard input", async () => {
   const asked = Promise.withResolvers<void>();
   const running = startCli(["send", "k8s", "--agent", "x", "-f", "-"], {
-    // oxlint-disable-next-line require-yield -- a pipe that nobody writes into
-    async *stdin() {
-      asked.resolve();
-      await new Promise<never>(() => undefined);
-    },
+    // A pipe that nobody writes into.
+    stdin: () => ({
+      [Symbol.asyncIterator]: () => ({
+        next: () => {
+          asked.resolve();
+          return new Promise<never>(() => undefined);
+        },
+      }),
+    }),
   });
   await asked.promise;
   running.signal("SIGINT");
