@@ -1,6 +1,7 @@
 import * as v from "valibot";
 import { type Checked, issueRefusal } from "./checked.ts";
 import { idProblem } from "./event.ts";
+import { ProofSchema } from "./security.ts";
 
 /** The protocol version of this program; 0.1 agents announce none. */
 export const PROTOCOL_VERSION = 2;
@@ -48,6 +49,8 @@ export const RegistrationSchema = v.looseObject({
   credit: v.nullish(CreditSchema),
   /** The highest epoch that a control plane ever told this agent; 0 when none did. Whoever takes it on has one above it. */
   seen_epoch: v.nullish(v.pipe(v.number(), v.safeInteger(), v.minValue(0))),
+  /** In answer to a challenge: that the agent is who it says. */
+  proof: v.nullish(ProofSchema),
 });
 export type Registration = v.InferOutput<typeof RegistrationSchema>;
 

@@ -2,6 +2,7 @@ import * as v from "valibot";
 import { CreditSchema } from "./agent.ts";
 import { type Checked, issueRefusal } from "./checked.ts";
 import { EventSchema } from "./event.ts";
+import { ChallengeFrameSchema, TrustFrameSchema } from "./security.ts";
 import { LogLevelSchema, PhaseSchema, StateSchema } from "./states.ts";
 
 /** One object's outcome. 0.1 knows created, updated, unchanged and failed; `pending` is ours: never reached because something before it failed. */
@@ -174,6 +175,8 @@ export const ControlPlaneFrameSchema = v.variant("type", [
   CancelFrameSchema,
   PayloadPieceSchema,
   ResyncFrameSchema,
+  ChallengeFrameSchema,
+  TrustFrameSchema,
 ]);
 export type ControlPlaneFrame = v.InferOutput<typeof ControlPlaneFrameSchema>;
 
@@ -294,6 +297,10 @@ export const CLOSE = {
   removed: 4005,
   /** This control plane is about to stop: the agent is to connect again now, to another. */
   moveOn: 4006,
+  /** It did not show that it is the agent that it says it is, or is another's by now. */
+  identityRefused: 4007,
+  /** Its certificate was revoked, or ran out: only a renewal or a fresh enrolment helps. */
+  identityEnded: 4008,
 } as const;
 
 /**

@@ -11,5 +11,6 @@ export * from "./duration.ts";
 export * from "./event.ts";
 export * from "./frames.ts";
 export * from "./limits.ts";
+export * from "./security.ts";
 export * from "./states.ts";
 export * from "./timestamp.ts";

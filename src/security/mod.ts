@@ -1,6 +1,10 @@
 /**
- * Who is asking, and whether they may. Today: the principal that every request, event, agent and audit line carries, and the guard that
- * keeps web pages away from a control plane without identities. It refuses by throwing `denied` errors.
+ * Who is asking, and whether they may: principals, roles and scopes; tokens, OIDC and client certificates for people and programs; the CA,
+ * enrolment, renewal, proof and revocation for agents; and the guards around them. It keeps what it knows as documents of the store, so that
+ * every control plane knows the same. It refuses by throwing `denied` errors, and what it refuses stands in the audit. It promises that no
+ * secret leaves it again: a token is shown once, and only its hash is kept.
  */
+export * from "./access.ts";
 export * from "./browser-guard.ts";
+export * from "./gate.ts";
 export * from "./principal.ts";

@@ -23,11 +23,13 @@ import type {
   Ended,
   LogQuery,
 } from "./events.ts";
+import type { Document, DocumentChange, DocumentKey, DocumentOutcome, DocumentQuery, DocumentWrite } from "./documents.ts";
 import type { ImportedEvent } from "./imports.ts";
 import type { NewAudit, AuditQuery, EventCounters, OpenCounts, SweepInput } from "./records.ts";
 import type { LeaseInput, Lease, Duty, WordListener } from "./sharing.ts";
 
 export * from "./agents.ts";
+export * from "./documents.ts";
 export * from "./events.ts";
 export * from "./imports.ts";
 export * from "./records.ts";
@@ -147,6 +149,16 @@ export interface Store {
   /** Adds to the counters what another system counted; at most once for each `source`: false when it was here before. */
   importCounters(source: string, counters: Partial<EventCounters>): Promise<boolean>;
 
+  getDocument(key: DocumentKey): Promise<Document | undefined>;
+  /** Writes a document if it has the version that is expected. The same write sent again after its answer was lost is a conflict with itself. */
+  writeDocument(write: DocumentWrite): Promise<DocumentOutcome>;
+  /** By id. */
+  listDocuments(query: DocumentQuery): Promise<readonly Document[]>;
+  /** Documents whose last write has a sequence above `afterSeq`, by that sequence; each once. What `sweep` removed is not among them. */
+  documentsAfter(afterSeq: number, limit: number): Promise<readonly DocumentChange[]>;
+  /** The highest document sequence given so far; 0 when none. */
+  lastDocumentSeq(): Promise<number>;
+
   appendAudit(entry: NewAudit): Promise<void>;
   listAudit(query: AuditQuery): Promise<Page<AuditEntry>>;
   /** Entries of all agents and events with a sequence above `afterSeq`, oldest first. */
@@ -157,7 +169,7 @@ export interface Store {
   /** How many deliveries are open now, in all and for each agent with any. */
   openCounts(): Promise<OpenCounts>;
 
-  /** Removes finished events and audit entries older than the given times, at most `limit` of each; answers how many went. */
+  /** Removes finished events and audit entries older than the given times, and documents past theirs (`nowMs`), at most `limit` of each; answers how many went. */
   sweep(input: SweepInput): Promise<{ readonly events: number; readonly audit: number }>;
   /** Writes a consistent copy to a path that does not exist yet, while the store goes on working. Drivers that cannot throw STORE_INVALID. */
   backup(path: string): Promise<{ readonly bytes: number }>;

@@ -35,5 +35,7 @@ export interface OpenCounts {
 export interface SweepInput {
   readonly finishedBeforeMs: number;
   readonly auditBeforeMs: number;
+  /** Documents past their time by this clock are removed as well. */
+  readonly nowMs?: number;
   readonly limit: number;
 }

@@ -1,4 +1,5 @@
 import type { AgentKey } from "./agents.ts";
+import type { DocumentKey } from "./documents.ts";
 
 /** A control plane among those that share a store. */
 export interface Replica {
@@ -37,6 +38,7 @@ export type Duty = "expiry" | "retention" | "publish";
  * - `recall`: somebody wants this delivery back.
  * - `claimed`: the agent is owned elsewhere, with this epoch.
  * - `agent`: it was paused, or goes on, or was removed.
+ * - `document`: it was written.
  */
 export type Word =
   | { readonly kind: "queued"; readonly agentId: string; readonly priority: number | undefined }
@@ -44,7 +46,8 @@ export type Word =
   | { readonly kind: "ended"; readonly eventId: string; readonly agentId: string; readonly revision: number }
   | { readonly kind: "recall"; readonly eventId: string; readonly agentId: string; readonly revision: number }
   | { readonly kind: "claimed"; readonly agentId: string; readonly epoch: number; readonly replicaId: string }
-  | { readonly kind: "agent"; readonly agentId: string; readonly change: "paused" | "resumed" | "removed" };
+  | { readonly kind: "agent"; readonly agentId: string; readonly change: "paused" | "resumed" | "removed" }
+  | { readonly kind: "document"; readonly document: DocumentKey };
 
 export interface WordListener {
   words(words: readonly Word[]): void;
