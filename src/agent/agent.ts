@@ -211,6 +211,8 @@ class RunningAgent implements Agent {
         const deliveries = this.#open().map(({ eventId, revision, state }) => ({ event_id: eventId, revision, state }));
         this.#connection.send(JSON.stringify({ type: "open", deliveries }));
       },
+      // Without an identity there is nothing that it could change.
+      trust: () => undefined,
       acknowledge: (work) => this.#acknowledge(work),
       repeatsMeanAgain: () => this.#connection.agreement?.protocol === 0,
       creditKnown: () => this.#has("credit"),

@@ -90,6 +90,8 @@ describe("what is not as it should be", () => {
     [frame({ ...EVENT, id: "x".repeat(300) }), "garbled"],
     ['{"type":"status_ack","boot_id":"b"}', "garbled"],
     ['{"type":"status_ack","boot_id":"b","seq":1.5}', "garbled"],
+    ['{"type":"trust","trust_bundle":7}', "garbled"],
+    ['{"type":"challenge","nonce":"n","audience":"a"}', "garbled"],
     ['{"type":"policy_bundle","x":1}', "unknown"],
     ['{"type":"__proto__"}', "unknown"],
   ])("%s is %s and never throws", (text, kind) => {

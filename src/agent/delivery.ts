@@ -61,6 +61,7 @@ export type Decoded =
   | { readonly kind: "cancel"; readonly eventId: string; readonly revision: number }
   | { readonly kind: "piece"; readonly digest: string; readonly offset: number; readonly data: string | null }
   | { readonly kind: "resync" }
+  | { readonly kind: "trust"; readonly bundle: string; readonly renew: boolean }
   | { readonly kind: "unknown"; readonly type: string }
   /** `nth` where it is an event all the same: it was counted. */
   | { readonly kind: "garbled"; readonly why: string; readonly nth?: number | undefined };
@@ -192,7 +193,15 @@ function faultyDelivery(input: unknown, code: ErrorCode, message: string): Deliv
   };
 }
 
-const KNOWN_TYPES: ReadonlySet<string> = new Set(["status_ack", "status_resend", "cancel", "payload_piece", "resync"]);
+const KNOWN_TYPES: ReadonlySet<string> = new Set([
+  "status_ack",
+  "status_resend",
+  "cancel",
+  "payload_piece",
+  "resync",
+  "trust",
+  "challenge",
+]);
 
 /** Decodes one frame. Pure and synchronous; large frames are decoded in the worker. Never throws. */
 export function decodeFrame(text: string): Decoded {
@@ -216,6 +225,11 @@ export function decodeFrame(text: string): Decoded {
         return { kind: "piece", digest: frame.digest, offset: frame.offset, data: frame.data };
       case "resync":
         return { kind: "resync" };
+      case "trust":
+        return { kind: "trust", bundle: frame.trust_bundle, renew: frame.renew === true };
+      case "challenge":
+        // One before the registration is the connection's to answer, and never comes here.
+        return { kind: "garbled", why: "a challenge to an agent that is registered" };
       case "event":
         break;
     }

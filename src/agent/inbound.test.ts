@@ -103,6 +103,7 @@ function rig(): Rig {
     cancel: (eventId, revision) => void events.push(`cancel ${eventId} ${revision}`),
     statusesLost: () => void events.push("lost"),
     tellOpen: () => void events.push("open"),
+    trust: (bundle, renew) => void events.push(`trust ${bundle}${renew ? " and renew" : ""}`),
     beginAnew: () => void events.push("begin anew"),
     creditKnown: () => true,
     repeat: (_key, work) => void events.push(`repeat ${work.eventId}`),
@@ -136,7 +137,8 @@ describe("what arrives", () => {
     inbound.receive(`{"type":"payload_piece","digest":"${"d".repeat(64)}","offset":7,"data":null}`);
     inbound.receive('{"type":"status_resend"}');
     inbound.receive('{"type":"resync"}');
-    expect(events.splice(0)).toEqual(["stored b:1", "piece 7", "lost", "open"]);
+    inbound.receive('{"type":"trust","trust_bundle":"PEM","renew":true}');
+    expect(events.splice(0)).toEqual(["stored b:1", "piece 7", "lost", "open", "trust PEM and renew"]);
     slow.get('"big"')?.resolve();
     await time.settle();
     expect(events.filter((event) => event.startsWith("accept"))).toEqual(["accept big", "accept small"]);

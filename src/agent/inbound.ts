@@ -30,6 +30,8 @@ export interface InboundOptions {
   readonly statusesLost: () => void;
   /** The control plane wants to know what is open here. */
   readonly tellOpen: () => void;
+  /** What is trusted from now on (PEM), and whether a new certificate is to be asked for now. */
+  readonly trust: (bundle: string, renew: boolean) => void;
   /** Sends an acknowledgement; to a 0.1 control plane nothing is sent. */
   readonly acknowledge: (work: Work) => void;
   /** True when the control plane at the other end hands finished events over again only to have them done again (0.1). */
@@ -56,7 +58,13 @@ interface Arrival {
 }
 
 /** Frames that are small, mean the same whenever they are read, and must not wait for a large one to be decoded. As our control plane begins them. */
-const OVERTAKING = ['{"type":"status_ack"', '{"type":"status_resend"', '{"type":"payload_piece"', '{"type":"resync"'] as const;
+const OVERTAKING = [
+  '{"type":"status_ack"',
+  '{"type":"status_resend"',
+  '{"type":"payload_piece"',
+  '{"type":"resync"',
+  '{"type":"trust"',
+] as const;
 
 /**
  * What the control plane sends, in the order it came: a large frame that takes a while to decode holds back the events after it. Each
@@ -179,6 +187,9 @@ export class Inbound {
         return;
       case "resync":
         this.#options.tellOpen();
+        return;
+      case "trust":
+        this.#options.trust(decoded.bundle, decoded.renew);
         return;
       case "unknown":
         log.warn("A frame of a type this agent does not know is ignored", { type: decoded.type });
