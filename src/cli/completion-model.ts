@@ -37,11 +37,12 @@ const HELP: CompletionFlag = { name: "help", short: "h", takesValue: false, choi
 export async function completionModel(root: Group = ROOT): Promise<readonly CompletionNode[]> {
   const out: CompletionNode[] = [];
   const visit = async (node: Node, path: readonly string[]): Promise<void> => {
+    const children = node.children.map((child) => ({ names: [child.name, ...child.aliases], describe: child.summary }));
     if (node.kind === "leaf") {
       const command = await node.load();
       out.push({
         path: path.join(" "),
-        children: [],
+        children,
         flags: [
           ...Object.entries(command.settings)
             .filter(([, setting]) => setting.hidden !== true)
@@ -51,15 +52,14 @@ export async function completionModel(root: Group = ROOT): Promise<readonly Comp
         choices: command.positional?.choices ?? [],
         completes: command.positional?.completes,
       });
-      return;
-    }
-    out.push({
-      path: path.join(" "),
-      children: node.children.map((child) => ({ names: [child.name, ...child.aliases], describe: child.summary })),
-      flags: path.length === 0 ? [HELP, { ...HELP, name: "version", short: "v", describe: "Print the version" }] : [HELP],
-      choices: [],
-      completes: undefined,
-    });
+    } else
+      out.push({
+        path: path.join(" "),
+        children,
+        flags: path.length === 0 ? [HELP, { ...HELP, name: "version", short: "v", describe: "Print the version" }] : [HELP],
+        choices: [],
+        completes: undefined,
+      });
     for (const child of node.children) await visit(child, [...path, child.name]);
   };
   await visit(root, []);

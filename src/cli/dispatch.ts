@@ -9,7 +9,7 @@ export async function dispatch(root: Group, path: readonly string[], run: () => 
   let code = 0;
   const define = (node: Node, words: readonly string[]): CommandDef => {
     const meta = { name: node.name, description: node.summary };
-    if (node.kind === "leaf")
+    if (node.kind === "leaf" && words.length === 0)
       return defineCommand({
         meta,
         run: async () => {

@@ -1,6 +1,6 @@
 import { type Setting, envName } from "../config/mod.ts";
 import type { Command } from "./command.ts";
-import type { Group } from "./tree.ts";
+import type { Group, Node } from "./tree.ts";
 import { type Paint, displayWidth } from "./text.ts";
 
 const padded = (text: string, columns: number): string => text + " ".repeat(Math.max(0, columns - displayWidth(text)));
@@ -32,8 +32,14 @@ function flagNotes(name: string, setting: Setting<unknown>): string {
   return notes.length === 0 ? "" : ` (${notes.join("; ")})`;
 }
 
-/** The text of `COMMAND --help`. */
-export function commandHelp(path: readonly string[], command: Command, paint: Paint, columns: number): string {
+function commandLines(children: readonly Node[]): string[] {
+  const heads = children.map((child) => [child.name, ...child.aliases].join(", "));
+  const width = Math.max(...heads.map(displayWidth));
+  return children.map((child, index) => `  ${padded(heads[index] ?? "", width)}  ${child.summary}`);
+}
+
+/** The text of `COMMAND --help`; `below` are the commands that stand below this one. */
+export function commandHelp(path: readonly string[], command: Command, below: readonly Node[], paint: Paint, columns: number): string {
   const line = ["transporter", ...path].join(" ");
   const flags = Object.entries(command.settings).filter(([, setting]) => setting.hidden !== true);
   const { positional } = command;
@@ -47,7 +53,8 @@ export function commandHelp(path: readonly string[], command: Command, paint: Pa
   if (command.description !== undefined)
     for (const paragraph of command.description.split("\n\n"))
       out.push(...wrap(paragraph.replaceAll("\n", " "), Math.min(columns, 100)), "");
-  out.push(paint("bold", "Usage"), `  ${line} [flags]${argument}`, "");
+  out.push(paint("bold", "Usage"), `  ${line} [flags]${argument}`, ...(below.length === 0 ? [] : [`  ${line} COMMAND [flags]`]), "");
+  if (below.length > 0) out.push(paint("bold", "Commands"), ...commandLines(below), "");
   if (positional !== undefined) {
     const choices = positional.choices === undefined ? "" : ` (${positional.choices.join(", ")})`;
     out.push(paint("bold", "Arguments"), `  ${positional.name}  ${positional.describe}${choices}`, "");
@@ -70,10 +77,8 @@ export function commandHelp(path: readonly string[], command: Command, paint: Pa
 /** The text of `GROUP --help`, and of the program's own. */
 export function groupHelp(path: readonly string[], node: Group, paint: Paint): string {
   const line = ["transporter", ...path].join(" ");
-  const heads = node.children.map((child) => [child.name, ...child.aliases].join(", "));
-  const width = Math.max(...heads.map(displayWidth));
   const out = [`${node.summary}.`, "", paint("bold", "Usage"), `  ${line} COMMAND [flags]`, "", paint("bold", "Commands")];
-  node.children.forEach((child, index) => out.push(`  ${padded(heads[index] ?? "", width)}  ${child.summary}`));
+  out.push(...commandLines(node.children));
   out.push(
     "",
     `\`${line} COMMAND --help\` says more about a command.${path.length === 0 ? " `transporter --version` prints the version." : ""}`,

@@ -1,6 +1,6 @@
 import { COMMON_SETTINGS, type Settings, didYouMean } from "../config/mod.ts";
 import { TransporterError } from "../kit/mod.ts";
-import { type Group, type Leaf, childOf, leaves } from "./tree.ts";
+import { type Group, type Leaf, type Node, childOf, leaves } from "./tree.ts";
 
 /** Where a command line leads. */
 export type Located =
@@ -8,7 +8,7 @@ export type Located =
   | { readonly kind: "help"; readonly path: readonly string[]; readonly group: Group; readonly asked: boolean };
 
 /** The flags that may stand before the name of a command of this group: 0.1 took a command's flags there too. */
-async function earlySettings(group: Group, isRoot: boolean): Promise<Settings> {
+async function earlySettings(group: Node, isRoot: boolean): Promise<Settings> {
   if (isRoot) return COMMON_SETTINGS;
   const commands = await Promise.all(leaves(group).map(({ leaf }) => leaf.load()));
   return Object.assign({}, ...commands.map((command) => command.settings)) as Settings;
@@ -19,7 +19,7 @@ async function earlySettings(group: Group, isRoot: boolean): Promise<Settings> {
  * nothing, with what was probably meant.
  */
 export async function locate(argv: readonly string[], root: Group): Promise<Located> {
-  let node = root;
+  let node: Node = root;
   const path: string[] = [];
   const early: string[] = [];
   let asksHelp = false;
@@ -37,26 +37,32 @@ export async function locate(argv: readonly string[], root: Group): Promise<Loca
       continue;
     }
     const child = childOf(node, word);
-    if (child === undefined) {
-      const names = node.children.flatMap((each) => [each.name, ...each.aliases]);
-      throw new TransporterError("USAGE", `unknown command ${JSON.stringify(word)} for "${here}".${didYouMean(word, names)}`, {
-        remedy: `\`${here} --help\` lists the commands.`,
-      });
-    }
+    if (child === undefined) throw unknownCommand(node, word, here);
     path.push(child.name);
     at += 1;
-    if (child.kind === "leaf")
-      return { kind: "leaf", path, leaf: child, args: [...early, ...argv.slice(at), ...(asksHelp ? ["--help"] : [])] };
     node = child;
+    if (node.kind === "group") continue;
+    // A command with others below it: the very next word says which is meant, and one that names none is no argument of it either.
+    const next = argv[at];
+    if (node.children.length > 0 && next !== undefined && !next.startsWith("-")) continue;
+    return { kind: "leaf", path, leaf: node, args: [...early, ...argv.slice(at), ...(asksHelp ? ["--help"] : [])] };
   }
+  if (node.kind === "leaf") return { kind: "leaf", path, leaf: node, args: [...early, ...(asksHelp ? ["--help"] : [])] };
   return { kind: "help", path, group: node, asked: asksHelp || node === root };
+}
+
+function unknownCommand(node: Node, word: string, here: string): TransporterError {
+  const names = node.children.flatMap((each) => [each.name, ...each.aliases]);
+  return new TransporterError("USAGE", `unknown command ${JSON.stringify(word)} for "${here}".${didYouMean(word, names)}`, {
+    remedy: `\`${here} --help\` lists the commands.`,
+  });
 }
 
 async function takeEarlyFlag(
   argv: readonly string[],
   at: number,
   early: string[],
-  group: Group,
+  group: Node,
   isRoot: boolean,
   here: string,
 ): Promise<number> {

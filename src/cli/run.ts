@@ -40,7 +40,7 @@ async function start(argv: readonly string[], host: Host, ports: Ports): Promise
   const line = ["transporter", ...located.path].join(" ");
   const args = parseArgs(located.args, command, line);
   if (args.help) {
-    host.out.write(commandHelp(located.path, command, paint, host.out.columns()));
+    host.out.write(commandHelp(located.path, command, located.leaf.children, paint, host.out.columns()));
     return EXIT.ok;
   }
   const places = placesOf(host.env);

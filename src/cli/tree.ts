@@ -7,6 +7,8 @@ export interface Leaf {
   readonly aliases: readonly string[];
   readonly summary: string;
   readonly load: () => Promise<Command>;
+  /** Commands below one that runs by itself, as `cp init` below `cp`; such a command takes no arguments of its own. */
+  readonly children: readonly Node[];
 }
 
 export interface Group {
@@ -19,8 +21,14 @@ export interface Group {
 
 export type Node = Leaf | Group;
 
-function leaf(name: string, summary: string, load: () => Promise<Command>, aliases: readonly string[] = []): Leaf {
-  return { kind: "leaf", name, aliases, summary, load };
+function leaf(
+  name: string,
+  summary: string,
+  load: () => Promise<Command>,
+  aliases: readonly string[] = [],
+  children: readonly Node[] = [],
+): Leaf {
+  return { kind: "leaf", name, aliases, summary, load, children };
 }
 
 function group(name: string, summary: string, children: readonly Node[], aliases: readonly string[] = []): Group {
@@ -29,8 +37,26 @@ function group(name: string, summary: string, children: readonly Node[], aliases
 
 /** Every command there is. Light: it is read at every start, by help and by completion; what a command needs is loaded by `load`. */
 export const ROOT: Group = group("transporter", "Manage Kubernetes clusters that nobody can reach from outside", [
-  leaf("cp", "Run the control plane", async () => (await import("./commands/cp.ts")).cp, ["control-plane"]),
-  leaf("agent", "Run the agent of one cluster", async () => (await import("./commands/agent.ts")).agent),
+  leaf(
+    "cp",
+    "Run the control plane",
+    async () => (await import("./commands/cp.ts")).cp,
+    ["control-plane"],
+    [
+      leaf("init", "Make a CA, a server certificate and the first admin token", async () => (await import("./commands/cp-init.ts")).cpInit),
+      group("ca", "Change the CA that agents and people trust", [
+        leaf("rotate", "Begin with a new CA beside the old one", async () => (await import("./commands/cp-ca.ts")).cpCaRotate),
+        leaf("retire", "Stop trusting the old CA", async () => (await import("./commands/cp-ca.ts")).cpCaRetire),
+      ]),
+    ],
+  ),
+  leaf(
+    "agent",
+    "Run the agent of one cluster",
+    async () => (await import("./commands/agent.ts")).agent,
+    [],
+    [leaf("rbac", "Print the rights that an agent needs in its cluster", async () => (await import("./commands/rbac.ts")).agentRbac)],
+  ),
   group("send", "Send work to an agent", [
     leaf("k8s", "Send Kubernetes manifests", async () => (await import("./commands/send-k8s.ts")).sendK8s),
     leaf("from-file", "Send an event file", async () => (await import("./commands/send-file.ts")).sendFile),
@@ -90,14 +116,14 @@ export const ROOT: Group = group("transporter", "Manage Kubernetes clusters that
 ]);
 
 /** The child that a word names, by name or alias. */
-export function childOf(node: Group, word: string): Node | undefined {
+export function childOf(node: Node, word: string): Node | undefined {
   return node.children.find((child) => child.name === word || child.aliases.includes(word));
 }
 
 /** Every leaf with the words that lead to it, in the tree's order. */
-export function leaves(node: Group = ROOT, path: readonly string[] = []): { readonly path: readonly string[]; readonly leaf: Leaf }[] {
+export function leaves(node: Node = ROOT, path: readonly string[] = []): { readonly path: readonly string[]; readonly leaf: Leaf }[] {
   return node.children.flatMap((child) => {
     const here = [...path, child.name];
-    return child.kind === "leaf" ? [{ path: here, leaf: child }] : leaves(child, here);
+    return [...(child.kind === "leaf" ? [{ path: here, leaf: child }] : []), ...leaves(child, here)];
   });
 }

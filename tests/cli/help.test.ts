@@ -67,6 +67,29 @@ describe("help", () => {
   });
 });
 
+describe("commands below a command that runs by itself", () => {
+  test("are found, listed by its help, and lead away from it only by their name", async () => {
+    const { locate } = await import("../../src/cli/locate.ts");
+    const { ROOT } = await import("../../src/cli/tree.ts");
+    const path = async (...words: string[]): Promise<string> => (await locate(words, ROOT)).path.join(" ");
+    expect(await path("cp")).toBe("cp");
+    expect(await path("cp", "--ws-port", "0")).toBe("cp");
+    expect(await path("control-plane", "init")).toBe("cp init");
+    expect(await path("cp", "ca", "rotate", "--help")).toBe("cp ca rotate");
+    expect(await path("help", "agent", "rbac")).toBe("agent rbac");
+    const help = await runCli(["cp", "--help"]);
+    expect(help.out).toContain("transporter cp COMMAND [flags]");
+    expect(help.out).toMatch(/^ {2}init {2}\S/m);
+    expect((await runCli(["agent", "--help"])).out).toMatch(/^ {2}rbac {2}\S/m);
+    expect((await runCli(["cp", "ca"])).code).toBe(2);
+  });
+  test("a word that names none is refused, with the likely one", async () => {
+    const { code, err } = await runCli(["cp", "inti"]);
+    expect(code).toBe(2);
+    expect(err).toContain('unknown command "inti" for "transporter cp". Did you mean init?');
+  });
+});
+
 describe("an unknown command", () => {
   test("is refused with the likely one, and nothing of any command is loaded", async () => {
     const { exitCode, stdout, stderr } = await runTransporter(["sned"]);
