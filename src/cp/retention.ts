@@ -16,7 +16,7 @@ export interface RetentionOptions {
   readonly isDue: () => boolean;
 }
 
-/** Removes finished events and audit entries that are older than they are to be kept. */
+/** Removes finished events and audit entries that are older than they are to be kept, and documents past their time. */
 export class Retention {
   readonly #options: RetentionOptions;
   #timer: TimerHandle | undefined;
@@ -51,20 +51,23 @@ export class Retention {
     const { store, ports, log } = this.#options;
     let events = 0;
     let audit = 0;
+    let documents = 0;
     try {
       while (!this.#stopped) {
         const nowMs = ports.clock.now();
         const gone = await store.sweep({
           finishedBeforeMs: nowMs - this.#options.eventsMs,
           auditBeforeMs: nowMs - this.#options.auditMs,
+          nowMs,
           limit: STEP,
         });
         events += gone.events;
         audit += gone.audit;
-        if (gone.events < STEP && gone.audit < STEP) break;
+        documents += gone.documents;
+        if (gone.events < STEP && gone.audit < STEP && gone.documents < STEP) break;
         await ports.timers.sleep(PAUSE_MS);
       }
-      if (events + audit > 0) log.info("Old records removed", { events, audit });
+      if (events + audit + documents > 0) log.info("Old records removed", { events, audit, documents });
     } catch (error) {
       log.error("Old records could not be removed", { error: messageOf(error) });
     }

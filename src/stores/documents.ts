@@ -1,13 +1,13 @@
 import type { NewAudit } from "./records.ts";
 
-/** What a document is found by. `kind` is for the room that keeps it, such as `token`; `id` any text of 1 to 300 characters. */
+/** What a document is found by. `kind` is for the room that keeps it, such as `token`; `id` any text of 1 to 300 characters. INVALID_REQUEST beyond that. */
 export interface DocumentKey {
   readonly tenant: string;
   readonly kind: string;
   readonly id: string;
 }
 
-/** A small piece of knowledge that all control planes share and that changes rarely: a token, an agent's identity. At most 64 KiB. */
+/** A small piece of knowledge that all control planes share and that changes rarely: a token, an agent's identity. At most 64 KiB (INVALID_REQUEST). */
 export interface Document extends DocumentKey {
   /** 1 when it is made, one more with each write. */
   readonly version: number;
@@ -35,7 +35,7 @@ export type DocumentOutcome =
 export interface DocumentQuery {
   readonly tenant: string;
   readonly kind: string;
-  /** Those whose id comes after this one, by code unit; all when absent. */
+  /** Those whose id comes after this one, by code point; all when absent. */
   readonly after?: string;
   readonly limit: number;
 }

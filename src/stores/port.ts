@@ -25,7 +25,7 @@ import type {
 } from "./events.ts";
 import type { Document, DocumentChange, DocumentKey, DocumentOutcome, DocumentQuery, DocumentWrite } from "./documents.ts";
 import type { ImportedEvent } from "./imports.ts";
-import type { NewAudit, AuditQuery, EventCounters, OpenCounts, SweepInput } from "./records.ts";
+import type { NewAudit, AuditQuery, EventCounters, OpenCounts, SweepInput, Swept } from "./records.ts";
 import type { LeaseInput, Lease, Duty, WordListener } from "./sharing.ts";
 
 export * from "./agents.ts";
@@ -152,9 +152,12 @@ export interface Store {
   getDocument(key: DocumentKey): Promise<Document | undefined>;
   /** Writes a document if it has the version that is expected. The same write sent again after its answer was lost is a conflict with itself. */
   writeDocument(write: DocumentWrite): Promise<DocumentOutcome>;
-  /** By id. */
+  /** By id, expired ones included. */
   listDocuments(query: DocumentQuery): Promise<readonly Document[]>;
-  /** Documents whose last write has a sequence above `afterSeq`, by that sequence; each once. What `sweep` removed is not among them. */
+  /**
+   * Documents of all tenants whose last write has a sequence above `afterSeq`, by that sequence; each once. What `sweep` removed is not among
+   * them. A store that failed over may have lost the last ones and give their numbers again: after `gap` all is to be looked at anew.
+   */
   documentsAfter(afterSeq: number, limit: number): Promise<readonly DocumentChange[]>;
   /** The highest document sequence given so far; 0 when none. */
   lastDocumentSeq(): Promise<number>;
@@ -170,7 +173,7 @@ export interface Store {
   openCounts(): Promise<OpenCounts>;
 
   /** Removes finished events and audit entries older than the given times, and documents past theirs (`nowMs`), at most `limit` of each; answers how many went. */
-  sweep(input: SweepInput): Promise<{ readonly events: number; readonly audit: number }>;
+  sweep(input: SweepInput): Promise<Swept>;
   /** Writes a consistent copy to a path that does not exist yet, while the store goes on working. Drivers that cannot throw STORE_INVALID. */
   backup(path: string): Promise<{ readonly bytes: number }>;
   /** Resolves when a write would be durable now; rejects with why not. */

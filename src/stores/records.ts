@@ -39,3 +39,9 @@ export interface SweepInput {
   readonly nowMs?: number;
   readonly limit: number;
 }
+/** How many were removed of each. */
+export interface Swept {
+  readonly events: number;
+  readonly audit: number;
+  readonly documents: number;
+}

@@ -4,6 +4,8 @@ import type {
   Claimed,
   CreateOutcome,
   DeliveryMove,
+  DocumentOutcome,
+  DocumentWrite,
   Ended,
   MoveOutcome,
   NewEvent,
@@ -79,5 +81,8 @@ export const wordsOf = {
   },
   agent(agentId: string, change: "paused" | "resumed" | "removed"): readonly Word[] {
     return [{ kind: "agent", agentId, change }];
+  },
+  writeDocument({ tenant, kind, id }: DocumentWrite, outcome: DocumentOutcome): readonly Word[] {
+    return outcome.kind === "written" ? [{ kind: "document", document: { tenant, kind, id } }] : [];
   },
 } as const;

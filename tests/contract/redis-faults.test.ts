@@ -136,7 +136,7 @@ redisTest("out of memory it takes nothing and says so, reads and removes all the
     expect(await codeOf(store.ping())).toBe("STORE_FULL");
     expect((await store.listEvents({ tenant: TENANT, limit: 100 })).items.length).toBe(50);
     expect(await store.nextDueMs()).toBeUndefined();
-    expect(await store.sweep({ finishedBeforeMs: T0 * 2, auditBeforeMs: 0, limit: 1000 })).toEqual({ events: 50, audit: 0 });
+    expect(await store.sweep({ finishedBeforeMs: T0 * 2, auditBeforeMs: 0, limit: 1000 })).toEqual({ events: 50, audit: 0, documents: 0 });
     await server.cli("CONFIG", "SET", "maxmemory", "0");
     expect((await store.createEvent(newEvent({ id: "too much" }))).kind).toBe("created");
     expect(await store.counters()).toMatchObject({ total: 51, completed: 50 });

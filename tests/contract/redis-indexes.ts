@@ -16,7 +16,15 @@ interface Packed {
   readonly pr: number;
 }
 
+interface HeldDocument {
+  readonly key: string;
+  readonly v: string;
+  readonly s: string;
+  readonly x: string;
+}
+
 interface Held {
+  readonly documents: readonly HeldDocument[];
   readonly events: readonly {
     readonly key: string;
     readonly d: Packed;
@@ -34,7 +42,7 @@ interface Held {
 // Everything of an installation, read in one step.
 const READ = `
 local P = KEYS[1] .. ":"
-local out = { events = {}, sorted = {}, open = {}, log = {}, shared = {}, apart = {} }
+local out = { documents = {}, events = {}, sorted = {}, open = {}, log = {}, shared = {}, apart = {} }
 for _, key in ipairs(redis.call("KEYS", P .. "*")) do
   local name = string.sub(key, #P + 1)
   local kind = redis.call("TYPE", key).ok
@@ -48,6 +56,9 @@ for _, key in ipairs(redis.call("KEYS", P .. "*")) do
     end
     local lies = redis.call("HMGET", key, "t", "a")
     out.events[#out.events + 1] = { key = string.sub(name, 3), d = d, t = lies[1] or nil, a = lies[2] or nil, log = log }
+  elseif string.sub(name, 1, 2) == "d:" then
+    local all = redis.call("HMGET", key, "v", "s", "x")
+    out.documents[#out.documents + 1] = { key = string.sub(name, 3), v = all[1], s = all[2], x = all[3] }
   elseif kind == "zset" and name ~= "as" then
     out.sorted[name] = redis.call("ZRANGE", key, 0, -1, "WITHSCORES")
   elseif name == "oq" or name == "of" then
@@ -107,6 +118,11 @@ export async function expectIndexesRight(server: RedisServer, prefix: string): P
     }
     if (t !== undefined) shared.set(t, (shared.get(t) ?? 0) + 1);
     if (a !== undefined) apart.set(a, (apart.get(a) ?? 0) + 1);
+  }
+  for (const { key, s, x } of list(held.documents)) {
+    add("ds", key, 0);
+    add("dq", key, Number(s));
+    if (x !== "") add("dx", key, Number(x));
   }
   const there = Object.entries(held.sorted).filter(([name]) => name !== "xo");
   const has = there.flatMap(([name, flat]) => [...pairs(flat)].map(([member, score]) => `${name} | ${member} | ${score}`));

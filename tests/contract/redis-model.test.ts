@@ -34,6 +34,8 @@ const TENANTS = ["default", "ténant:2"];
 const AGENTS = ["agent-1", "agent-2", "agent:3", "ägent 4"];
 const STATES: readonly State[] = ["created", "queued", "assigned", "in_progress", "completed", "failed", "expired", "cancelled"];
 const PIECE = LIMITS.payloadPieceBytes;
+const DOCUMENTS = ["a", "b ü", "c:3"];
+const KINDS = ["token", "identity"];
 const APART = ["one", "two"].map((name): EncodedPayload => ({
   digest: sha256(name),
   bytes: PIECE * 4,
@@ -63,7 +65,7 @@ class Script {
     const nowMs = this.#nowMs;
     const [tenant, eventId, id] = [this.#tenant(), this.#id(), dice.of(AGENTS)];
     const epoch = dice.below(5);
-    switch (dice.below(16)) {
+    switch (dice.below(18)) {
       case 0:
       case 1:
       case 2:
@@ -129,6 +131,19 @@ class Script {
           (store) => store.setPaused(tenant, id, nowMs % 2 === 0, anAudit({ action: "pause" })),
         ]);
       }
+      case 14:
+      case 15: {
+        const write = {
+          tenant,
+          kind: dice.of(KINDS),
+          id: dice.of(DOCUMENTS),
+          expect: dice.below(4),
+          value: `${nowMs} ${dice.of(["ü\u2028\n", "x".repeat(2000)])}`,
+          expiresAtMs: dice.maybe(() => nowMs + dice.below(30_000)),
+          ...dice.maybe(() => ({ audit: anAudit({ action: "document" }) })),
+        };
+        return (store) => store.writeDocument(write);
+      }
       default:
         return this.#look();
     }
@@ -189,6 +204,8 @@ class Script {
         ]),
       (store) => store.getAgent(tenant, agentId),
       (store) => store.lastSeq(),
+      (store) => store.lastDocumentSeq(),
+      (store) => store.getDocument({ tenant, kind: KINDS[nowMs % 2] ?? "", id: DOCUMENTS[nowMs % 3] ?? "" }),
       (store) => store.counters(),
       (store) => store.openCounts(),
       (store) => store.nextDueMs(),
@@ -227,11 +244,13 @@ class Script {
     return dice.of<Call>([
       (store) => store.expireDue(nowMs, 100),
       (store) => store.expireDue(nowMs, 100),
-      (store) => store.sweep({ finishedBeforeMs: nowMs - 8000, auditBeforeMs: nowMs - 30_000, limit: 100 }),
+      (store) => store.sweep({ finishedBeforeMs: nowMs - 8000, auditBeforeMs: nowMs - 30_000, nowMs, limit: 100 }),
       (store) => pages((cursor) => store.listEvents({ ...query, ...(cursor === undefined ? {} : { cursor }) })),
       (store) => pages((cursor) => store.listAgents({ tenant, limit: 2, ...(cursor === undefined ? {} : { cursor }) })),
       (store) => pages((cursor) => store.listAudit({ tenant: "default", limit: 40, ...(cursor === undefined ? {} : { cursor }) })),
       (store) => store.auditAfter("default", 10, 30),
+      (store) => store.listDocuments({ tenant, kind: KINDS[nowMs % 2] ?? "", after: nowMs % 3 === 0 ? "b" : "", limit: 2 }),
+      (store) => store.documentsAfter(nowMs % 20, 4),
       (store) => store.logAfter({ tenant, afterSeq: 5, limit: 60 }),
       (store) => (nowMs % 3 === 0 ? store.removeAgent(tenant, id, nowMs, anAudit({ action: "removed" })) : store.getAgent(tenant, id)),
       (store) => store.importEvent(imported),

@@ -258,7 +258,11 @@ describe("a store of schema 1", () => {
       "urgent expired",
       "waits expired",
     ]);
-    expect(await store.sweep({ finishedBeforeMs: T0 + 100 * HOUR_MS, auditBeforeMs: T0 + 3, limit: 100 })).toEqual({ events: 7, audit: 5 });
+    expect(await store.sweep({ finishedBeforeMs: T0 + 100 * HOUR_MS, auditBeforeMs: T0 + 3, limit: 100 })).toEqual({
+      events: 7,
+      audit: 5,
+      documents: 0,
+    });
     expect((await store.listEvents({ tenant: TENANT, limit: 10 })).items).toEqual([]);
     expect(await store.logAfter({ tenant: TENANT, afterSeq: 0, limit: 100 })).toEqual([]);
     await store.close();
@@ -292,7 +296,7 @@ describe("a store of schema 2", () => {
     writeVersion2(path);
     const open = (): Promise<Store> => openStore(`sqlite:${path}`, { ports: systemPorts, log: silentLogger });
     const store = await open();
-    expect(store.info.schemaVersion).toBe(3);
+    expect(store.info.schemaVersion).toBe(STORE_MIGRATIONS.at(-1)?.version ?? -1);
     expect(await store.getAgent(TENANT, "agent-1")).toEqual({ ...anAgent("agent-1"), paused: true, epoch: 0, replicaId: undefined });
     const lease = await store.renewLease({ replica: aReplica("replica-1"), ttlMs: HOUR_MS, nowMs: T0 + 5 });
     expect(lease.orphaned).toEqual([{ tenant: TENANT, id: "agent-1" }]);
@@ -308,6 +312,42 @@ describe("a store of schema 2", () => {
     expect(await again.mark("how far")).toBe("here");
     expect(await again.importCounters("elsewhere", { total: 1 })).toBe(false);
     expect(await again.getAgent(TENANT, "agent-1")).toMatchObject({ epoch: 1 });
+    await again.close();
+    await rm(directory, { recursive: true, force: true });
+  });
+});
+
+/** Writes a store as version 3 of the schema did: what version 2 left, with a mark and numbers that were given since. */
+function writeVersion3(path: string): void {
+  writeVersion2(path);
+  const db = new Database(path);
+  db.run(STORE_MIGRATIONS[2]?.sql ?? "");
+  db.run("PRAGMA user_version = 3");
+  db.run("INSERT INTO mark (name, value) VALUES ('how far', 'here')");
+  db.run("UPDATE counter SET last_audit = 40, total = 9");
+  db.close();
+}
+
+describe("a store of schema 3", () => {
+  test("keeps what it has, has no documents, and takes them from then on", async () => {
+    const directory = await mkdtemp(join(tmpdir(), "transporter-upgrade-"));
+    const path = join(directory, "store.db");
+    writeVersion3(path);
+    const open = (): Promise<Store> => openStore(`sqlite:${path}`, { ports: systemPorts, log: silentLogger });
+    const store = await open();
+    expect(store.info.schemaVersion).toBe(4);
+    expect(await store.mark("how far")).toBe("here");
+    expect(await store.counters()).toMatchObject({ total: 9 });
+    expect(await store.getAgent(TENANT, "agent-1")).toMatchObject({ paused: true, epoch: 0 });
+    expect([await store.lastDocumentSeq(), await store.documentsAfter(0, 9)]).toEqual([0, []]);
+    const key = { tenant: TENANT, kind: "token", id: "a" };
+    const made = await store.writeDocument({ ...key, expect: 0, value: "v", expiresAtMs: undefined, audit: anAudit({ action: "made" }) });
+    expect(made).toEqual({ kind: "written", version: 1, seq: 1 });
+    expect((await store.listAudit({ tenant: TENANT, limit: 1 })).items).toMatchObject([{ seq: 41, action: "made" }]);
+    await store.close();
+    const again = await open();
+    expect(await again.getDocument(key)).toEqual({ ...key, version: 1, seq: 1, value: "v", expiresAtMs: undefined });
+    expect(await again.lastDocumentSeq()).toBe(1);
     await again.close();
     await rm(directory, { recursive: true, force: true });
   });

@@ -134,11 +134,11 @@ export function endingContract(subject: Subject): void {
       await finish(store, "young", T0 + 5000);
       await store.createEvent(newEvent({ id: "open" }));
       const counters = await store.counters();
-      expect(await sweep(T0 + 1000)).toEqual({ events: 0, audit: 0 });
-      expect(await sweep(T0 + 1001)).toEqual({ events: 1, audit: 0 });
+      expect(await sweep(T0 + 1000)).toEqual({ events: 0, audit: 0, documents: 0 });
+      expect(await sweep(T0 + 1001)).toEqual({ events: 1, audit: 0, documents: 0 });
       expect(await store.getEvent(TENANT, "old", ALL)).toBeUndefined();
       expect((await store.logAfter({ tenant: TENANT, afterSeq: 0, limit: 100 })).map((entry) => entry.event_id)).not.toContain("old");
-      expect(await sweep(T0 + 100 * HOUR_MS)).toEqual({ events: 1, audit: 0 });
+      expect(await sweep(T0 + 100 * HOUR_MS)).toEqual({ events: 1, audit: 0, documents: 0 });
       expect((await store.getEvent(TENANT, "open", ALL))?.summary.state).toBe("queued");
       expect(await store.counters()).toEqual(counters);
       expect((await store.createEvent(newEvent({ id: "old", payloadText: '{"other":1}' }))).kind).toBe("created");
@@ -147,9 +147,9 @@ export function endingContract(subject: Subject): void {
     test("it goes in bounded steps and takes old audit entries along", async () => {
       const { store } = subject;
       for (let at = 0; at < 150; at += 1) await finish(store, `done-${at}`, T0 + at);
-      expect(await sweep(T0 + HOUR_MS, 100, T0 + HOUR_MS)).toEqual({ events: 100, audit: 100 });
-      expect(await sweep(T0 + HOUR_MS, 100, T0 + HOUR_MS)).toEqual({ events: 50, audit: 50 });
-      expect(await sweep(T0 + HOUR_MS, 100, T0 + HOUR_MS)).toEqual({ events: 0, audit: 0 });
+      expect(await sweep(T0 + HOUR_MS, 100, T0 + HOUR_MS)).toEqual({ events: 100, audit: 100, documents: 0 });
+      expect(await sweep(T0 + HOUR_MS, 100, T0 + HOUR_MS)).toEqual({ events: 50, audit: 50, documents: 0 });
+      expect(await sweep(T0 + HOUR_MS, 100, T0 + HOUR_MS)).toEqual({ events: 0, audit: 0, documents: 0 });
       const left = await store.logAfter({ tenant: TENANT, afterSeq: 0, limit: 100 });
       expect(left).toEqual([]);
     });

@@ -148,7 +148,7 @@ export function payloadContract(subject: Subject): void {
       const input = eventWith(payload, "gone");
       await store.createEvent(input);
       await store.applyStatus(statusOf(input, "completed", { nowMs: T0 }));
-      expect(await store.sweep({ finishedBeforeMs: T0 + 1, auditBeforeMs: 0, limit: 100 })).toEqual({ events: 1, audit: 0 });
+      expect(await store.sweep({ finishedBeforeMs: T0 + 1, auditBeforeMs: 0, limit: 100 })).toEqual({ events: 1, audit: 0, documents: 0 });
       // It was saved just now: whoever saved it may be about to refer to it.
       expect((await store.createEvent(eventWith(payload, "next"))).kind).toBe("created");
       expect(Buffer.from(await fetched(store, payload)).equals(payload.encoded)).toBe(true);

@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe } from "bun:test";
 import type { Store } from "../../src/stores/mod.ts";
 import { agentContract } from "./store-agents.ts";
 import { deliveryContract } from "./store-deliveries.ts";
+import { documentContract } from "./store-documents.ts";
 import { endingContract } from "./store-endings.ts";
 import { eventContract } from "./store-events.ts";
 import { listingContract } from "./store-listings.ts";
@@ -75,5 +76,6 @@ export function storeContract(driver: StoreDriver): void {
     agentContract(subject);
     ownerContract(subject);
     sharingContract(subject);
+    documentContract(subject);
   });
 }

@@ -23,7 +23,7 @@ interface Request {
   readonly reject: (error: unknown) => void;
 }
 
-const INFO: StoreInfo = { driver: "shared", location: "a server", schemaVersion: 3, shared: true };
+const INFO: StoreInfo = { driver: "shared", location: "a server", schemaVersion: 4, shared: true };
 
 /**
  * A shared store as one control plane has it: requests travel, in order, and so do answers. When the connection breaks, what was not answered is

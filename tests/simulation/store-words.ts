@@ -5,6 +5,8 @@ import type {
   Claimed,
   CreateOutcome,
   DeliveryMove,
+  DocumentOutcome,
+  DocumentWrite,
   Ended,
   MoveOutcome,
   NewEvent,
@@ -43,6 +45,8 @@ export function wordsAfter(method: string, args: readonly unknown[], value: unkn
       return value === undefined ? [] : wordsOf.agent(args[1] as string, args[2] === true ? "paused" : "resumed");
     case "removeAgent":
       return value === undefined ? [] : [...wordsOf.ended(value as readonly Ended[]), ...wordsOf.agent(args[1] as string, "removed")];
+    case "writeDocument":
+      return wordsOf.writeDocument(args[0] as DocumentWrite, value as DocumentOutcome);
     default:
       return [];
   }

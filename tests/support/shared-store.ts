@@ -19,6 +19,7 @@ const WORDS: { readonly [K in Operation]?: (args: Args<K>, outcome: Outcome<K>) 
   expireDue: (_args, ended) => wordsOf.ended(ended),
   claimAgent: ([claim], claimed) => wordsOf.claimAgent(claim.agent.id, claim.replicaId, claimed),
   setPaused: ([, id, paused], agent) => (agent === undefined ? [] : wordsOf.agent(id, paused ? "paused" : "resumed")),
+  writeDocument: ([write], outcome) => wordsOf.writeDocument(write, outcome),
   removeAgent: ([, id], ended) => (ended === undefined ? [] : [...wordsOf.agent(id, "removed"), ...wordsOf.ended(ended)]),
 };
 

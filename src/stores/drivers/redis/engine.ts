@@ -5,6 +5,7 @@ import { STATE_CODES, STATES } from "./codes.ts";
 import agents from "./lua/agents.lua" with { type: "text" };
 import core from "./lua/core.lua" with { type: "text" };
 import delivery from "./lua/delivery.lua" with { type: "text" };
+import documents from "./lua/documents.lua" with { type: "text" };
 import endings from "./lua/endings.lua" with { type: "text" };
 import handling from "./lua/handling.lua" with { type: "text" };
 import listing from "./lua/listing.lua" with { type: "text" };
@@ -48,5 +49,13 @@ function seldom(parts: readonly string[]): string {
 }
 
 /** The whole engine: what one call of it does is told in `core.lua` and `main.lua`. */
-export const ENGINE: string = [PRELUDE, core, delivery, handling, waiting, seldom([endings, agents, listing, payloads]), main].join("\n");
+export const ENGINE: string = [
+  PRELUDE,
+  core,
+  delivery,
+  handling,
+  waiting,
+  seldom([endings, agents, listing, payloads, documents]),
+  main,
+].join("\n");
 export const ENGINE_SHA: string = createHash("sha1").update(ENGINE).digest("hex");

@@ -1,7 +1,7 @@
 import { type Clock, failpoint, TransporterError } from "../../../kit/mod.ts";
 import { LIMITS } from "../../../protocol/mod.ts";
 import type { RedisLink } from "../../../redis/mod.ts";
-import type { EncodedPayload, SweepInput } from "../../port.ts";
+import type { EncodedPayload, SweepInput, Swept } from "../../port.ts";
 import type { Calls, Operation } from "./calls.ts";
 
 /** Pieces that one call writes, and removes: half a megabyte, and two, so that nobody waits long behind it. */
@@ -11,6 +11,7 @@ const REMOVED_AT_ONCE = 16;
 const ORPHAN_MS = 3_600_000;
 const EVENTS_AT_ONCE = 48;
 const ENTRIES_AT_ONCE = 512;
+const DOCUMENTS_AT_ONCE = 256;
 /** Audit entries come in the order of time, or nearly so: a clock may have been set back. Only so many of the oldest are looked at. */
 const AUDIT_LOOKED_AT = 4096;
 
@@ -80,8 +81,8 @@ export class Payloads {
     };
   }
 
-  async sweep(input: SweepInput): Promise<{ readonly events: number; readonly audit: number }> {
-    const removed = { events: 0, audit: 0 };
+  async sweep(input: SweepInput): Promise<Swept> {
+    const removed = { events: 0, audit: 0, documents: 0 };
     while (removed.events < input.limit) {
       const most = Math.min(EVENTS_AT_ONCE, input.limit - removed.events);
       const some = await this.#step(["sw", input.finishedBeforeMs, most], Number);
@@ -101,6 +102,13 @@ export class Payloads {
       after = last;
       if (some > 0) looked = 0;
       if (more === 0) break;
+    }
+    const { nowMs } = input;
+    while (nowMs !== undefined && removed.documents < input.limit) {
+      const most = Math.min(DOCUMENTS_AT_ONCE, input.limit - removed.documents);
+      const some = await this.#step(["dd", String(nowMs), most], Number);
+      removed.documents += some;
+      if (some < most) break;
     }
     return removed;
   }

@@ -4,6 +4,7 @@ import type { Ended, Store } from "../../port.ts";
 import { claimAgent, getAgent, importAgent, Leases, listAgents, pauseAgent, releaseAgent, touchAgents } from "./agents.ts";
 import { Bell } from "./bell.ts";
 import { Calls, type Operation } from "./calls.ts";
+import { documentsAfter, getDocument, lastDocumentSeq, listDocuments, writeDocument } from "./documents.ts";
 import { expireSome, importCounters, nextDue, removeSome } from "./endings.ts";
 import { auditRow, contentDigest, createEvent, getEvent, importEvent, retryEvent } from "./events.ts";
 import { applyStatus, cancelEvent, handedOver, moveDelivery, positions } from "./handling.ts";
@@ -34,6 +35,7 @@ const STEP_ROWS = 64;
  * - `due` `fin` deliveries by when they are due, and by when they ended; `evs` `evo` `evu` events by number: all, open, ended without success
  * - `log` `audit` streams; their ids are the sequence numbers. `n` counters and last numbers given. `oq` `of` open deliveries by agent
  * - `a:AGENT` `as` agents; `lease:` `replicas` `ra:` `rs` `duty:` control planes; `t:` `x:` `xp:` `xo` payloads by digest
+ * - `d:KEY` documents; `ds` `dq` `dx` them by name, by the number of their last write, and by when they expire
  * - `c:CLIENT` answers of the last calls, for two minutes; `words` the channel; `marks` `sources` `schema`
  */
 export async function openRedisStore({ address, ports, log }: RedisStoreOptions): Promise<Store> {
@@ -148,6 +150,11 @@ function assemble({ link, hearing, schemaVersion, ports, log }: Parts): Store {
     mark: (name) => run({ writes: false, build: () => ["mg", name], read: (answer) => (answer === false ? undefined : String(answer)) }),
     importEvent: async (event) => run(importEvent(event)),
     importCounters: (source, counted) => run(importCounters(source, counted)),
+    getDocument: (key) => run(getDocument(key)),
+    writeDocument: async (write) => run(writeDocument(write)),
+    listDocuments: (query) => listDocuments(calls, query),
+    documentsAfter: (afterSeq, limit) => documentsAfter(calls, afterSeq, limit),
+    lastDocumentSeq: () => run(lastDocumentSeq()),
     appendAudit: (entry) => run({ writes: true, build: (put) => ["u", auditRow(entry, put)], read: () => undefined }),
     listAudit: async (query) => listing.audit(query),
     auditAfter: (tenant, afterSeq, limit) => listing.auditAfter(tenant, afterSeq, limit),

@@ -229,8 +229,29 @@ CREATE TABLE imported (
 ) WITHOUT ROWID;
 `;
 
+/**
+ * A document's number is that of its last write, so that what changed since is read in order, and no further index is needed for it. Values
+ * come last: whoever asks only what changed does not read them.
+ */
+const FOURTH = `
+CREATE TABLE document (
+  seq INTEGER PRIMARY KEY,
+  tenant TEXT NOT NULL,
+  kind TEXT NOT NULL,
+  id TEXT NOT NULL,
+  schema_version INTEGER NOT NULL DEFAULT 1,
+  version INTEGER NOT NULL,
+  expires_at_ms INTEGER,
+  value TEXT NOT NULL
+);
+CREATE UNIQUE INDEX document_by_id ON document (tenant, kind, id);
+CREATE INDEX document_expiring ON document (expires_at_ms) WHERE expires_at_ms IS NOT NULL;
+ALTER TABLE counter ADD COLUMN last_document INTEGER NOT NULL DEFAULT 0;
+`;
+
 export const STORE_MIGRATIONS: readonly Migration[] = [
   { version: 1, name: "first schema", sql: FIRST },
   { version: 2, name: "delayed starts, revisions, payloads in pieces, a shorter log", sql: SECOND },
   { version: 3, name: "owners of agents, marks, what was imported", sql: THIRD },
+  { version: 4, name: "documents that control planes share", sql: FOURTH },
 ];

@@ -10,10 +10,12 @@ import {
   requireRoom,
 } from "../../../sqlite/mod.ts";
 import { textCursor } from "../../cursor.ts";
-import type { EncodedPayload, Ended, NewAudit, Store, SweepInput } from "../../port.ts";
+import { checkDocument } from "../../document-bounds.ts";
+import type { EncodedPayload, Ended, NewAudit, Store, SweepInput, Swept } from "../../port.ts";
 import { Agents } from "./agents.ts";
 import { Audit } from "./audit.ts";
 import { Deliveries } from "./deliveries.ts";
+import { Documents } from "./documents.ts";
 import { Endings } from "./endings.ts";
 import { Events } from "./events.ts";
 import { Handling } from "./handling.ts";
@@ -83,6 +85,7 @@ function assemble(database: OpenedDatabase, options: SqliteStoreOptions): Store 
   const endings = new Endings(database, { deliveries, agents });
   const imports = new Imports(database, { tally, log });
   const marks = new Marks(database);
+  const documents = new Documents(database, { tally, audit });
   const reading = new Reading(database, { events, deliveries });
   const waiting = new Waiting(database, { events, deliveries, tally });
   const retention = new Retention(database, { deliveries, audit });
@@ -149,8 +152,8 @@ function assemble(database: OpenedDatabase, options: SqliteStoreOptions): Store 
     return ended;
   };
 
-  const sweep = async (input: SweepInput): Promise<{ readonly events: number; readonly audit: number }> => {
-    const removed = { events: 0, audit: 0 };
+  const sweep = async (input: SweepInput): Promise<Swept> => {
+    const removed = { events: 0, audit: 0, documents: 0 };
     while (removed.events < input.limit) {
       const most = Math.min(STEP_ROWS, input.limit - removed.events);
       const some = await group.run(() => retention.events(input.finishedBeforeMs, most));
@@ -162,6 +165,13 @@ function assemble(database: OpenedDatabase, options: SqliteStoreOptions): Store 
       const most = Math.min(STEP_ROWS * 8, input.limit - removed.audit);
       const some = await group.run(() => retention.audit(input.auditBeforeMs, most));
       removed.audit += some;
+      if (some < most) break;
+    }
+    const { nowMs } = input;
+    while (nowMs !== undefined && removed.documents < input.limit) {
+      const most = Math.min(STEP_ROWS * 8, input.limit - removed.documents);
+      const some = await group.run(() => documents.expire(nowMs, most));
+      removed.documents += some;
       if (some < most) break;
     }
     return removed;
@@ -262,6 +272,15 @@ function assemble(database: OpenedDatabase, options: SqliteStoreOptions): Store 
     mark: (name) => group.run(() => marks.get(name)),
     importEvent: (event) => group.run(() => imports.event(event)),
     importCounters: (source, counters) => group.run(() => imports.counters(source, counters)),
+    getDocument: (key) => group.run(() => documents.get(key)),
+    writeDocument: async (write) => {
+      // Before the transaction: what is refused in it would undo what everybody else asked for, to be done again one by one.
+      checkDocument(write);
+      return group.run(() => documents.write(write));
+    },
+    listDocuments: (query) => group.run(() => documents.list(query)),
+    documentsAfter: (afterSeq, limit) => group.run(() => documents.after(afterSeq, limit)),
+    lastDocumentSeq: () => group.run(() => tally.lastDocument),
     appendAudit: (entry) => group.run(() => audit.append(entry)),
     listAudit: (query) => listing.audit(query),
     auditAfter: (tenant, afterSeq, limit) => group.run(() => listing.auditAfter(tenant, afterSeq, limit)),

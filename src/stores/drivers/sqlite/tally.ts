@@ -4,7 +4,7 @@ import type { OpenedDatabase } from "../../../sqlite/mod.ts";
 import type { EventCounters, OpenCounts } from "../../port.ts";
 
 const COUNTED = ["total", "created", "queued", "assigned", "in_progress", "completed", "failed", "expired", "cancelled"] as const;
-const NUMBERED = ["last_ord", "last_seq", "last_audit", "last_payload"] as const;
+const NUMBERED = ["last_ord", "last_seq", "last_audit", "last_payload", "last_document"] as const;
 type Column = (typeof COUNTED)[number] | (typeof NUMBERED)[number];
 const COLUMNS: readonly Column[] = [...COUNTED, ...NUMBERED];
 
@@ -80,7 +80,7 @@ export class Tally {
     this.#changed = true;
   }
 
-  next(kind: "ord" | "seq" | "audit" | "payload"): number {
+  next(kind: "ord" | "seq" | "audit" | "payload" | "document"): number {
     this.#changed = true;
     return (this.#numbers[`last_${kind}`] += 1);
   }
@@ -95,6 +95,10 @@ export class Tally {
 
   get lastAudit(): number {
     return this.#numbers.last_audit;
+  }
+
+  get lastDocument(): number {
+    return this.#numbers.last_document;
   }
 
   get openCounted(): number {

@@ -5,7 +5,7 @@ local function failure(thrown)
 end
 
 -- Those that only remove go on where the server is out of memory.
-local frees = { po = true, sw = true, su = true, ge = true }
+local frees = { po = true, sw = true, su = true, dd = true, ge = true }
 
 local before = nil
 if batch > 0 then
