@@ -66,8 +66,10 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
   const replicaId = options.replicaId ?? `${hostname()}-${ports.ids.uuid().slice(-8)}`;
   const core = createCore({ ...options, replicaId, version: options.version.version });
   await core.begin();
-  const { registry, bell, gauge, metrics, dispatcher, gateway, intake, membership } = core;
+  const { registry, bell, gauge, metrics, dispatcher, gateway, intake, membership, permits } = core;
   const context = {
+    security: options.security,
+    permits,
     store,
     registry,
     dispatcher,

@@ -1,7 +1,7 @@
 import type { Logger, Ports, Shutdown } from "../kit/mod.ts";
 import { createMetrics, type Metrics, type MetricSources, type QueueFigures } from "../metrics/mod.ts";
 import { LIMITS } from "../protocol/mod.ts";
-import { DEFAULT_TENANT } from "../security/mod.ts";
+import { DEFAULT_TENANT, type Security } from "../security/mod.ts";
 import type { Outlet, Queue } from "../queues/mod.ts";
 import type { Store } from "../stores/mod.ts";
 import type { AdmissionLimits } from "./admission.ts";
@@ -17,6 +17,7 @@ import { Hearing } from "./hearing.ts";
 import { Membership } from "./membership.ts";
 import { OpenGauge } from "./open-gauge.ts";
 import { Payloads } from "./payloads.ts";
+import { Permits } from "./permits.ts";
 import { type OutletKind, Publisher } from "./outlet.ts";
 import { FootprintBudget } from "./precedence.ts";
 import { QueueIntake } from "./queue-intake.ts";
@@ -36,6 +37,8 @@ export interface CoreOptions {
   readonly heartbeatTimeoutMs: number;
   /** How often a delivery that its agent does not acknowledge is sent again on a connection. */
   readonly eventRetryMax: number;
+  /** Undefined: nobody is asked who they are. */
+  readonly security?: Security;
   /** Deliveries in flight per agent. */
   readonly maxInFlight: number;
   readonly retention: { readonly eventsMs: number; readonly auditMs: number };
@@ -136,12 +139,20 @@ export function createCore(options: CoreOptions) {
     onFrame: () => metrics.frame(),
     onFenced: () => (fences += 1),
   });
+  const { security } = options;
+  const permits = new Permits({
+    registry,
+    store,
+    ports,
+    ...(security === undefined ? {} : { granted: async (agentId) => (await security.identities.get(agentId))?.labels }),
+  });
   const parser = options.parser ?? new BodyParser();
   const intake = new Intake({
     store,
     dispatcher,
     bell,
     parser,
+    permits,
     ports,
     log,
     gauge,
@@ -172,6 +183,7 @@ export function createCore(options: CoreOptions) {
     dispatcher,
     gateway,
     intake,
+    permits,
     membership,
     duties,
     hearing,

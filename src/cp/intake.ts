@@ -7,6 +7,7 @@ import type { Body, BodyParser } from "./body-parser.ts";
 import type { Dispatcher, Reservation } from "./dispatcher.ts";
 import { idOfKey } from "./idempotency.ts";
 import type { OpenGauge } from "./open-gauge.ts";
+import { type Permits, requireRole } from "./permits.ts";
 import { type IdRule, OWN_ID, type PreparedEvent } from "./prepare.ts";
 
 /** Who hands an event in, and by which way. */
@@ -48,6 +49,7 @@ export interface IntakeOptions {
   readonly dispatcher: Dispatcher;
   readonly bell: Bell;
   readonly parser: Pick<BodyParser, "prepare">;
+  readonly permits: Pick<Permits, "require">;
   readonly gauge: OpenGauge;
   readonly ports: Ports;
   readonly log: Logger;
@@ -83,6 +85,8 @@ export class Intake {
     if (!checked.ok) throw refusalError(checked);
     const prepared = checked.value;
     const { event } = prepared;
+    const permitted = this.#permit(source.principal, event);
+    if (permitted instanceof Promise) await permitted;
     const times = this.#timesOf(event);
     failpoint("cp.intake.checked");
     if (times.expiresAtMs <= times.receivedAtMs) return this.#overdue(prepared, source, times);
@@ -183,6 +187,12 @@ export class Intake {
     log.info("Event tried again", { event_id: eventId, agent_id: agentId, state: "queued", revision, request_id: requestId });
     dispatcher.queued(agentId);
     return { revision };
+  }
+
+  /** Whichever way it came: nobody hands in what they may not. At once, but for who has a scope by labels. */
+  #permit(principal: Principal, { targetAgent, type }: EventMeta): void | Promise<void> {
+    requireRole(principal, "events:create");
+    return this.#options.permits.require(principal, "events:create", { agentId: targetAgent, eventType: type });
   }
 
   #ruleFor(source: IntakeSource): IdRule {

@@ -6,6 +6,7 @@ import type {
   EnrolmentAnswer,
   EnrolmentRequest,
   EnrolmentView,
+  ErrorCode,
   IdentityView,
   Nonce,
   Proof,
@@ -28,6 +29,8 @@ export interface Security {
   readonly identities: IdentityService;
   readonly trust: TrustService;
   readonly browserSessions: BrowserSessions;
+  /** Where other rooms tell what they refused, so that it stands in the audit once, and counted where it is much. */
+  readonly refusals: { note(refusal: RefusedAccess): Promise<void> };
   /** A document of this key was written by somebody: what is remembered of it is looked at anew, and whom it ends is told to the listeners. */
   documentChanged(kind: string, id: string): void;
   /** Words may have been lost: everything is looked at anew. */
@@ -36,6 +39,19 @@ export interface Security {
   onEnded(listener: (credential: string | undefined) => void): () => void;
   start(): void;
   stop(): Promise<void>;
+}
+
+/** What another room refused somebody who is known here. Never with a secret. */
+export interface RefusedAccess {
+  /** Such as `access_refused`. */
+  readonly action: string;
+  readonly code: ErrorCode;
+  readonly address: string;
+  readonly requestId: string;
+  readonly principal: string;
+  readonly agentId?: string;
+  readonly eventId?: string;
+  readonly details?: Readonly<Record<string, unknown>>;
 }
 
 /** What a request says of who sent it. */

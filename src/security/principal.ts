@@ -24,6 +24,16 @@ export const DEFAULT_TENANT = "default";
 /** Where nobody has to prove who they are, anybody may do anything. */
 export const ANONYMOUS: Principal = { tenant: DEFAULT_TENANT, name: "anonymous", kind: "anonymous", via: "none", role: "admin" };
 
+/** Whoever asks what anybody may, where everything else is refused to those who do not show who they are. */
+export const NOBODY: Principal = {
+  tenant: DEFAULT_TENANT,
+  name: "nobody",
+  kind: "anonymous",
+  via: "none",
+  role: "viewer",
+  scope: { agents: [] },
+};
+
 /** Who handed in what came by a queue: whoever the broker lets publish. */
 export function queuePrincipal(driver: string): Principal {
   return { tenant: DEFAULT_TENANT, name: `queue:${driver}`, kind: "system", via: "queue", role: "producer" };

@@ -124,15 +124,17 @@ export function agentEndpoints(context: HttpContext): Endpoint[] {
     {
       method: "GET",
       path: "/v1/agents",
+      access: "agents:read",
       summary: "List agents, connected or not, by id.",
       query: LIST_PARAMETERS,
       answers: { 200: { description: "A page of agents.", schema: AgentPageSchema } },
       handler: list,
     },
-    { method: "GET", path: "/v1/agents/:id", summary: "One agent.", answers: one, handler: show },
+    { method: "GET", path: "/v1/agents/:id", access: "agents:read", summary: "One agent.", answers: one, handler: show },
     {
       method: "DELETE",
       path: "/v1/agents/:id",
+      access: "agents:remove",
       summary: "Forget an agent: its waiting events are cancelled, its socket is closed.",
       answers: { 200: { description: "It is forgotten.", schema: RemovedAgentSchema } },
       handler: remove,
@@ -140,10 +142,18 @@ export function agentEndpoints(context: HttpContext): Endpoint[] {
     {
       method: "POST",
       path: "/v1/agents/:id/pause",
+      access: "agents:pause",
       summary: "Stop handing events to an agent; they wait.",
       answers: one,
       handler: setPaused(true),
     },
-    { method: "POST", path: "/v1/agents/:id/resume", summary: "Hand events to the agent again.", answers: one, handler: setPaused(false) },
+    {
+      method: "POST",
+      path: "/v1/agents/:id/resume",
+      access: "agents:pause",
+      summary: "Hand events to the agent again.",
+      answers: one,
+      handler: setPaused(false),
+    },
   ];
 }

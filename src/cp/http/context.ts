@@ -1,6 +1,7 @@
 import type { Logger, Ports } from "../../kit/mod.ts";
 import type { Metrics } from "../../metrics/mod.ts";
 import type { VersionView } from "../../protocol/mod.ts";
+import type { Security } from "../../security/mod.ts";
 import type { Store } from "../../stores/mod.ts";
 import type { Bell } from "../bell.ts";
 import type { Dispatcher } from "../dispatcher.ts";
@@ -8,12 +9,16 @@ import type { Gateway } from "../gateway.ts";
 import type { Intake } from "../intake.ts";
 import type { OpenGauge } from "../open-gauge.ts";
 import type { Membership } from "../membership.ts";
+import type { Permits } from "../permits.ts";
 import type { QueueIntake } from "../queue-intake.ts";
 import type { Registry } from "../registry.ts";
 import type { BodyBudget } from "./body.ts";
 
 /** What the endpoints work on. */
 export interface HttpContext {
+  /** Undefined where nobody is asked who they are. */
+  readonly security: Security | undefined;
+  readonly permits: Permits;
   readonly store: Store;
   readonly registry: Registry;
   readonly dispatcher: Dispatcher;

@@ -244,6 +244,7 @@ export function eventEndpoints(context: HttpContext): Endpoint[] {
     {
       method: "POST",
       path: "/events",
+      access: "events:create",
       summary: "Hand in an event, as in 0.1: any content type.",
       requestHeaders,
       body: EventSchema,
@@ -256,6 +257,7 @@ export function eventEndpoints(context: HttpContext): Endpoint[] {
     {
       method: "POST",
       path: "/v1/events",
+      access: "events:create",
       summary:
         "Hand in an event. The same id with the same content gets the same answer; with other content 409. Without an id it is given one.",
       requestHeaders,
@@ -272,6 +274,7 @@ export function eventEndpoints(context: HttpContext): Endpoint[] {
     {
       method: "GET",
       path: "/v1/events",
+      access: "events:read",
       summary: "List events, newest first.",
       query: LIST_PARAMETERS,
       answers: { 200: { description: "A page of events.", schema: EventPageSchema } },
@@ -280,6 +283,7 @@ export function eventEndpoints(context: HttpContext): Endpoint[] {
     {
       method: "GET",
       path: "/v1/events/:id",
+      access: "events:read",
       summary: "One event with its state, execution log and the result for each resource.",
       query: { payload: "true to have the payload too; it may hold Secrets." },
       answers: { 200: { description: "The event.", schema: EventDetailSchema } },
@@ -288,6 +292,7 @@ export function eventEndpoints(context: HttpContext): Endpoint[] {
     {
       method: "DELETE",
       path: "/v1/events/:id",
+      access: "events:cancel",
       summary: "Cancel an event: at once while it waits, at the next safe point where its agent has it.",
       answers: {
         200: { description: "It is cancelled, now or from before.", schema: CancelledSchema },
@@ -298,6 +303,7 @@ export function eventEndpoints(context: HttpContext): Endpoint[] {
     {
       method: "POST",
       path: "/v1/events/:id/retry",
+      access: "events:retry",
       summary: "Try an event again that has ended: its next revision, with a full TTL from now.",
       answers: { 202: { description: "Stored; it goes the way of a new event.", schema: RetriedSchema } },
       handler: retry,
@@ -305,6 +311,7 @@ export function eventEndpoints(context: HttpContext): Endpoint[] {
     {
       method: "GET",
       path: "/v1/events/:id/stream",
+      access: "events:read",
       summary: "Follow one event from its beginning, or from Last-Event-ID, to its end.",
       answers: {
         200: {
@@ -317,6 +324,7 @@ export function eventEndpoints(context: HttpContext): Endpoint[] {
     {
       method: "GET",
       path: "/v1/stream",
+      access: "events:read",
       summary: "Follow all events from now, or from Last-Event-ID.",
       answers: { 200: { description: "Server-sent events: `status` with a log entry as data.", mediaType: "text/event-stream" } },
       handler: followAll,

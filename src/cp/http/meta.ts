@@ -117,6 +117,7 @@ export function metaEndpoints(context: HttpContext): Endpoint[] {
     {
       method: "GET",
       path: "/health",
+      access: "status:read",
       summary: "Health as in 0.1; `agent_count` is the sockets registered now, with all control planes on this store together.",
       answers: { 200: { description: "It answers.", schema: HealthSchema } },
       handler: () => Response.json({ agent_count: membership.agents.registered, status: "healthy", version: version.version }),
@@ -124,6 +125,7 @@ export function metaEndpoints(context: HttpContext): Endpoint[] {
     {
       method: "GET",
       path: "/metrics",
+      access: "status:read",
       summary: "Counters as JSON as in 0.1, or Prometheus' text format when Accept asks for it.",
       answers: { 200: { description: "`events.*` count events that ever entered the state.", schema: MetricsSchema } },
       handler: async (call) => {
@@ -135,6 +137,7 @@ export function metaEndpoints(context: HttpContext): Endpoint[] {
     {
       method: "GET",
       path: "/livez",
+      access: "public",
       summary: "The process is alive.",
       answers: { 200: { description: "ok", mediaType: "text/plain" } },
       handler: () => new Response("ok\n", { headers: TEXT }),
@@ -142,6 +145,7 @@ export function metaEndpoints(context: HttpContext): Endpoint[] {
     {
       method: "GET",
       path: "/readyz",
+      access: "public",
       summary: "Events can be taken now.",
       query: { verbose: "One line per check." },
       answers: {
@@ -153,6 +157,7 @@ export function metaEndpoints(context: HttpContext): Endpoint[] {
     {
       method: "GET",
       path: "/v1/version",
+      access: "status:read",
       summary: "What runs here.",
       answers: { 200: { description: "The version.", schema: VersionSchema } },
       handler: () => Response.json(version),
@@ -160,6 +165,7 @@ export function metaEndpoints(context: HttpContext): Endpoint[] {
     {
       method: "GET",
       path: "/v1/replicas",
+      access: "status:read",
       summary: "The control planes that share this store, by id; one alone where it is not shared.",
       answers: { 200: { description: "All with a lease, as of some seconds ago at most.", schema: ReplicasSchema } },
       handler: () => Response.json(replicas()),
@@ -167,6 +173,7 @@ export function metaEndpoints(context: HttpContext): Endpoint[] {
     {
       method: "GET",
       path: "/v1/audit",
+      access: "audit:read",
       summary: "Who did what, when, and from where; newest first.",
       query: AUDIT_PARAMETERS,
       answers: { 200: { description: "A page of audit entries.", schema: AuditPageSchema } },

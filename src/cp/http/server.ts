@@ -5,7 +5,7 @@ import type { Gateway } from "../gateway.ts";
 import { agentSockets, type SocketData } from "./agent-sockets.ts";
 import { agentEndpoints } from "./agents.ts";
 import type { HttpContext } from "./context.ts";
-import { type Endpoint, notFound, toRoutes } from "./endpoint.ts";
+import { type Endpoint, type EndpointContext, notFound, toRoutes } from "./endpoint.ts";
 import { eventEndpoints } from "./events.ts";
 import { metaEndpoints } from "./meta.ts";
 import { openApiDocument } from "./openapi.ts";
@@ -28,6 +28,7 @@ export function endpointsOf(context: HttpContext, admit: Gateway["admit"] = () =
   endpoints.push({
     method: "GET",
     path: "/ws",
+    access: "public",
     summary: "WebSocket upgrade for agents.",
     answers: { 101: { description: "The agent's registration is expected as the first frame.", mediaType: "application/json" } },
     handler: ({ request, server, requestId }) => {
@@ -53,6 +54,7 @@ export function endpointsOf(context: HttpContext, admit: Gateway["admit"] = () =
   endpoints.push({
     method: "GET",
     path: "/openapi.json",
+    access: "public",
     summary: "This document.",
     answers: { 200: { description: "OpenAPI 3.1.", mediaType: "application/json" } },
     handler: () => {
@@ -64,7 +66,17 @@ export function endpointsOf(context: HttpContext, admit: Gateway["admit"] = () =
 }
 
 export function serveHttp(context: HttpContext, options: ServerOptions): Bun.Server<SocketData> {
-  const endpointContext = { guard: options.guard, ports: context.ports, log: context.log, metrics: context.metrics };
+  const { security } = context;
+  const endpointContext: EndpointContext = {
+    guard: options.guard,
+    ports: context.ports,
+    log: context.log,
+    metrics: context.metrics,
+    authenticate: security === undefined ? undefined : (credentials) => security.authenticator.authenticate(credentials),
+    permits: context.permits,
+    refusals: security?.refusals,
+    https: security !== undefined,
+  };
   return Bun.serve<SocketData>({
     hostname: options.host,
     port: options.port,
