@@ -5,6 +5,16 @@
  * secret leaves it again: a token is shown once, and only its hash is kept.
  */
 export * from "./access.ts";
+export { AttemptLimiter } from "./rate-limit.ts";
+export { allows, demand, judge, needsLabels, type Verdict } from "./authorize.ts";
 export * from "./browser-guard.ts";
+export type { Documents } from "./documents.ts";
 export * from "./gate.ts";
+export type { FetchText, OidcOptions, TrustedCluster } from "./issuers.ts";
+export { memoryDocuments } from "./memory-documents.ts";
 export * from "./principal.ts";
+export { type Refusal, RefusalAudit } from "./refusal-audit.ts";
+export { isScoped, matchesPattern } from "./scope.ts";
+export { createSecurity, type SecurityOptions, type TrustFiles } from "./security.ts";
+export { parseSelector, selects } from "./selector.ts";
+export { TrustedProxies } from "./trusted-proxies.ts";

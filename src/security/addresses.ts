@@ -1,0 +1,45 @@
+import { isIP } from "node:net";
+
+/** An address as its bytes: 4 for IPv4, 16 for IPv6; IPv4 in IPv6 (`::ffff:1.2.3.4`) counts as IPv4. Undefined where it is none. */
+export function addressBytes(address: string): Uint8Array | undefined {
+  const bare = address.startsWith("[") && address.endsWith("]") ? address.slice(1, -1) : address;
+  const zone = bare.indexOf("%");
+  const text = zone < 0 ? bare : bare.slice(0, zone);
+  const version = isIP(text);
+  if (version === 4) return Uint8Array.from(text.split("."), Number);
+  if (version !== 6) return undefined;
+  const bytes = ipv6Bytes(text);
+  const mapped = bytes.subarray(0, 10).every((byte) => byte === 0) && bytes[10] === 255 && bytes[11] === 255;
+  return mapped ? bytes.slice(12) : bytes;
+}
+
+/** Of a text that node:net took for IPv6. */
+function ipv6Bytes(text: string): Uint8Array {
+  const dot = text.lastIndexOf(".");
+  let plain = text;
+  if (dot >= 0) {
+    const colon = text.lastIndexOf(":");
+    const [a = 0, b = 0, c = 0, d = 0] = text
+      .slice(colon + 1)
+      .split(".")
+      .map(Number);
+    plain = `${text.slice(0, colon + 1)}${((a << 8) | b).toString(16)}:${((c << 8) | d).toString(16)}`;
+  }
+  const [head = "", tail] = plain.split("::");
+  const groups = (part: string): number[] => (part === "" ? [] : part.split(":").map((group) => Number.parseInt(group, 16)));
+  const before = groups(head);
+  const after = tail === undefined ? [] : groups(tail);
+  const all = [...before, ...Array.from({ length: 8 - before.length - after.length }, () => 0), ...after];
+  return Uint8Array.from(all.flatMap((group) => [group >> 8, group & 255]));
+}
+
+/**
+ * Under which name attempts of an address are counted: IPv4 by itself, IPv6 by its /64, which is what one household or machine has to itself.
+ * What is no address (a unix socket) is one name for all.
+ */
+export function addressGroup(address: string): string {
+  const bytes = addressBytes(address);
+  if (bytes === undefined) return "other";
+  if (bytes.length === 4) return bytes.join(".");
+  return `${Buffer.from(bytes.subarray(0, 8)).toString("hex")}/64`;
+}

@@ -1,0 +1,71 @@
+import { crc32 } from "node:zlib";
+import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
+
+/** `user`: for people and programs. `enrolment`: lets one agent in. `short`: for some minutes, in exchange for a client certificate. */
+export type TokenType = "user" | "enrolment" | "short";
+
+const PREFIXES: Readonly<Record<TokenType, string>> = { user: "tpu", enrolment: "tpe", short: "tps" };
+const ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+const ID_CHARS = 12;
+/** 34 of 62: 202 bits. */
+const SECRET_CHARS = 34;
+const CRC_CHARS = 6;
+const TOKEN = /^(tp[ues])_([0-9A-Za-z]{12})_([0-9A-Za-z]{40})$/;
+
+export interface ParsedToken {
+  readonly type: TokenType;
+  readonly id: string;
+  /** Hex, of the whole token. */
+  readonly sha256: string;
+}
+
+function base62(length: number): string {
+  let text = "";
+  while (text.length < length) {
+    for (const byte of randomBytes(length)) {
+      // 248 is 4 times 62: what is above would make some letters likelier than others.
+      if (byte < 248 && text.length < length) text += ALPHABET[byte % 62];
+    }
+  }
+  return text;
+}
+
+/** The checksum of what stands before it: a typo, or a text that only looks like a token, is told apart without asking anybody. */
+function checksum(text: string): string {
+  let rest = crc32(text);
+  let code = "";
+  for (let at = 0; at < CRC_CHARS; at += 1) {
+    code = `${ALPHABET[rest % 62]}${code}`;
+    rest = Math.floor(rest / 62);
+  }
+  return code;
+}
+
+export function sha256Hex(text: string | Uint8Array): string {
+  return createHash("sha256").update(text).digest("hex");
+}
+
+/** A new token: `tpu_ID_SECRETCRC`. It is in nobody's hands but the caller's; what is kept of it is `sha256`. */
+export function makeToken(type: TokenType): ParsedToken & { readonly token: string } {
+  const id = base62(ID_CHARS);
+  const body = `${PREFIXES[type]}_${id}_${base62(SECRET_CHARS)}`;
+  const token = `${body}${checksum(body)}`;
+  return { type, id, sha256: sha256Hex(token), token };
+}
+
+/** Undefined for what is no token of ours, or has a typo. */
+export function parseToken(text: string): ParsedToken | undefined {
+  const match = TOKEN.exec(text);
+  if (match === null) return undefined;
+  const [, prefix = "", id = ""] = match;
+  const body = text.slice(0, -CRC_CHARS);
+  if (text.slice(-CRC_CHARS) !== checksum(body)) return undefined;
+  const type = prefix === PREFIXES.user ? "user" : prefix === PREFIXES.enrolment ? "enrolment" : "short";
+  return { type, id, sha256: sha256Hex(text) };
+}
+
+/** Compares two digests in a time that tells nothing of where they differ. */
+export function sameDigest(a: string, b: string): boolean {
+  const [left, right] = [Buffer.from(a), Buffer.from(b)];
+  return left.length === right.length && timingSafeEqual(left, right);
+}
