@@ -274,11 +274,15 @@ redisTest("two control planes: words come across, one's own do not, and a lost l
     });
     heard.two.length = 0;
     await claim(one, "agent-1", "r1");
+    const key = { tenant: TENANT, kind: "token", id: "a" };
+    await one.writeDocument({ ...key, expect: 0, value: "v", expiresAtMs: undefined });
+    await one.writeDocument({ ...key, id: "never", expect: 1, value: "v", expiresAtMs: undefined });
     await one.createEvent(newEvent({ id: "told" }));
     await eventually(() => heard.two.some((word) => word.kind === "entry"));
     expect(heard.two).toContainEqual({ kind: "claimed", agentId: "agent-1", epoch: 1, replicaId: "r1" });
     expect(heard.two).toContainEqual({ kind: "queued", agentId: "agent-1", priority: 0 });
     expect(heard.two).toContainEqual({ kind: "entry", eventId: "told" });
+    expect(heard.two.filter(({ kind }) => kind === "document")).toEqual([{ kind: "document", document: key }]);
     expect(heard.one).toEqual([]);
     proxy.cut();
     await eventually(() => heard.gaps === 1);

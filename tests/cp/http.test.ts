@@ -380,7 +380,7 @@ test("readiness names its checks and follows the store", async () => {
     close: () => Promise.resolve(),
     nextDueMs: () => Promise.resolve(undefined),
     expireDue: () => Promise.resolve([]),
-    sweep: () => Promise.resolve({ events: 0, audit: 0 }),
+    sweep: () => Promise.resolve({ events: 0, audit: 0, documents: 0 }),
   } as unknown as typeof cp.store;
   await using sick = await startCp({ store: broken });
   const response = await sick.get("/readyz");
