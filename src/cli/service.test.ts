@@ -3,7 +3,7 @@ import { TransporterError, manualPorts } from "../kit/mod.ts";
 import { Interrupted } from "./command.ts";
 import { tellError } from "./errors.ts";
 import { BrokenPipe, type Host } from "./host.ts";
-import { type Service, refuseUncheckedTls, runService, serviceLog } from "./service.ts";
+import { type Service, refuseEnvironment, runService, serviceLog } from "./service.ts";
 
 interface TestHost {
   readonly host: Host;
@@ -108,9 +108,9 @@ test("log lines of one turn are written together", async () => {
 });
 
 test("certificates go unchecked only where insecurity was asked for", () => {
-  expect(() => refuseUncheckedTls({ NODE_TLS_REJECT_UNAUTHORIZED: "0" }, false)).toThrow("switches off every check");
-  expect(() => refuseUncheckedTls({ NODE_TLS_REJECT_UNAUTHORIZED: "0" }, true)).not.toThrow();
-  expect(() => refuseUncheckedTls({ NODE_TLS_REJECT_UNAUTHORIZED: "1" }, false)).not.toThrow();
+  expect(() => refuseEnvironment({ NODE_TLS_REJECT_UNAUTHORIZED: "0" }, false)).toThrow("switches off every check");
+  expect(() => refuseEnvironment({ NODE_TLS_REJECT_UNAUTHORIZED: "0" }, true)).not.toThrow();
+  expect(() => refuseEnvironment({ NODE_TLS_REJECT_UNAUTHORIZED: "1" }, false)).not.toThrow();
 });
 
 describe("an error told to people", () => {

@@ -5,10 +5,16 @@ import { type Host, wantsColor } from "./host.ts";
 const STOP_BUDGET_MS = 10_000;
 
 /**
- * The runtime takes this variable as an order to check no certificate, as a client and, worse, as a server. Throws INSECURE_REFUSED
- * unless insecurity was asked for.
+ * Refuses a service whose environment weakens it. ENVIRONMENT_REFUSED: BUN_OPTIONS loads code before ours, BUN_BE_BUN makes an
+ * interpreter of the executable. INSECURE_REFUSED: NODE_TLS_REJECT_UNAUTHORIZED=0 is an order to the runtime to check no certificate, as
+ * a client and, worse, as a server; only that may be, where insecurity was asked for.
  */
-export function refuseUncheckedTls(env: Host["env"], insecure: boolean): void {
+export function refuseEnvironment(env: Host["env"], insecure: boolean): void {
+  for (const name of ["BUN_OPTIONS", "BUN_BE_BUN"])
+    if ((env[name] ?? "") !== "")
+      throw new TransporterError("ENVIRONMENT_REFUSED", `environment variable ${name} changes what this program is`, {
+        remedy: `Unset ${name}; no setting of Transporter needs it.`,
+      });
   if (env["NODE_TLS_REJECT_UNAUTHORIZED"] !== "0" || insecure) return;
   throw new TransporterError(
     "INSECURE_REFUSED",

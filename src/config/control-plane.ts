@@ -2,7 +2,6 @@ import { TransporterError } from "../kit/mod.ts";
 import { LIMITS } from "../protocol/mod.ts";
 import { apiUrl } from "./address.ts";
 import { COMMON_SETTINGS, LOG_SETTINGS } from "./common.ts";
-import { isLoopbackHost } from "./host.ts";
 import type { Places } from "./places.ts";
 import {
   QUEUE_SETTINGS,
@@ -14,6 +13,8 @@ import {
   unusedQueueSettings,
 } from "./queue.ts";
 import { type Resolved, describeOrigin } from "./resolve.ts";
+import { type ListenersConfig, type SecurityConfig, listenersConfig, securityConfig } from "./security.ts";
+import { SECURITY_SETTINGS, hostProblem } from "./security-settings.ts";
 import { isRedisUrl } from "./server-url.ts";
 import { bytesOr, duration, durationOr, integerOr, list, text, textOr, toggle } from "./setting.ts";
 import { STORE_SETTINGS, storeTarget } from "./store.ts";
@@ -30,12 +31,13 @@ const YEARS_MS = LIMITS.ttlMaxMs;
 
 export const CP_SETTINGS = {
   "ws-addr": textOr("127.0.0.1", {
-    describe: "Address to listen on, for HTTP and for agents; another than loopback needs --insecure",
+    describe:
+      "Address to listen on; all of them (0.0.0.0) when secured and nothing is said. Another than loopback needs security, or --insecure",
     hint: "HOST",
-    check: (host) =>
-      /^[\w.:%[\]-]+$/.test(host) && !/^[^:]+:\d+$/.test(host) ? undefined : "a host name or an IP address, without a port",
+    check: hostProblem,
   }),
   "ws-port": integerOr(8080, { describe: "Port to listen on; 0 takes a free one", min: 0, max: 65_535 }),
+  ...SECURITY_SETTINGS,
   ...STORE_SETTINGS,
   insecure: toggle(false, { describe: "Allow listening beyond this machine without any security" }),
   "heartbeat-timeout": durationOr(30_000, { describe: "Silence after which an agent counts as unhealthy", min: 1000, max: HOUR_MS }),
@@ -81,8 +83,9 @@ export const CP_SETTINGS = {
 
 /** How a control plane is to run. Durations in milliseconds, sizes in bytes. */
 export interface ControlPlaneConfig {
-  readonly host: string;
-  readonly port: number;
+  readonly listeners: ListenersConfig;
+  /** Undefined: whoever reaches it may do anything. */
+  readonly security: SecurityConfig | undefined;
   readonly insecure: boolean;
   /** May hold a password: show `withoutSecrets` of it. */
   readonly storeUrl: string;
@@ -108,10 +111,14 @@ export interface ControlPlaneConfig {
 }
 
 /**
- * Turns resolved settings into what the control plane is started with. Throws CONFIG_INVALID where settings contradict each other, and
+ * Turns resolved settings into what the control plane is started with. `seen.securityFound`: `defaultSecurityDirectory` holds a CA. Throws CONFIG_INVALID where settings contradict each other, and
  * INSECURE_REFUSED where it would be open to the network without anybody having said so.
  */
-export function controlPlaneConfig(resolved: Resolved<typeof CP_SETTINGS>, where: Places): ControlPlaneConfig {
+export function controlPlaneConfig(
+  resolved: Resolved<typeof CP_SETTINGS>,
+  where: Places,
+  seen: { readonly securityFound: boolean } = { securityFound: false },
+): ControlPlaneConfig {
   const { values, origins, warnings } = resolved;
   const store = storeTarget(resolved, where);
   const compat = values["redis-compat-keys"] && isRedisUrl(store.url);
@@ -122,15 +129,10 @@ export function controlPlaneConfig(resolved: Resolved<typeof CP_SETTINGS>, where
     ...(values["redis-compat-keys"] && !compat ? (["redis-compat-keys"] as const) : []),
     ...(outlet === undefined ? (["publish-password", "publish-token"] as const).filter((name) => values[name] !== undefined) : []),
   ];
-  const host = values["ws-addr"].replace(/^\[(.*)\]$/, "$1");
-  if (!isLoopbackHost(host) && !values.insecure)
-    throw new TransporterError(
-      "INSECURE_REFUSED",
-      `${describeOrigin(origins["ws-addr"])}: listening on ${host} would let anybody who reaches it change every cluster`,
-    );
+  const security = securityConfig(resolved, where, seen.securityFound);
   return {
-    host,
-    port: values["ws-port"],
+    listeners: listenersConfig(resolved, security),
+    security,
     insecure: values.insecure,
     storeUrl: store.url,
     storePassword: store.password,

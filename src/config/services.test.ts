@@ -16,8 +16,16 @@ const agent = (env: Record<string, string>): ReturnType<typeof agentConfig> =>
 
 test("the control plane's defaults are the documented ones", () => {
   expect(cp()).toEqual({
-    host: "127.0.0.1",
-    port: 8080,
+    listeners: {
+      api: { host: "127.0.0.1", port: 8080 },
+      tls: { min: "1.3", byProxy: false },
+      trustedProxies: [],
+      agentsBehindProxy: false,
+      agents: undefined,
+      probes: undefined,
+      legacy: undefined,
+    },
+    security: undefined,
     insecure: false,
     storeUrl: "sqlite:/home/me/.local/state/transporter/cp.db",
     storePassword: undefined,
@@ -45,7 +53,7 @@ describe("beyond this machine", () => {
       expect(cp({ TRANSPORTER_WS_ADDR: host, TRANSPORTER_INSECURE: "true" }).insecure).toBe(true);
     }
     for (const host of ["127.0.0.1", "127.8.9.10", "localhost", "::1", "[::1]"])
-      expect(isLoopbackHost(cp({ TRANSPORTER_WS_ADDR: host }).host)).toBe(true);
+      expect(isLoopbackHost(cp({ TRANSPORTER_WS_ADDR: host }).listeners.api.host)).toBe(true);
   });
   test("an address with a port is not mistaken for a host", () => {
     expect(() => cp({ TRANSPORTER_WS_ADDR: "127.0.0.1:9000" })).toThrow("without a port");

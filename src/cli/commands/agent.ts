@@ -3,7 +3,7 @@ import { AGENT_SETTINGS, agentConfig } from "../../config/mod.ts";
 import { VERSION } from "../build-info.ts";
 import { clusterAccess } from "../cluster-source.ts";
 import { command } from "../command.ts";
-import { refuseUncheckedTls, runService, serviceLog } from "../service.ts";
+import { refuseEnvironment, runService, serviceLog } from "../service.ts";
 
 export const agent = command({
   summary: "Run the agent of one cluster",
@@ -20,7 +20,7 @@ export const agent = command({
   run: async (call) => {
     const { host, ports } = call;
     const config = agentConfig(call, call.places);
-    refuseUncheckedTls(host.env, config.insecure);
+    refuseEnvironment(host.env, config.insecure);
     const logging = serviceLog(host, ports, { debug: config.debug, format: config.logFormat });
     const { log } = logging;
     for (const warning of config.warnings) log.warn(warning);

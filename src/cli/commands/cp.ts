@@ -1,26 +1,30 @@
-import { CP_SETTINGS, type ControlPlaneConfig, controlPlaneConfig } from "../../config/mod.ts";
+import { CP_SETTINGS, type ControlPlaneConfig, type ListenersConfig, controlPlaneConfig } from "../../config/mod.ts";
 import type { Logger, Ports } from "../../kit/mod.ts";
+import type { Store } from "../../stores/mod.ts";
 import { command } from "../command.ts";
-import { refuseUncheckedTls, runService, serviceLog } from "../service.ts";
+import { seenSecurity } from "../security-place.ts";
+import { refuseEnvironment, runService, serviceLog } from "../service.ts";
 import { versionView } from "../version-view.ts";
 
 export const cp = command({
   summary: "Run the control plane",
   description:
-    "Takes events over HTTP, keeps them, and hands them to the agents that connect to it. It listens on 127.0.0.1 unless told otherwise, and beyond this machine only with --insecure.\n\nSeveral control planes may share a Redis: each takes any event and any agent. A queue in front takes events in while none of them is there.",
+    "Takes events over HTTP, keeps them, and hands them to the agents that connect to it. Secured (see `transporter cp init`) it listens on all addresses: the API on 8080, agents on 8443, probes on 9090. Without security it listens on 127.0.0.1 only, unless --insecure opens it to everybody.\n\nSeveral control planes may share a Redis: each takes any event and any agent. A queue in front takes events in while none of them is there.",
   settings: CP_SETTINGS,
   ownSignals: true,
   examples: [
     "transporter cp",
     "transporter cp --ws-port 9000 --store sqlite:/var/lib/transporter/cp.db",
+    "transporter cp --security-dir /etc/transporter/security --advertise-agents wss://cp.example.com:8443/ws",
+    "transporter cp --ca-file ca.crt --tls-cert-file tls.crt --tls-key-file tls.key",
     "transporter cp --ws-addr 0.0.0.0 --insecure --retention 720h",
     "transporter cp --store redis://redis:6379/0 --queue nats://nats:4222/transporter --publish status,audit",
     "transporter cp --redis-addr redis:6379 --redis-db 0",
   ],
   run: async (call) => {
     const { host, ports } = call;
-    const config = controlPlaneConfig(call, call.places);
-    refuseUncheckedTls(host.env, config.insecure);
+    const config = controlPlaneConfig(call, call.places, seenSecurity(call));
+    refuseEnvironment(host.env, config.insecure);
     const logging = serviceLog(host, ports, { debug: config.debug, format: config.logFormat });
     const { log } = logging;
     for (const warning of config.warnings) log.warn(warning);
@@ -29,11 +33,15 @@ export const cp = command({
       const parts: { close(): Promise<void> }[] = [];
       try {
         const { store, queue, outlet } = await openParts(config, { ports, log }, parts);
+        const { listeners } = config;
+        const security = await openSecurity(config, store, { ports, log });
         const controlPlane = await startControlPlane({
-          host: config.host,
-          port: config.port,
+          host: listeners.api.host,
+          port: listeners.api.port,
           insecure: config.insecure,
           store,
+          ...(security === undefined ? {} : { security, tls: listeners.tls }),
+          ...otherListeners(listeners),
           ...(queue === undefined ? {} : { queue }),
           ...(outlet === undefined ? {} : { outlet }),
           version: versionView(),
@@ -57,6 +65,23 @@ export const cp = command({
     });
   },
 });
+
+function otherListeners({ trustedProxies, agentsBehindProxy, agents, probes, legacy }: ListenersConfig) {
+  return {
+    trustedProxies,
+    agentsBehindProxy,
+    ...(agents === undefined ? {} : { agents }),
+    ...(probes === undefined ? {} : { probes }),
+    ...(legacy === undefined ? {} : { legacy }),
+  };
+}
+
+/** Undefined where whoever reaches it may do anything. What it knows lies in the store, so that all control planes know the same. */
+async function openSecurity(config: ControlPlaneConfig, documents: Store, { ports, log }: { readonly ports: Ports; readonly log: Logger }) {
+  if (config.security === undefined) return undefined;
+  const { createSecurity } = await import("../../security/mod.ts");
+  return createSecurity({ ...config.security, documents, ports, log });
+}
 
 /** What the control plane stands on. The queue first: its address is checked without asking anybody, and nothing is begun for a wrong one. */
 async function openParts(

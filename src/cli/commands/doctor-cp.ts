@@ -5,6 +5,7 @@ import { silentLogger } from "../../kit/mod.ts";
 import { command } from "../command.ts";
 import { clientFor } from "../connect.ts";
 import { type Check, DOCTOR_SETTINGS, examine, fail, ok, warn } from "../doctor.ts";
+import { seenSecurity } from "../security-place.ts";
 import { redisStoreChecks } from "../doctor-redis.ts";
 import { queueChecks } from "../doctor-queue.ts";
 import { controlPlaneFiles, directoryFinding, environmentCheck, readinessFinding, versionFinding } from "../doctor-checks.ts";
@@ -21,10 +22,11 @@ export const doctorCp = command({
   ],
   run: async (call) => {
     const { ports, signal, host } = call;
-    const config = controlPlaneConfig(call, call.places);
+    const config = controlPlaneConfig(call, call.places, seenSecurity(call));
+    const { host: address, port } = config.listeners.api;
     // Wildcards are listened on, not connected to.
-    const connectTo = config.host === "0.0.0.0" ? "127.0.0.1" : config.host === "::" ? "::1" : config.host;
-    const url = `http://${connectTo.includes(":") ? `[${connectTo}]` : connectTo}:${config.port}`;
+    const connectTo = address === "0.0.0.0" ? "127.0.0.1" : address === "::" ? "::1" : address;
+    const url = `http://${connectTo.includes(":") ? `[${connectTo}]` : connectTo}:${port}`;
     let running: Client | undefined;
     const storeFile = config.storeUrl.startsWith("sqlite:")
       ? config.storeUrl.slice("sqlite:".length).replace(/^\/\/(?=\/)/, "")
@@ -65,7 +67,7 @@ export const doctorCp = command({
           name: "settings",
           run: async () =>
             config.warnings.length === 0
-              ? ok(`${config.host}:${config.port}, store ${withoutSecrets(config.storeUrl)}`)
+              ? ok(`${address}:${port}, store ${withoutSecrets(config.storeUrl)}`)
               : warn(config.warnings.join("; "), "`transporter cp --help` says what each setting does."),
         },
         environmentCheck(host.env, config.insecure),
@@ -73,15 +75,15 @@ export const doctorCp = command({
           name: "address",
           run: async () => {
             try {
-              const probe = Bun.listen({ hostname: config.host, port: config.port, socket: { data: () => undefined } });
+              const probe = Bun.listen({ hostname: address, port: port, socket: { data: () => undefined } });
               probe.stop(true);
-              return ok(`${config.host}:${config.port} is free`);
+              return ok(`${address}:${port} is free`);
             } catch (error) {
               const client = await clientFor({ url, from: "settings", caFile: undefined }, call);
               const answer = await client.text("/livez", { signal }).catch(() => undefined);
               if (answer?.status !== 200)
                 return fail(
-                  `${config.host}:${config.port} cannot be listened on: ${error instanceof Error ? error.message : "in use"}`,
+                  `${address}:${port} cannot be listened on: ${error instanceof Error ? error.message : "in use"}`,
                   "Stop the program that uses it, or choose another port with --ws-port.",
                 );
               running = client;
