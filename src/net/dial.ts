@@ -1,3 +1,5 @@
+import { checkServerIdentity, type PeerCertificate } from "node:tls";
+
 /** Where the frames of one connection go. Nothing is called after `close`, and `close` is called exactly once. */
 export interface SocketHandlers {
   open(): void;
@@ -15,6 +17,8 @@ export interface DialOptions {
   readonly ca?: string;
   /** Take any certificate. */
   readonly insecureTls?: boolean;
+  /** PEM of a certificate (with what leads to its CA) and of its key, for a server that asks for one. */
+  readonly client?: { readonly certificate: string; readonly key: string };
   /** http:// or https:// URL of a proxy, credentials included; the connection goes through it by CONNECT. */
   readonly proxy?: string;
   readonly handlers: SocketHandlers;
@@ -31,6 +35,11 @@ export interface Socket {
   terminate(): void;
   /** Bytes handed over that the operating system has not taken yet. */
   readonly bufferedBytes: number;
+  /**
+   * Hex SHA-256 of the DER of the server's certificate, once its chain and its name were found good; there before `open`. Undefined without
+   * TLS, and where any certificate is taken.
+   */
+  readonly serverCertificateSha256?: string | undefined;
 }
 
 /** Opens a connection; never throws for what the network does (that arrives as `close`). The simulation brings its own. */
@@ -47,6 +56,7 @@ export const dial: Dialer = (url, options) => {
   const { handlers } = options;
   let closed = false;
   let fault: string | undefined;
+  let serverCertificateSha256: string | undefined;
   const finish = (code: number, reason: string): void => {
     if (closed) return;
     closed = true;
@@ -58,6 +68,13 @@ export const dial: Dialer = (url, options) => {
     tls: {
       ...(options.ca === undefined ? {} : { ca: options.ca }),
       ...(options.insecureTls === true ? { rejectUnauthorized: false } : {}),
+      ...(options.client === undefined ? {} : { cert: options.client.certificate, key: options.client.key }),
+      // In place of the runtime's check of the name, so that is done here; called when the chain is good, before anything is sent.
+      checkServerIdentity(host: string, certificate: PeerCertificate): Error | undefined {
+        const wrong = checkServerIdentity(host, certificate);
+        if (wrong === undefined) serverCertificateSha256 = certificate.fingerprint256.replaceAll(":", "").toLowerCase();
+        return wrong;
+      },
     },
   });
   socket.addEventListener("open", () => {
@@ -94,6 +111,9 @@ export const dial: Dialer = (url, options) => {
     },
     get bufferedBytes() {
       return socket.bufferedAmount;
+    },
+    get serverCertificateSha256() {
+      return serverCertificateSha256;
     },
   };
 };
