@@ -47,11 +47,3 @@ export function demand(principal: Principal, action: Action, target?: Target): v
 export function needsLabels(principal: Principal): boolean {
   return principal.scope?.selector !== undefined;
 }
-
-/** Whether whoever has `outer` may do all that `inner` may. */
-export function roleWithin(inner: Role, outer: Role): boolean {
-  return Object.values(ACTIONS).every(({ roles }) => {
-    const names: readonly Role[] = roles;
-    return !names.includes(inner) || names.includes(outer);
-  });
-}

@@ -21,6 +21,7 @@ export interface AuditLine {
   readonly atMs: number;
   readonly principal: string;
   readonly action: string;
+  readonly eventId?: string;
   readonly agentId?: string;
   readonly remoteAddress?: string;
   readonly requestId?: string;
@@ -57,3 +58,15 @@ export interface Documents {
   lastDocumentSeq(): Promise<number>;
   appendAudit(entry: AuditLine): Promise<void>;
 }
+
+/** The kinds of documents that this room keeps. */
+export const DOCUMENT_KINDS = {
+  installation: "installation",
+  token: "token",
+  tokenUse: "token-use",
+  shortToken: "short-token",
+  session: "session",
+  loginNonce: "login-nonce",
+  identity: "identity",
+  enrolment: "enrolment",
+} as const;

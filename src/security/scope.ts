@@ -1,7 +1,7 @@
 import { TransporterError } from "../kit/mod.ts";
 import type { Scope } from "../protocol/mod.ts";
 import type { Target } from "./access.ts";
-import { parseSelector, type Requirement, type Selector, selects } from "./selector.ts";
+import { parseSelector, type Selector, selects } from "./selector.ts";
 
 const MAX_PATTERNS = 100;
 const MAX_PATTERN_CHARS = 300;
@@ -88,22 +88,4 @@ export function checkPattern(pattern: string): void {
   if (pattern === "" || pattern.length > MAX_PATTERN_CHARS || /[\u0000-\u001f\u007f]/.test(pattern)) {
     throw new TransporterError("INVALID_REQUEST", `${JSON.stringify(pattern.slice(0, 80))} is no agent's id and no pattern of one`);
   }
-}
-
-const sameRequirement = (a: Requirement, b: Requirement): boolean =>
-  a.key === b.key &&
-  a.operator === b.operator &&
-  a.values.length === b.values.length &&
-  a.values.every((value, at) => value === b.values[at]);
-
-/** Whether `inner` allows nothing that `outer` forbids. Says no where it cannot be sure, such as for selectors that mean the same in other words. */
-export function scopeWithin(inner: Scope | undefined, outer: Scope | undefined): boolean {
-  if (!isScoped(outer)) return true;
-  if (!isScoped(inner)) return false;
-  const { agents, event_types: types } = outer;
-  if (agents !== undefined && inner.agents?.every((one) => agents.some((other) => patternWithin(one, other))) !== true) return false;
-  if (types !== undefined && inner.event_types?.every((one) => types.includes(one)) !== true) return false;
-  if (outer.selector === undefined) return true;
-  const [wide, narrow] = [selectorOf(outer), selectorOf(inner)];
-  return wide !== null && narrow !== null && wide.every((one) => narrow.some((other) => sameRequirement(one, other)));
 }

@@ -47,6 +47,18 @@ function lex(text: string): string[] {
 
 const isName = (token: string | undefined): token is string => token !== undefined && !SYMBOLS.includes(token.charAt(0));
 
+const MAX_LABELS = 64;
+
+/** Throws INVALID_REQUEST for labels that no selector could name. */
+export function checkLabels(labels: Readonly<Record<string, string>>): void {
+  const entries = Object.entries(labels);
+  if (entries.length > MAX_LABELS) refuse(`there are more than ${MAX_LABELS} labels`);
+  for (const [key, value] of entries) {
+    checkKey(key);
+    checkValue(value);
+  }
+}
+
 function checkKey(key: string): string {
   const slash = key.indexOf("/");
   const [prefix, name] = slash < 0 ? [undefined, key] : [key.slice(0, slash), key.slice(slash + 1)];
