@@ -1,0 +1,108 @@
+import { type KeyObject, createPrivateKey } from "node:crypto";
+import { readFile, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { TransporterError, messageOf } from "../../kit/mod.ts";
+import type { TrustFiles } from "../security.ts";
+import { sha256Hex } from "../token-format.ts";
+
+/** The names in a security directory. */
+export const FILES = {
+  ca: "ca.crt",
+  caKey: "ca.key",
+  cert: "server.crt",
+  key: "server.key",
+  crl: "crl.pem",
+  clientCa: "client-ca.crt",
+  adminTokens: "admin-token.hash",
+  enrolmentTokens: "enrolment-token.hash",
+} as const;
+export type FileName = keyof typeof FILES;
+
+/** As cert-manager names them in its Secrets. */
+const SECRET_CERT = "tls.crt";
+const SECRET_KEY = "tls.key";
+
+/** A revocation list of a million certificates has some 40 MB; beyond that somebody named the wrong file. */
+const MAX_BYTES = 64 * 1024 * 1024;
+
+export interface FoundFile {
+  readonly path: string;
+  readonly text: string;
+  /** Of the file, where it can be had. */
+  readonly mode: number;
+}
+
+export interface FoundFiles {
+  readonly files: { readonly [K in FileName]?: FoundFile };
+  /** Changes with their content and with nothing else. */
+  readonly digest: string;
+}
+
+function isMissing(error: unknown): boolean {
+  return error instanceof Error && "code" in error && (error.code === "ENOENT" || error.code === "ENOTDIR");
+}
+
+/** Reads a file; undefined where there is none. Throws FILE_UNREADABLE. */
+export async function readIfThere(path: string): Promise<FoundFile | undefined> {
+  try {
+    const about = await stat(path);
+    if (about.size > MAX_BYTES) throw new Error(`it has ${about.size} bytes, more than ${MAX_BYTES}`);
+    return { path, text: await readFile(path, "utf8"), mode: about.mode & 0o777 };
+  } catch (error) {
+    if (isMissing(error)) return undefined;
+    throw new TransporterError("FILE_UNREADABLE", `${path} cannot be read: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+/** Reads what there is of the files. One that was named by itself must be there. Throws FILE_UNREADABLE, CONFIG_INVALID. */
+export async function findFiles(from: TrustFiles): Promise<FoundFiles> {
+  const { directory } = from;
+  if ((from.certFile === undefined) !== (from.keyFile === undefined)) {
+    throw new TransporterError("CONFIG_INVALID", "the server's certificate and its key have to be named together", {
+      remedy: "Give both --cert-file and --key-file, or neither.",
+    });
+  }
+  const named: { readonly [K in FileName]?: string | undefined } = {
+    ca: from.caFile,
+    caKey: from.caKeyFile,
+    cert: from.certFile,
+    key: from.keyFile,
+    crl: from.crlFile,
+    clientCa: from.clientCaFile,
+  };
+  const find = async (name: FileName): Promise<FoundFile | undefined> => {
+    const path = named[name];
+    if (path !== undefined) {
+      const found = await readIfThere(path);
+      if (found === undefined) throw new TransporterError("FILE_UNREADABLE", `${path} is not there`);
+      return found;
+    }
+    // The key of another CA than the one that was named is not looked for.
+    if (directory === undefined || (name === "caKey" && from.caFile !== undefined)) return undefined;
+    return readIfThere(join(directory, FILES[name]));
+  };
+  const files: { -readonly [K in FileName]?: FoundFile } = {};
+  for (const name of Object.keys(FILES) as FileName[]) {
+    const found = await find(name);
+    if (found !== undefined) files[name] = found;
+  }
+  if (directory !== undefined && files.cert === undefined && from.certFile === undefined) {
+    const cert = await readIfThere(join(directory, SECRET_CERT));
+    const key = await readIfThere(join(directory, SECRET_KEY));
+    if (cert !== undefined) files.cert = cert;
+    if (cert !== undefined && key !== undefined) files.key = key;
+  }
+  return { files, digest: sha256Hex(JSON.stringify(Object.entries(files).map(([name, file]) => [name, file?.text]))) };
+}
+
+/** Throws CONFIG_INVALID. */
+export function readPrivateKey(file: FoundFile): KeyObject {
+  try {
+    return createPrivateKey(file.text);
+  } catch (error) {
+    throw new TransporterError("CONFIG_INVALID", `${file.path} holds no private key that can be read`, {
+      cause: error,
+      remedy: "Give an unencrypted PEM key (PKCS#8, or the older RSA and EC forms).",
+    });
+  }
+}

@@ -1,0 +1,143 @@
+import { type Logger, type Ports, type TimerHandle, TransporterError, toTransporterError } from "../kit/mod.ts";
+import type { TlsMaterial, TrustService } from "./gate.ts";
+import type { Certificate } from "./pki/certificate.ts";
+import { findingsOf } from "./pki/findings.ts";
+import type { EnrolmentTokenHash, TokenHash } from "./pki/token-hashes.ts";
+import { type FoundFiles, findFiles } from "./pki/trust-files.ts";
+import { type TrustState, readTrust, staleness } from "./pki/trust-state.ts";
+import type { TrustFiles } from "./security.ts";
+
+/** The files that say whom to trust, watched. */
+export interface Trust extends TrustService {
+  /** What they say now. */
+  state(): TrustState;
+  /** Of administrators, made by `initTrust`: to be taken into the store unless they are there, revoked or not. */
+  adminTokens(): readonly TokenHash[];
+  /** Of agents, made by `initTrust`: likewise. */
+  enrolmentTokens(): readonly EnrolmentTokenHash[];
+  /** Who is trusted for people's and programs' certificates; empty where there are none. */
+  clientCas(): readonly Certificate[];
+  /** Begins to look at the files every two seconds. */
+  start(): void;
+  stop(): void;
+}
+
+const WATCH_MS = 2_000;
+
+/** Reads the files. Throws CONFIG_INVALID, FILE_UNREADABLE. */
+export async function createTrust(of: { readonly files: TrustFiles; readonly ports: Ports; readonly log: Logger }): Promise<Trust> {
+  const first = await findFiles(of.files);
+  return new WatchedTrust(of, first, readTrust(first));
+}
+
+class WatchedTrust implements Trust {
+  readonly #files: TrustFiles;
+  readonly #ports: Ports;
+  readonly #log: Logger;
+  readonly #listeners = new Set<() => void>();
+  #found: FoundFiles;
+  #state: TrustState;
+  /** Of what was not good, and whether that was told. */
+  #bad: { readonly digest: string; told: boolean } | undefined;
+  #looking: Promise<void> | undefined;
+  #timer: TimerHandle | undefined;
+
+  constructor(of: { readonly files: TrustFiles; readonly ports: Ports; readonly log: Logger }, found: FoundFiles, state: TrustState) {
+    this.#files = of.files;
+    this.#ports = of.ports;
+    this.#log = of.log;
+    this.#found = found;
+    this.#state = state;
+  }
+
+  state(): TrustState {
+    return this.#state;
+  }
+
+  bundle(): { readonly pem: string; readonly pins: readonly string[] } {
+    return this.#state.bundle;
+  }
+
+  tls(): TlsMaterial {
+    return this.#state.tls;
+  }
+
+  adminTokens(): readonly TokenHash[] {
+    return this.#state.adminTokens;
+  }
+
+  enrolmentTokens(): readonly EnrolmentTokenHash[] {
+    return this.#state.enrolmentTokens;
+  }
+
+  clientCas(): readonly Certificate[] {
+    return this.#state.clientCas;
+  }
+
+  onChange(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
+  }
+
+  findings(): ReturnType<TrustService["findings"]> {
+    return findingsOf(this.#state, this.#found, this.#ports.clock.now(), this.#bad !== undefined);
+  }
+
+  start(): void {
+    for (const { level, name, message } of this.findings()) {
+      if (level === "error") this.#log.error("trust is not as it should be", { part: name, finding: message });
+      if (level === "warning") this.#log.warn("trust is not as it should be", { part: name, finding: message });
+    }
+    this.#timer ??= this.#ports.timers.every(WATCH_MS, () => void this.#look(false), { background: true });
+  }
+
+  stop(): void {
+    this.#timer?.cancel();
+    this.#timer = undefined;
+  }
+
+  async reload(): Promise<void> {
+    // One that has begun may have read before whoever asks wrote.
+    await this.#looking;
+    await this.#look(true);
+  }
+
+  async #look(asked: boolean): Promise<void> {
+    this.#looking ??= this.#readAgain(asked).finally(() => {
+      this.#looking = undefined;
+    });
+    await this.#looking;
+  }
+
+  async #readAgain(asked: boolean): Promise<void> {
+    let digest = "unreadable";
+    try {
+      const found = await findFiles(this.#files);
+      digest = found.digest;
+      if (digest === this.#found.digest) {
+        this.#found = found;
+        this.#bad = undefined;
+        return;
+      }
+      const state = readTrust(found);
+      const stale = staleness(state, this.#ports.clock.now());
+      if (stale !== undefined) throw new TransporterError("CONFIG_INVALID", stale);
+      this.#found = found;
+      this.#state = state;
+      this.#bad = undefined;
+      this.#log.info("certificates were read anew", { cas: state.cas.length, revoked: state.revocations.size });
+      for (const listener of this.#listeners) listener();
+    } catch (error) {
+      this.#leave(digest, asked, toTransporterError(error));
+    }
+  }
+
+  /** Whoever copies files by hand is between two of them now and then: only what is still so at the next look is told. */
+  #leave(digest: string, asked: boolean, error: TransporterError): void {
+    const before = this.#bad?.digest === digest ? this.#bad : undefined;
+    this.#bad = { digest, told: before?.told ?? false };
+    if (this.#bad.told || (before === undefined && !asked)) return;
+    this.#bad.told = true;
+    this.#log.error("certificates are left as they were: the files are not good", { reason: error.message });
+  }
+}
