@@ -3,7 +3,7 @@ import { type ManualPorts, TransporterError, manualPorts, systemPorts } from "..
 import type { LogEntry } from "../protocol/mod.ts";
 import { type Client, createClient } from "./client.ts";
 import { errorOfAnswer } from "./problem.ts";
-import type { Fetch } from "./transport.ts";
+import { type Fetch, isPassing } from "./transport.ts";
 
 function clientOf(fetch: Fetch, hands: ManualPorts = manualPorts(), more: { maxAnswerBytes?: number } = {}): Client {
   return createClient({ baseUrl: "http://cp.test", timers: hands.ports.timers, random: hands.ports.random, fetch, ...more });
@@ -230,4 +230,87 @@ describe("a live stream", () => {
     expect(await reading.catch((error: unknown) => error)).toBe(reason);
     expect(hands.pending).toBe(0);
   });
+});
+
+describe("a credential", () => {
+  const denied = (code: string, status: number, headers: Record<string, string> = {}): Response =>
+    new Response(
+      JSON.stringify({
+        type: "about:blank",
+        title: "t",
+        status,
+        detail: "the token is not known",
+        code,
+        request_id: "r",
+        remedy: "log in",
+      }),
+      { status, headers: { "content-type": "application/problem+json", ...headers } },
+    );
+  function shown(answer: () => Response): { client: Client; sent: (string | null)[]; refused: () => number } {
+    const sent: (string | null)[] = [];
+    let refusals = 0;
+    const hands = manualPorts();
+    const client = createClient({
+      baseUrl: "https://cp.test",
+      timers: hands.ports.timers,
+      random: hands.ports.random,
+      credential: { describe: "the token in X", token: async () => "secret", refused: () => void (refusals += 1) },
+      fetch: async (_url, init) => {
+        sent.push(new Headers(init.headers).get("authorization"));
+        return answer();
+      },
+    });
+    return { client, sent, refused: () => refusals };
+  }
+
+  test("goes with every request, and with none that anybody may make", async () => {
+    const { client, sent } = shown(() => new Response("{}", { headers: { "content-type": "application/json" } }));
+    await client.listAgents({}).catch(() => undefined);
+    await client.submit("{}").catch(() => undefined);
+    await client
+      .followAll()
+      .next()
+      .catch(() => undefined);
+    expect(sent).toEqual(["Bearer secret", "Bearer secret", "Bearer secret"]);
+    sent.length = 0;
+    await client.ca().catch(() => undefined);
+    await client.challenge().catch(() => undefined);
+    await client.certificateLogin({ nonce: "n", certificate: "c", signature: "s" }).catch(() => undefined);
+    expect(sent).toEqual([null, null, null]);
+  });
+
+  test("that is not taken is named, never shown, and told to whoever made it", async () => {
+    const { client, refused } = shown(() => denied("UNAUTHENTICATED", 401));
+    const error = await thrown(client.whoami());
+    expect(error.message).toBe("the token is not known (the token in X was shown)");
+    expect(error.remedy).toContain("transporter login");
+    expect(JSON.stringify([error.message, error.remedy, error.details])).not.toContain("secret");
+    expect(refused()).toBe(1);
+    const stream = await thrown(client.followAll().next());
+    expect(stream.message).toContain("the token in X was shown");
+  });
+
+  test("that may not do it is no wrong credential, and too many attempts are not tried again", async () => {
+    const { client, refused } = shown(() => denied("ACCESS_DENIED", 403));
+    expect((await thrown(client.listTokens({}))).message).toBe("the token is not known");
+    expect(refused()).toBe(0);
+    const busy = await thrown(shown(() => denied("TOO_MANY_ATTEMPTS", 429, { "retry-after": "7" })).client.whoami());
+    expect(busy.details["retry_after_ms"]).toBe(7000);
+    expect(isPassing(busy)).toBe(false);
+  });
+});
+
+test("what the certificate lacks is said with what to do about it", async () => {
+  const failing = (code: string, baseUrl = "https://cp.test"): Promise<TransporterError> => {
+    const hands = manualPorts();
+    const fetch: Fetch = async () => {
+      throw Object.assign(new Error("unable to verify"), { code });
+    };
+    return thrown(createClient({ baseUrl, timers: hands.ports.timers, random: hands.ports.random, fetch }).version());
+  };
+  expect((await failing("UNABLE_TO_VERIFY_LEAF_SIGNATURE")).remedy).toContain("--ca-hash");
+  expect((await failing("ERR_TLS_CERT_ALTNAME_INVALID")).remedy).toContain("other names");
+  expect((await failing("CERT_HAS_EXPIRED")).remedy).toContain("clock");
+  expect((await failing("ECONNRESET", "http://cp.test")).remedy).toContain("https://");
+  expect((await failing("ECONNRESET")).remedy).not.toContain("https://");
 });

@@ -1,4 +1,4 @@
-import { type Random, TransporterError } from "../kit/mod.ts";
+import type { Random } from "../kit/mod.ts";
 import {
   type Accepted,
   AcceptedSchema,
@@ -25,16 +25,13 @@ import {
   type VersionView,
   VersionSchema,
 } from "../protocol/mod.ts";
-import * as v from "valibot";
+import { type CallOptions, callerOf, checked } from "./caller.ts";
+import { type SecurityClient, securityCalls } from "./security-calls.ts";
 import { type StreamOptions, streamEntries } from "./stream.ts";
 import { Transport, type TransportOptions } from "./transport.ts";
 
 export interface ClientOptions extends TransportOptions {
   readonly random: Random;
-}
-
-interface CallOptions {
-  readonly signal?: AbortSignal | undefined;
 }
 
 export interface EventFilter {
@@ -73,7 +70,7 @@ export interface Readiness {
 }
 
 /** The control plane's API, typed. Every method throws the error that the control plane answered with, or CP_UNREACHABLE, CP_ANSWER. */
-export interface Client {
+export interface Client extends SecurityClient {
   readonly baseUrl: string;
   /** Hands an event in, as JSON text. The same event handed in again gets the same answer. */
   submit(eventJson: string, options?: CallOptions & { readonly idempotencyKey?: string | undefined }): Promise<Accepted>;
@@ -101,47 +98,13 @@ export interface Client {
   text(path: string, options?: CallOptions): Promise<{ readonly status: number; readonly body: string }>;
 }
 
-type Query = readonly (readonly [string, string | number | undefined])[];
-
-function withQuery(path: string, query: Query): string {
-  const params = new URLSearchParams();
-  for (const [name, value] of query) if (value !== undefined) params.append(name, String(value));
-  const text = params.toString();
-  return text === "" ? path : `${path}?${text}`;
-}
-
-const segment = (id: string): string => {
-  // A segment of dots would be taken for a step up; such ids are legal on the wire, so they are escaped by hand.
-  if (/^\.{1,2}$/.test(id)) return id.replaceAll(".", "%2E");
-  return encodeURIComponent(id);
-};
-
-function checked<const S extends v.GenericSchema>(schema: S, value: unknown, what: string): v.InferOutput<S> {
-  const parsed = v.safeParse(schema, value, { abortEarly: true });
-  if (parsed.success) return parsed.output;
-  const where = parsed.issues[0].path?.map((item) => String(item.key)).join(".") ?? "";
-  throw new TransporterError("CP_ANSWER", `${what}: the answer is not as expected${where === "" ? "" : ` at ${where}`}`, {
-    remedy: "The control plane may be of another version; compare with `transporter version`.",
-  });
-}
-
 export function createClient(options: ClientOptions): Client {
   const transport = new Transport(options);
-  const get = async <const S extends v.GenericSchema>(
-    schema: S,
-    path: string,
-    what: string,
-    call: CallOptions = {},
-  ): Promise<v.InferOutput<S>> => checked(schema, await transport.json({ method: "GET", path, what, signal: call.signal }), what);
-  const change = async <const S extends v.GenericSchema>(
-    schema: S,
-    method: "POST" | "DELETE",
-    path: string,
-    what: string,
-    call: CallOptions = {},
-  ): Promise<v.InferOutput<S>> => checked(schema, await transport.json({ method, path, what, signal: call.signal }), what);
+  const caller = callerOf(transport);
+  const { get, change, segment, withQuery } = caller;
 
   return {
+    ...securityCalls(caller),
     baseUrl: transport.baseUrl,
     async submit(eventJson, call = {}) {
       const what = "submitting the event";

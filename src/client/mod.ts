@@ -5,6 +5,7 @@
  */
 export * from "./client.ts";
 export * from "./problem.ts";
+export type { CanIQuery, SecurityClient, TokenFilter } from "./security-calls.ts";
 export * from "./sse.ts";
 export type { StreamOptions } from "./stream.ts";
-export { type Fetch, isPassing, retryAfterMs } from "./transport.ts";
+export { type Credential, type Fetch, isPassing, retryAfterMs } from "./transport.ts";

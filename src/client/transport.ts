@@ -4,12 +4,24 @@ import { errorOfAnswer } from "./problem.ts";
 /** What of `fetch` is used; a caller may hand in one of its own (another CA, a proxy, a test). */
 export type Fetch = (url: string, init: RequestInit) => Promise<Response>;
 
+/** What is shown to the control plane with every request. */
+export interface Credential {
+  /** For error messages: "the token in TRANSPORTER_TOKEN". */
+  readonly describe: string;
+  /** The bearer token to send now. Its failures are the caller's. */
+  readonly token: (signal: AbortSignal | undefined) => Promise<string>;
+  /** The control plane did not take it; what was made of it before is of no use any more. */
+  readonly refused: () => void;
+}
+
 export interface TransportOptions {
   /** http or https, without a slash at its end. */
   readonly baseUrl: string;
   readonly timers: Timers;
   readonly fetch?: Fetch;
   readonly headers?: Readonly<Record<string, string>>;
+  /** The caller answers for it that the way there is safe. */
+  readonly credential?: Credential | undefined;
   /** How long one request may take until its whole answer is there; 30 s when absent. */
   readonly requestTimeoutMs?: number;
   /** Largest answer read; 64 MiB when absent. */
@@ -27,6 +39,8 @@ export interface Call {
   readonly signal?: AbortSignal | undefined;
   /** For error messages: what was being done. */
   readonly what: string;
+  /** Nobody has to be known for it: nothing secret is sent along. */
+  readonly anonymous?: boolean;
 }
 
 export interface Answer {
@@ -45,6 +59,7 @@ export class Transport {
   readonly timers: Timers;
   readonly #fetch: Fetch;
   readonly #headers: Readonly<Record<string, string>>;
+  readonly #credential: Credential | undefined;
   readonly #requestTimeoutMs: number;
   readonly #maxAnswerBytes: number;
 
@@ -55,6 +70,7 @@ export class Transport {
     this.timers = options.timers;
     this.#fetch = options.fetch ?? ((url, init) => fetch(url, init));
     this.#headers = options.headers ?? {};
+    this.#credential = options.credential;
     this.#requestTimeoutMs = options.requestTimeoutMs ?? REQUEST_TIMEOUT_MS;
     this.#maxAnswerBytes = options.maxAnswerBytes ?? MAX_ANSWER_BYTES;
   }
@@ -86,7 +102,7 @@ export class Transport {
   async json(call: Call): Promise<unknown> {
     const answer = await this.ask(call);
     if (answer.status < 200 || answer.status > 299)
-      throw errorOfAnswer(answer.status, answer.contentType, answer.body, call.what, answer.retryAfterMs);
+      throw this.#refusal(errorOfAnswer(answer.status, answer.contentType, answer.body, call.what, answer.retryAfterMs));
     try {
       return JSON.parse(answer.body);
     } catch (error) {
@@ -103,14 +119,21 @@ export class Transport {
   ): Promise<ReadableStream<Uint8Array>> {
     const response = await this.#send(call, call.signal, call.headers);
     const contentType = response.headers.get("content-type") ?? "";
-    if (!response.ok) throw errorOfAnswer(response.status, contentType, await this.#text(response, call.signal), call.what);
+    if (!response.ok) throw this.#refusal(errorOfAnswer(response.status, contentType, await this.#text(response, call.signal), call.what));
     if (!contentType.startsWith("text/event-stream") || response.body === null)
       throw new TransporterError("CP_ANSWER", `${call.what}: ${this.baseUrl} does not answer with a stream`);
     return response.body;
   }
 
   async #send(call: Call, signal: AbortSignal, extra: Readonly<Record<string, string>> = {}): Promise<Response> {
-    const headers: Record<string, string> = { accept: call.accept ?? "application/json", ...this.#headers, ...call.headers, ...extra };
+    const credential = call.anonymous === true ? undefined : this.#credential;
+    const headers: Record<string, string> = {
+      accept: call.accept ?? "application/json",
+      ...this.#headers,
+      ...(credential === undefined ? {} : { authorization: `Bearer ${await credential.token(signal)}` }),
+      ...call.headers,
+      ...extra,
+    };
     if (call.body !== undefined) headers["content-type"] = "application/json";
     let response: Response;
     try {
@@ -125,6 +148,7 @@ export class Transport {
       if (signal.aborted) throw signal.reason;
       throw this.#unreachable(messageOf(error), error);
     }
+    if (response.status === 401) credential?.refused();
     if (response.status >= 300 && response.status < 400)
       throw new TransporterError(
         "CP_ANSWER",
@@ -165,9 +189,40 @@ export class Transport {
     return parts.join("");
   }
 
-  #unreachable(why: string, cause?: unknown): TransporterError {
-    return new TransporterError("CP_UNREACHABLE", `the control plane at ${this.baseUrl} cannot be reached: ${why}`, { cause });
+  /** Says what was shown, since the control plane does not say what it was shown. */
+  #refusal(error: TransporterError): TransporterError {
+    if (error.code !== "UNAUTHENTICATED") return error;
+    if (this.#credential === undefined) return error;
+    return new TransporterError("UNAUTHENTICATED", `${error.message} (${this.#credential.describe} was shown)`, {
+      details: error.details,
+      remedy: "It may have ended, have been revoked, or belong to another control plane. Log in anew with `transporter login`.",
+    });
   }
+
+  #unreachable(why: string, cause?: unknown): TransporterError {
+    const remedy = remedyOf(this.baseUrl, cause);
+    return new TransporterError("CP_UNREACHABLE", `the control plane at ${this.baseUrl} cannot be reached: ${why}`, {
+      cause,
+      ...(remedy === undefined ? {} : { remedy }),
+    });
+  }
+}
+
+const UNTRUSTED =
+  /^(UNABLE_TO_(VERIFY_LEAF_SIGNATURE|GET_ISSUER_CERT(_LOCALLY)?)|SELF_SIGNED_CERT_IN_CHAIN|DEPTH_ZERO_SELF_SIGNED_CERT|CERT_UNTRUSTED|CERT_SIGNATURE_FAILURE)$/;
+
+/** What to do next, where what broke tells more than that it broke. */
+function remedyOf(baseUrl: string, cause: unknown): string | undefined {
+  const code = typeof cause === "object" && cause !== null && "code" in cause ? String(cause.code) : "";
+  if (UNTRUSTED.test(code))
+    return "Its certificate leads to no CA that is trusted here. Give --ca-file FILE, or log in with the hash that `transporter cp init` printed: `transporter login --cp-url URL --ca-hash sha256:…`.";
+  if (code === "ERR_TLS_CERT_ALTNAME_INVALID")
+    return "Its certificate is for other names than this address. Use one of its names, or make the certificate anew with `transporter cp init --name NAME`.";
+  if (code === "CERT_HAS_EXPIRED" || code === "CERT_NOT_YET_VALID")
+    return "Its certificate is not good at this time. Look at the clock here, and at the certificate with `transporter doctor cp` there.";
+  if (baseUrl.startsWith("http:") && (code === "ECONNRESET" || code === "ConnectionClosed" || code === "HPE_INVALID_CONSTANT"))
+    return "Where it is secured it speaks https:// only; correct the address.";
+  return undefined;
 }
 
 /** Aborts `inner` when `outer` is aborted; answers how to stop following. */
@@ -190,6 +245,8 @@ export function retryAfterMs(error: TransporterError): number {
 
 /** True for failures that say nothing about the request itself: the same call may work in a moment. */
 export function isPassing(error: unknown): boolean {
+  // Each further attempt with the same token would only make it longer.
+  if (error instanceof TransporterError && error.code === "TOO_MANY_ATTEMPTS") return false;
   if (isRetryable(error)) return true;
   // A gateway in front that finds nobody behind it answers in its own words.
   const status = error instanceof TransporterError && error.code === "CP_ANSWER" ? error.details["status"] : undefined;
