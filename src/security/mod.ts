@@ -6,6 +6,7 @@
  */
 export * from "./access.ts";
 export { AttemptLimiter } from "./rate-limit.ts";
+export { parseToken } from "./token-format.ts";
 export { allows, demand, judge, needsLabels, type Verdict } from "./authorize.ts";
 export * from "./browser-guard.ts";
 export type { Documents } from "./documents.ts";
