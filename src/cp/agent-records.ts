@@ -41,7 +41,7 @@ export class AgentRecords {
             id: session.agentId,
             registration,
             status: "connected",
-            principal: agentPrincipal(session.agentId).name,
+            principal: session.entrant.principal.name,
             remoteAddress: session.remoteAddress,
             connectedAtMs: session.connectedAtMs,
             disconnectedAtMs: undefined,
@@ -118,7 +118,7 @@ export class AgentRecords {
     return {
       tenant: session.tenant,
       atMs: this.#options.ports.clock.now(),
-      principal: agentPrincipal(session.agentId).name,
+      principal: session.entrant.principal.name,
       action,
       agentId: session.agentId,
       remoteAddress: session.remoteAddress,

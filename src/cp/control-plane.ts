@@ -1,9 +1,10 @@
 import { hostname } from "node:os";
-import { messageOf, Shutdown, TransporterError } from "../kit/mod.ts";
+import { type Logger, Shutdown, TransporterError } from "../kit/mod.ts";
 import type { VersionView } from "../protocol/mod.ts";
 import { type CoreOptions, createCore } from "./core.ts";
 import { BodyBudget } from "./http/body.ts";
-import { serveHttp } from "./http/server.ts";
+import type { HttpContext } from "./http/context.ts";
+import { Listeners, type ListenersOptions } from "./http/listeners.ts";
 
 const STOP_BUDGET_MS = 8_000;
 /** Longer than parts that do not stop in time may take. */
@@ -17,10 +18,9 @@ const HTTP_PATIENCE_MS = 3_000;
 /** How many bodies of the largest size may be read at once. */
 const BODIES_AT_ONCE = 8;
 
-export interface ControlPlaneOptions extends Omit<CoreOptions, "version" | "metrics" | "parser" | "offLoopChars"> {
-  readonly host: string;
-  /** 0 takes a free one. */
-  readonly port: number;
+/** With `security` the control plane belongs to nobody who does not show who they are; it belongs to the control plane from here on. */
+export interface ControlPlaneOptions
+  extends Omit<CoreOptions, "version" | "metrics" | "parser" | "offLoopChars" | "legacyAgents">, ListenersOptions {
   /** Listens beyond loopback though nobody has to prove who they are. */
   readonly insecure: boolean;
   readonly version: VersionView;
@@ -32,6 +32,11 @@ export interface ControlPlaneOptions extends Omit<CoreOptions, "version" | "metr
 export interface ControlPlane {
   readonly url: string;
   readonly port: number;
+  /** Where agents come with their certificates. */
+  readonly agentsUrl: string | undefined;
+  readonly probesUrl: string | undefined;
+  /** Where those come that have no identity. */
+  readonly legacyUrl: string | undefined;
   /** Of this one, among those that share its store. */
   readonly replicaId: string;
   /** No longer than this does `stop` take: two seconds above `drainMs`, and ten for the rest. */
@@ -52,9 +57,9 @@ function isLoopback(host: string): boolean {
  * CONFIG_INVALID when the address cannot be listened on. The store belongs to the control plane from here on.
  */
 export async function startControlPlane(options: ControlPlaneOptions): Promise<ControlPlane> {
-  const { store, ports, log } = options;
+  const { store, ports, log, security, legacy } = options;
   const loopbackOnly = isLoopback(options.host);
-  if (!loopbackOnly && !options.insecure) {
+  if (security === undefined && !loopbackOnly && !options.insecure) {
     throw new TransporterError(
       "INSECURE_REFUSED",
       `listening on ${options.host} would let anybody who reaches it command every agent: nobody has to prove who they are`,
@@ -64,22 +69,13 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
   let draining = false;
   const drainMs = options.drainMs ?? (store.info.shared ? DRAIN_MS : 0);
   const replicaId = options.replicaId ?? `${hostname()}-${ports.ids.uuid().slice(-8)}`;
-  const core = createCore({ ...options, replicaId, version: options.version.version });
+  const legacyAgents = legacy === undefined ? {} : { legacyAgents: legacy.agentIds };
+  const core = createCore({ ...options, ...legacyAgents, replicaId, version: options.version.version });
   await core.begin();
-  const { registry, bell, gauge, metrics, dispatcher, gateway, intake, membership, permits } = core;
-  const context = {
-    security: options.security,
-    permits,
+  const { bell, gateway, membership } = core;
+  const context: HttpContext = {
+    ...core,
     store,
-    registry,
-    dispatcher,
-    gateway,
-    membership,
-    intake,
-    queue: core.queue,
-    bell,
-    gauge,
-    metrics,
     ports,
     log,
     version: options.version,
@@ -88,34 +84,25 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     isStopping: () => stopping,
     isDraining: () => draining,
   };
-  let server;
-  try {
-    server = serveHttp(context, {
-      host: options.host,
-      port: options.port,
-      guard: { loopbackOnly, hosts: [options.host.toLowerCase()] },
-      gateway,
-    });
-  } catch (error) {
-    throw new TransporterError("CONFIG_INVALID", `cannot listen on ${options.host}:${options.port}: ${messageOf(error)}`, {
-      cause: error,
-      remedy: "Another program may use the port; choose one with --ws-port.",
-    });
-  }
+  // Where nobody is asked who they are, a name that leads here may be a page's trick; where they are, the certificate says whose name it is.
+  const guard = { loopbackOnly: loopbackOnly && security === undefined, hosts: [options.host.toLowerCase()] };
+  const listeners = new Listeners(context, options, guard);
+  const stopFollowing = security?.trust.onChange(() => listeners.renewTls());
   const shutdown = new Shutdown(log, ports.timers);
   core.stopWith(shutdown, async () => {
     // Requests that were being answered are answered; the agents' sockets were told before. Who takes long must leave time for the store.
-    const patience = ports.timers.after(HTTP_PATIENCE_MS, () => void server.stop(true));
+    const patience = ports.timers.after(HTTP_PATIENCE_MS, () => void listeners.stop(true));
     bell.ringAll();
-    await server.stop(false);
+    await listeners.stop(false);
     patience.cancel();
   });
   const stop = async (): Promise<void> => {
     draining = true;
+    stopFollowing?.();
     if (drainMs > 0) await handOver();
     stopping = true;
     await shutdown.run(STOP_BUDGET_MS);
-    server.stop(true).catch(() => undefined);
+    listeners.stop(true).catch(() => undefined);
   };
   let stopped: Promise<void> | undefined;
   const handOver = async (): Promise<void> => {
@@ -125,17 +112,40 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     const restMs = drainMs - (ports.clock.monotonic() - beganMs);
     if (restMs > 0 && membership.replicas.length > 1) await ports.timers.sleep(restMs);
   };
-  const port = server.port ?? options.port;
-  const host = options.host.includes(":") && !options.host.startsWith("[") ? `[${options.host}]` : options.host;
-  core.start(`http://${host}:${port}`);
-  log.info("Control plane is listening", { address: `${host}:${port}`, store: store.info.location, version: options.version.version });
-  if (loopbackOnly) log.info("No security is configured: only this machine can reach it", { address: `${host}:${port}` });
-  else log.warn("No security is configured: anybody who reaches this address commands every agent", { address: `${host}:${port}` });
+  const { api } = listeners;
+  core.start(api.url);
+  log.info("Control plane is listening", { address: api.address, store: store.info.location, version: options.version.version });
+  sayWhoMay(listeners, { log, secured: security !== undefined, loopbackOnly, legacyAgents: legacy?.agentIds ?? [] });
   return {
-    url: `http://${host}:${port}`,
-    port,
+    url: api.url,
+    port: api.port,
+    agentsUrl: listeners.agents?.url,
+    probesUrl: listeners.probes?.url,
+    legacyUrl: listeners.legacy?.url,
     replicaId,
     stopBudgetMs: (drainMs > 0 ? drainMs + DRAIN_GRACE_MS : 0) + STOP_BUDGET_MS + STOP_GRACE_MS,
     stop: () => (stopped ??= stop()),
   };
+}
+
+/** Says in the log who can come in by which listener. */
+function sayWhoMay(
+  { api, agents, probes, legacy }: Listeners,
+  of: { readonly log: Logger; readonly secured: boolean; readonly loopbackOnly: boolean; readonly legacyAgents: readonly string[] },
+): void {
+  const { log } = of;
+  const { address } = api;
+  if (of.secured) log.info("Security is configured: nobody is let in who does not show who they are", { address });
+  else if (of.loopbackOnly) log.info("No security is configured: only this machine can reach it", { address });
+  else log.warn("No security is configured: anybody who reaches this address commands every agent", { address });
+  if (agents !== undefined) log.info("Agents come with their certificates", { address: agents.address });
+  if (probes !== undefined) log.info("Probes and metrics are answered to anybody", { address: probes.address });
+  if (legacy !== undefined)
+    log.warn(
+      "Agents and producers of 0.1 are let in without showing who they are: anybody who reaches this address commands these agents",
+      {
+        address: legacy.address,
+        agents: of.legacyAgents.join(", "),
+      },
+    );
 }

@@ -14,6 +14,7 @@ import { Footprints } from "./footprints.ts";
 import { Gateway } from "./gateway.ts";
 import { Intake, INTAKE_LIMITS, type IntakeLimits } from "./intake.ts";
 import { Hearing } from "./hearing.ts";
+import { Legacy } from "./legacy.ts";
 import { Membership } from "./membership.ts";
 import { OpenGauge } from "./open-gauge.ts";
 import { Payloads } from "./payloads.ts";
@@ -39,6 +40,8 @@ export interface CoreOptions {
   readonly eventRetryMax: number;
   /** Undefined: nobody is asked who they are. */
   readonly security?: Security;
+  /** The agents that are let in without an identity, by a listener of their own; only with `security`. */
+  readonly legacyAgents?: readonly string[];
   /** Deliveries in flight per agent. */
   readonly maxInFlight: number;
   readonly retention: { readonly eventsMs: number; readonly auditMs: number };
@@ -96,6 +99,7 @@ export function createCore(options: CoreOptions) {
     liveStreams: () => bell.listeners,
     queue: options.queue === undefined ? undefined : () => queueFigures(queue),
     outlet: options.outlet === undefined ? undefined : () => publisher?.figures ?? [],
+    legacy: options.legacyAgents === undefined ? undefined : () => legacy?.figures,
     version: options.version,
   });
   const expiry: Expiry = new Expiry({
@@ -124,6 +128,11 @@ export function createCore(options: CoreOptions) {
     onOverdue: () => expiry.run(),
     onFenced: (session) => gateway.fenced(session),
   });
+  const { security } = options;
+  const legacy =
+    security === undefined || options.legacyAgents === undefined
+      ? undefined
+      : new Legacy({ agentIds: options.legacyAgents, identities: security.identities, registry, ports });
   const gateway: Gateway = new Gateway({
     tenant: DEFAULT_TENANT,
     store,
@@ -138,8 +147,9 @@ export function createCore(options: CoreOptions) {
     heartbeatTimeoutMs: options.heartbeatTimeoutMs,
     onFrame: () => metrics.frame(),
     onFenced: () => (fences += 1),
+    ...(security === undefined ? {} : { security }),
+    ...(legacy === undefined ? {} : { legacy }),
   });
-  const { security } = options;
   const permits = new Permits({
     registry,
     store,
@@ -173,8 +183,10 @@ export function createCore(options: CoreOptions) {
       ? undefined
       : new Publisher({ ...options.outlet, store, bell, ports, log, tenant: DEFAULT_TENANT, isDue: isPublisher });
   if (publisher !== undefined) duties.want("publish", () => publisher.start());
-  const hearing: Hearing = new Hearing({ store, dispatcher, gateway, bell, gauge, ports, log, replicaId });
+  const hearing: Hearing = new Hearing({ store, dispatcher, gateway, bell, gauge, ports, log, replicaId, security });
   return {
+    security,
+    legacy,
     registry,
     bell,
     gauge,
@@ -195,6 +207,7 @@ export function createCore(options: CoreOptions) {
     },
     /** `address`: where it can be reached, as far as that is known only now. */
     start(address?: string): void {
+      security?.start();
       hearing.start();
       dispatcher.start();
       gateway.start();
@@ -207,6 +220,7 @@ export function createCore(options: CoreOptions) {
       shutdown.add("store", () => store.close());
       shutdown.add("parser", () => parser.stop());
       shutdown.add("footprints", () => footprints.stop());
+      if (security !== undefined) shutdown.add("security", () => security.stop());
       shutdown.add("lease", () => membership.stop());
       if (publisher !== undefined) shutdown.add("outlet", () => publisher.stop());
       shutdown.add("retention", () => retention.stop());

@@ -1,9 +1,11 @@
 import { describe, expect, test } from "bun:test";
 import { manualPorts, silentLogger } from "../kit/mod.ts";
 import type { Peer } from "../net/mod.ts";
+import { agentPrincipal } from "../security/mod.ts";
 import type { DeliveryMove, DispatchItem, OpenQuery, Store } from "../stores/mod.ts";
 import { Bell } from "./bell.ts";
 import { Dispatcher } from "./dispatcher.ts";
+import { Entrant } from "./entrance.ts";
 import { Pulse } from "./pulse.ts";
 import { FootprintBudget, TOUCHES_NOTHING } from "./precedence.ts";
 import { AgentSession } from "./session.ts";
@@ -82,16 +84,20 @@ function setUp(open: DispatchItem[], parts: { readonly onOverdue?: () => Promise
   } as unknown as Store;
   const session = new AgentSession({
     tenant: "default",
-    registration: {
-      id: "agent-1",
-      name: "a",
-      cluster_name: "c",
-      version: "1",
-      capabilities: ["k8s_crud"],
-      protocol: 2,
-      features: ["ack"],
-      boot_id: "boot-1",
-    },
+    entrant: new Entrant(
+      {
+        id: "agent-1",
+        name: "a",
+        cluster_name: "c",
+        version: "1",
+        capabilities: ["k8s_crud"],
+        protocol: 2,
+        features: ["ack"],
+        boot_id: "boot-1",
+      },
+      agentPrincipal("agent-1"),
+      { address: "127.0.0.1", requestId: "request" },
+    ),
     peer,
     store,
     ports,
@@ -105,6 +111,7 @@ function setUp(open: DispatchItem[], parts: { readonly onOverdue?: () => Promise
       heartbeat: () => undefined,
       opened: () => undefined,
       fenced: () => undefined,
+      foreign: () => undefined,
     },
   });
   const dispatcher = new Dispatcher({

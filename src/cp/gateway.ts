@@ -3,10 +3,15 @@ import type { Peer } from "../net/mod.ts";
 import { CLOSE, isTerminal, registrationReply, type StatusUpdate } from "../protocol/mod.ts";
 import type { StatusOutcome, Store } from "../stores/mod.ts";
 import { Admission, type AdmissionLimits, SentAway, Turns } from "./admission.ts";
+import type { Arrival } from "./agent-door.ts";
 import { AgentRecords } from "./agent-records.ts";
 import { Attendance } from "./attendance.ts";
 import type { Bell } from "./bell.ts";
 import type { Dispatcher } from "./dispatcher.ts";
+import { sendOn } from "./drain.ts";
+import { type Asked, type Entrant, turnedAway } from "./entrance.ts";
+import { type AgentSecurity, Gatehouse } from "./gatehouse.ts";
+import type { Legacy } from "./legacy.ts";
 import type { Payloads } from "./payloads.ts";
 import { Pulse } from "./pulse.ts";
 import { readRegistration } from "./registration-frame.ts";
@@ -18,9 +23,6 @@ const REGISTRATION_TIMEOUT_MS = 10_000;
 /** How long a status may wait for others before it is stored; nobody sees the difference, and a commit can take as long. */
 const STATUS_PULSE_MS = 4;
 const TRY_AGAIN_LATER = 1013;
-const DRAIN_LOOK_MS = 50;
-/** Few agents need not take their time. */
-const MOVE_ON_EACH_MS = 20;
 /** Whoever claimed an agent without having it says so right after: its socket was gone by then. */
 const FENCED_LOOK_MS = 500;
 
@@ -41,7 +43,9 @@ export interface AgentSocket {
 /** What is known of each socket. Kept small: there may be many thousands. */
 interface Link {
   readonly peer: Peer;
-  readonly requestId: string;
+  readonly arrival: Arrival;
+  /** What it has to answer. */
+  readonly asked: Asked | undefined;
   session: AgentSession | undefined;
   registering: boolean;
   /** It counts among those that were let in and are not registered yet. */
@@ -66,6 +70,10 @@ export interface GatewayOptions {
   readonly onFenced: () => void;
   /** `ADMISSION_LIMITS` where nothing is said. */
   readonly admission?: Partial<AdmissionLimits>;
+  /** Undefined: nobody is asked who they are. */
+  readonly security?: AgentSecurity;
+  /** Who comes without an identity by the listener of 0.1; undefined where there is none. */
+  readonly legacy?: Legacy;
 }
 
 /** Where agents' sockets come in: registration, replacement, silence, farewell. */
@@ -77,6 +85,7 @@ export class Gateway {
   readonly #turns = new Turns(SAVING_AT_ONCE);
   readonly #records: AgentRecords;
   readonly #attendance: Attendance;
+  readonly #gatehouse: Gatehouse;
   /** Their agents are being claimed. */
   readonly #claiming = new Set<AgentSession>();
   readonly #sentAway: SentAway;
@@ -87,6 +96,7 @@ export class Gateway {
   constructor(options: GatewayOptions) {
     this.#options = options;
     this.#records = new AgentRecords(options);
+    this.#gatehouse = new Gatehouse({ ...options, security: options.security, legacy: options.legacy });
     this.#attendance = new Attendance({
       ...options,
       records: this.#records,
@@ -108,6 +118,7 @@ export class Gateway {
         payloads.piece(from, get);
       },
       fenced: (from) => this.fenced(from),
+      foreign: (from, update) => this.#gatehouse.foreign(from, update),
     };
   }
 
@@ -120,6 +131,7 @@ export class Gateway {
 
   start(): void {
     this.#attendance.start();
+    this.#gatehouse.start();
   }
 
   /**
@@ -128,16 +140,9 @@ export class Gateway {
    */
   async drain(overMs: number, graceMs: number): Promise<void> {
     this.#draining = true;
-    const { registry, log, ports } = this.#options;
-    const sessions = [...registry.values()];
-    const spreadMs = Math.min(overMs, sessions.length * MOVE_ON_EACH_MS);
-    log.info("Agents are handed over to other control planes", { agents: sessions.length, over_ms: spreadMs });
-    const untilMs = ports.clock.monotonic() + overMs + graceMs;
     for (const { peer, session, registering } of this.#open)
       if (session === undefined && !registering) peer.close(CLOSE.moveOn, "the control plane is stopping; connect to another");
-    for (const [at, session] of sessions.entries())
-      ports.timers.after((spreadMs * at) / sessions.length, () => void session.moveOn(graceMs / 2), { background: true });
-    while (this.#open.size > 0 && ports.clock.monotonic() < untilMs) await ports.timers.sleep(DRAIN_LOOK_MS);
+    await sendOn([...this.#options.registry.values()], () => this.#open.size > 0, { ...this.#options, overMs, graceMs });
   }
 
   /** Says farewell to every agent: they come back to whoever listens next. */
@@ -146,13 +151,16 @@ export class Gateway {
     this.#attendance.stop();
     for (const link of this.#open) (link.session ?? link.peer).close(CLOSE.goingAway, "control plane is stopping");
     this.#pulse.beat();
+    this.#gatehouse.stop();
     await this.#attendance.touch();
   }
 
-  /** Takes a socket on that was just opened: its first frame must be a registration. */
-  accept(peer: Peer, requestId: string): AgentSocket {
-    const link: Link = { peer, requestId, session: undefined, registering: false, counted: true, timeout: undefined };
+  /** Takes a socket on that was just opened, and asks it who it is where its door wants that: its first frame must be a registration. */
+  accept(peer: Peer, arrival: Arrival): AgentSocket {
+    const asked = this.#gatehouse.ask(arrival.door);
+    const link: Link = { peer, arrival, asked, session: undefined, registering: false, counted: true, timeout: undefined };
     this.#open.add(link);
+    if (asked !== undefined) peer.send(JSON.stringify(asked.challenge));
     this.#admission.began();
     link.timeout = this.#options.ports.timers.after(
       REGISTRATION_TIMEOUT_MS,
@@ -175,10 +183,12 @@ export class Gateway {
       return;
     }
     if (link.registering) return;
+    // One answer to what was asked, and no second.
     link.registering = true;
-    this.#registerInTurn(link, text)
+    this.#registerInTurn(link, text, this.#options.ports.clock.monotonic())
       .catch((error: unknown) => {
         if (!this.#open.has(link)) return;
+        if (turnedAway(link.peer, error, this.#options.log)) return;
         this.#options.log.error("Registration failed", { remote_address: link.peer.remoteAddress, error: messageOf(error) });
         link.peer.close(TRY_AGAIN_LATER, "try again later");
       })
@@ -191,18 +201,18 @@ export class Gateway {
     this.#admission.ended();
   }
 
-  async #registerInTurn(link: Link, text: string): Promise<void> {
+  async #registerInTurn(link: Link, text: string, atMs: number): Promise<void> {
     if (!(await this.#turns.take(link))) return;
     try {
-      if (this.#open.has(link)) await this.#register(link, text);
+      if (this.#open.has(link)) await this.#register(link, text, atMs);
     } finally {
       this.#turns.give();
     }
   }
 
-  async #register(link: Link, text: string): Promise<void> {
-    const { store, dispatcher, ports, log, tenant } = this.#options;
-    const { peer } = link;
+  async #register(link: Link, text: string, atMs: number): Promise<void> {
+    const { log } = this.#options;
+    const { peer, arrival, asked } = link;
     const registration = readRegistration(text);
     if ("problem" in registration) {
       log.warn("Registration refused", { remote_address: peer.remoteAddress, error: registration.problem });
@@ -210,17 +220,37 @@ export class Gateway {
       peer.close(CLOSE.invalidRegistration, "invalid registration");
       return;
     }
-    const session = new AgentSession({ tenant, registration, peer, store, ports, log, pulse: this.#pulse, events: this.#events });
+    const origin = { address: arrival.address ?? peer.remoteAddress, requestId: arrival.requestId };
+    const { entrant, stands } = await this.#gatehouse.admit({ registration, arrival, asked, atMs, origin });
+    try {
+      await this.#enter(link, entrant, stands);
+    } finally {
+      this.#gatehouse.entered(entrant);
+    }
+  }
+
+  /** Claims the agent and puts it in its place. `stands`: whether it is still who it was when it was let in. */
+  async #enter(link: Link, entrant: Entrant, stands: (session: AgentSession) => Promise<boolean>): Promise<void> {
+    const { store, dispatcher, ports, log, tenant } = this.#options;
+    const { peer } = link;
+    const { requestId } = link.arrival;
+    const { registration } = entrant;
+    const session = new AgentSession({ tenant, entrant, peer, store, ports, log, pulse: this.#pulse, events: this.#events });
     this.#claiming.add(session);
     try {
-      const claimed = await this.#records.claim(session, link.requestId, () => this.#open.has(link));
+      const claimed = await this.#records.claim(session, requestId, () => this.#open.has(link));
       session.epoch = claimed.epoch;
       // A pause that was committed after the claim may have been told before it.
       if (!session.pauseKnown) session.paused = claimed.paused;
       failpoint("cp.register.saved");
+      if (!(await stands(session))) {
+        await this.#records.release(session, requestId, { reason: "its identity ended before it was registered" });
+        peer.close(CLOSE.identityEnded, "the agent's identity was revoked");
+        return;
+      }
       if (!this.#open.has(link) || this.#stopping || this.#draining) {
         // Whoever has it now must not take us for its owner.
-        await this.#records.release(session, link.requestId, { reason: "gone before it was registered" });
+        await this.#records.release(session, requestId, { reason: "gone before it was registered" });
         peer.close(CLOSE.moveOn, "the control plane is stopping; connect to another");
         return;
       }
@@ -237,6 +267,7 @@ export class Gateway {
         epoch: session.epoch,
         ...(claimed.before === undefined || claimed.before === this.#options.replicaId ? {} : { before: claimed.before }),
       });
+      this.#gatehouse.connected(session);
       dispatcher.connected(session);
     } finally {
       this.#claiming.delete(session);
@@ -342,10 +373,11 @@ export class Gateway {
       return;
     }
     session.closed = true;
+    this.#gatehouse.disconnected(session);
     dispatcher.disconnected(session);
     if (!registry.remove(session)) return;
     log.info("Agent disconnected", { agent_id: session.agentId, cluster: session.clusterName, code, reason });
-    void this.#records.release(session, link.requestId, { code, reason });
+    void this.#records.release(session, link.arrival.requestId, { code, reason });
   }
 
   #status(session: AgentSession, update: StatusUpdate, outcome: StatusOutcome): void {
@@ -357,6 +389,7 @@ export class Gateway {
     if (isTerminal(update.state) || verdict === "late" || verdict === "unknown") dispatcher.forget(session.agentId, eventId, revision);
     // The first status of an event says that the agent has it, should its acknowledgement have been lost.
     else if (update.phase === "received") dispatcher.acknowledged(session, eventId, revision);
+    if (verdict === "unknown") this.#gatehouse.unknown(session, update);
     reportStatus(log, session, update, outcome);
   }
 }

@@ -1,4 +1,5 @@
 import { type Logger, messageOf, type Ports, type TimerHandle } from "../kit/mod.ts";
+import type { Security } from "../security/mod.ts";
 import type { Store, Word, WordListener } from "../stores/mod.ts";
 import type { Bell } from "./bell.ts";
 import type { Dispatcher } from "./dispatcher.ts";
@@ -14,6 +15,8 @@ export interface HearingOptions {
   readonly store: Pick<Store, "info" | "hear" | "followEntries" | "lastSeq">;
   readonly dispatcher: Pick<Dispatcher, "queued" | "forget" | "recall" | "waiting" | "lookAtAll" | "takeStock">;
   readonly gateway: Pick<Gateway, "claimedElsewhere" | "changed" | "checkAll">;
+  /** Undefined: nobody is asked who they are, and no document matters. */
+  readonly security?: Pick<Security, "documentChanged" | "gap"> | undefined;
   readonly bell: Bell;
   readonly gauge: Pick<OpenGauge, "sample">;
   readonly ports: Ports;
@@ -68,11 +71,12 @@ export class Hearing implements WordListener {
 
   gap(): void {
     this.#gaps += 1;
-    const { dispatcher, gateway, bell, log } = this.#options;
+    const { dispatcher, gateway, bell, log, security } = this.#options;
     log.info("Words of other control planes were lost; everything is looked at");
     dispatcher.lookAtAll();
     void dispatcher.takeStock();
     bell.ringAll();
+    security?.gap();
     gateway.checkAll().catch((error: unknown) => log.warn("Agents could not be looked at", { error: messageOf(error) }));
   }
 
@@ -98,6 +102,9 @@ export class Hearing implements WordListener {
         gateway
           .changed(word.agentId)
           .catch((error: unknown) => log.warn("An agent could not be looked at", { agent_id: word.agentId, error: messageOf(error) }));
+        return;
+      case "document":
+        this.#options.security?.documentChanged(word.document.kind, word.document.id);
         return;
     }
   }

@@ -2,6 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { manualPorts, silentLogger, TransporterError } from "../kit/mod.ts";
 import type { ErrorCode } from "../protocol/mod.ts";
 import type { ConsumeOptions, Queue, QueueMessage, Settlement } from "../queues/mod.ts";
+import { queuePrincipal } from "../security/mod.ts";
 import type { IntakeResult, IntakeSource } from "./intake.ts";
 import { QueueIntake } from "./queue-intake.ts";
 
@@ -89,7 +90,7 @@ describe("a message of the queue", () => {
     await settle();
     expect([first.settlement(), second.settlement()]).toEqual([{ kind: "done" }, { kind: "done" }]);
     expect(sources[0]).toMatchObject({ via: "queue", remoteAddress: "nats://somewhere", traceparent: "t" });
-    expect(sources[0]?.principal).toEqual({ tenant: "default", name: "queue:nats", kind: "anonymous" });
+    expect(sources[0]?.principal).toEqual(queuePrincipal("nats"));
     expect(intake.view.counts).toEqual({ taken: 2, done: 2, duplicates: 1, dead: 0, retries: 0 });
   });
 

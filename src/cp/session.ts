@@ -15,6 +15,7 @@ import {
   type StatusUpdate,
 } from "../protocol/mod.ts";
 import type { StatusOutcome, StatusWrite, Store } from "../stores/mod.ts";
+import type { Entrant } from "./entrance.ts";
 import type { Pulse } from "./pulse.ts";
 import { StatusOrder } from "./status-order.ts";
 
@@ -47,11 +48,13 @@ export interface SessionEvents {
   status(session: AgentSession, update: StatusUpdate, outcome: StatusOutcome): void;
   /** Another connection owns the agent by now. */
   fenced(session: AgentSession): void;
+  /** An agent that showed who it is says a status in the name of another. It is not stored. */
+  foreign(session: AgentSession, update: StatusUpdate): void;
 }
 
 export interface SessionOptions {
   readonly tenant: string;
-  readonly registration: Registration;
+  readonly entrant: Entrant;
   readonly peer: Peer;
   readonly store: Store;
   readonly ports: Ports;
@@ -94,6 +97,8 @@ export class AgentSession {
   readonly registration: Registration;
   readonly remoteAddress: string;
   readonly connectedAtMs: number;
+  /** Who it showed to be. */
+  readonly entrant: Entrant;
   lastSeenMs: number;
   healthy = true;
   /** Heard of since its last-seen time was written. */
@@ -131,7 +136,8 @@ export class AgentSession {
   #acknowledging: boolean;
 
   constructor(options: SessionOptions) {
-    const { registration, ports } = options;
+    const { entrant, ports } = options;
+    const { registration } = entrant;
     this.agentId = registration.id;
     this.tenant = options.tenant;
     this.clusterName = registration.cluster_name;
@@ -141,7 +147,8 @@ export class AgentSession {
     this.protocol = registration.protocol ?? 0;
     this.bootId = registration.boot_id ?? undefined;
     this.registration = registration;
-    this.remoteAddress = options.peer.remoteAddress;
+    this.remoteAddress = entrant.origin.address;
+    this.entrant = entrant;
     this.#peer = options.peer;
     this.#store = options.store;
     this.#ports = ports;
@@ -248,6 +255,10 @@ export class AgentSession {
   #take(update: StatusUpdate, chars: number): void {
     failpoint("cp.session.status-received");
     if (typeof update.nth === "number" && this.acks && !this.#order.isNext(update.nth, update.round ?? 0)) return;
+    if (this.entrant.principal.via !== "none" && typeof update.agent_id === "string" && update.agent_id !== this.agentId) {
+      this.#events.foreign(this, update);
+      return;
+    }
     if (!isWhole(update.seq) || !isWhole(update.revision)) {
       this.#log.warn("Frame is not of the protocol", { agent_id: this.agentId, error: "seq or revision is no number of ours" });
       return;

@@ -27,7 +27,19 @@ export interface MetricSources {
   readonly queue?: (() => QueueFigures) | undefined;
   /** Undefined where nothing is published. */
   readonly outlet?: (() => readonly OutletFigures[]) | undefined;
+  /** Undefined where nobody comes in without an identity, or everybody does. */
+  readonly legacy?: (() => LegacyFigures | undefined) | undefined;
   readonly version: string;
+}
+
+/** Of the listener for those that have no identity. */
+export interface LegacyFigures {
+  /** Let in by name. */
+  readonly agents: number;
+  /** Connected now. */
+  readonly connections: number;
+  /** Taken so far. */
+  readonly events: number;
 }
 
 export interface Metrics {
@@ -125,6 +137,22 @@ export function createMetrics(sources: MetricSources): Metrics {
   });
   if (sources.queue !== undefined) queueMetrics(sources.queue, { gauge, counter });
   if (sources.outlet !== undefined) outletMetrics(sources.outlet, { gauge, counter });
+  const { legacy } = sources;
+  if (legacy !== undefined) {
+    const figure = (name: string, help: string, read: (of: LegacyFigures) => number): void => {
+      gauge({
+        name,
+        help,
+        collect() {
+          const figures = legacy();
+          if (figures !== undefined) this.set(read(figures));
+        },
+      });
+    };
+    figure("transporter_legacy_agents", "Agents that may come in without showing who they are.", ({ agents }) => agents);
+    figure("transporter_legacy_connections", "Agents that are connected now without having shown who they are.", (of) => of.connections);
+    total("transporter_legacy_events_total", "Events taken from producers that did not show who they are.", () => legacy()?.events ?? 0);
+  }
   total("transporter_agent_frames_total", "Frames received from agents.", () => frames);
   gauge({ name: "transporter_build_info", help: "Always 1; the version is a label.", labelNames: ["version"] as const, registers }).set(
     { version: sources.version },

@@ -234,7 +234,12 @@ export class Link {
   #serverSocket(life: Life): ServerWebSocket<SocketData> {
     const { world } = this.#network;
     const socket = {
-      data: { requestId: `link-${this.#network.counts.links}`, peer: undefined, agent: undefined, heardMs: 0 } satisfies SocketData,
+      data: {
+        arrival: { requestId: `link-${this.#network.counts.links}`, door: { kind: "open" } },
+        peer: undefined,
+        agent: undefined,
+        heardMs: 0,
+      } satisfies SocketData,
       remoteAddress: "10.0.0.1",
       sendText: (text: string): number => {
         if (life.dead || !this.#serverOpen) return 0;

@@ -123,7 +123,7 @@ export async function startBareCore(
         ports.timers.soon(() => socket.closed(code, ""));
       },
     } satisfies Peer;
-    const socket = core.gateway.accept(peer, "request");
+    const socket = core.gateway.accept(peer, { requestId: "request", door: { kind: "open" } });
     const send = (frame: Json): void => {
       if (state.closedWith === undefined) socket.message(JSON.stringify(frame));
     };

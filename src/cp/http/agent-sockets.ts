@@ -2,6 +2,7 @@ import type { ServerWebSocket } from "bun";
 import type { Ports, TimerHandle } from "../../kit/mod.ts";
 import { BoundedPeer } from "../../net/mod.ts";
 import { CLOSE } from "../../protocol/mod.ts";
+import type { Arrival } from "../agent-door.ts";
 import type { AgentSocket, Gateway } from "../gateway.ts";
 
 /** Bytes that may wait for a slow agent; it is closed beyond, and gets what it missed on its next connection. */
@@ -16,7 +17,7 @@ const WATCH_MS = 1_000;
 
 /** What hangs on each socket of Bun's. Kept small: there may be many thousands. */
 export interface SocketData {
-  readonly requestId: string;
+  readonly arrival: Arrival;
   peer: BoundedPeer | undefined;
   agent: AgentSocket | undefined;
   /** By the monotonic clock. */
@@ -44,7 +45,7 @@ export function agentSockets(
       watching ??= timers.every(WATCH_MS, watch, { background: true });
       const peer = new BoundedPeer(socket, { maxQueuedBytes: PEER_QUEUE_BYTES, tooSlowCode: CLOSE.tooSlow });
       socket.data.peer = peer;
-      socket.data.agent = gateway.accept(peer, socket.data.requestId);
+      socket.data.agent = gateway.accept(peer, socket.data.arrival);
     },
     message(socket, message) {
       heard(socket);

@@ -7,6 +7,7 @@ import type { Bell } from "../bell.ts";
 import type { Dispatcher } from "../dispatcher.ts";
 import type { Gateway } from "../gateway.ts";
 import type { Intake } from "../intake.ts";
+import type { Legacy } from "../legacy.ts";
 import type { OpenGauge } from "../open-gauge.ts";
 import type { Membership } from "../membership.ts";
 import type { Permits } from "../permits.ts";
@@ -25,6 +26,8 @@ export interface HttpContext {
   readonly gateway: Gateway;
   readonly membership: Membership;
   readonly intake: Intake;
+  /** Undefined where nobody comes in without an identity, or everybody does. */
+  readonly legacy: Legacy | undefined;
   /** Undefined where events come over HTTP alone. */
   readonly queue: Pick<QueueIntake, "view"> | undefined;
   readonly bell: Bell;
