@@ -7,7 +7,7 @@ import type { Body, BodyParser } from "./body-parser.ts";
 import type { Dispatcher, Reservation } from "./dispatcher.ts";
 import { idOfKey } from "./idempotency.ts";
 import type { OpenGauge } from "./open-gauge.ts";
-import { type Permits, requireRole } from "./permits.ts";
+import type { Permits } from "./permits.ts";
 import { type IdRule, OWN_ID, type PreparedEvent } from "./prepare.ts";
 
 /** Who hands an event in, and by which way. */
@@ -140,18 +140,18 @@ export class Intake {
     }
   }
 
-  /** Makes the next revision of an event that has ended. Throws EVENT_NOT_FOUND, EVENT_NOT_RETRYABLE, TOO_MANY_REQUESTS. */
-  async retry(eventId: string, source: IntakeSource): Promise<RetryResult> {
+  /** Makes the next revision of an event that has ended; `agentId` is for the audit, where it is known whom it is for. Throws EVENT_NOT_FOUND, EVENT_NOT_RETRYABLE, TOO_MANY_REQUESTS. */
+  async retry(eventId: string, source: IntakeSource, agentId?: string): Promise<RetryResult> {
     // Whom it is for is known only afterwards, and nothing newer may be handed over before it meanwhile.
     const letGo = this.#options.dispatcher.hold();
     try {
-      return await this.#retry(eventId, source);
+      return await this.#retry(eventId, source, agentId);
     } finally {
       letGo();
     }
   }
 
-  async #retry(eventId: string, source: IntakeSource): Promise<RetryResult> {
+  async #retry(eventId: string, source: IntakeSource, ofAgent: string | undefined): Promise<RetryResult> {
     const { ports, store, bell, dispatcher, log, onAccepted } = this.#options;
     const { principal, remoteAddress, requestId } = source;
     const nowMs = ports.clock.now();
@@ -167,6 +167,7 @@ export class Intake {
         principal: principal.name,
         action: "event_retried",
         eventId,
+        ...(ofAgent === undefined ? {} : { agentId: ofAgent }),
         remoteAddress,
         requestId,
       },
@@ -191,7 +192,6 @@ export class Intake {
 
   /** Whichever way it came: nobody hands in what they may not. At once, but for who has a scope by labels. */
   #permit(principal: Principal, { targetAgent, type }: EventMeta): void | Promise<void> {
-    requireRole(principal, "events:create");
     return this.#options.permits.require(principal, "events:create", { agentId: targetAgent, eventType: type });
   }
 

@@ -1,16 +1,7 @@
-import { type Ports, TransporterError } from "../kit/mod.ts";
-import { type Access, type Action, ACTIONS, type Principal, type Target } from "../security/mod.ts";
-import type { Scope } from "../protocol/mod.ts";
+import type { Ports } from "../kit/mod.ts";
+import { type Action, allows, demand, needsLabels, type Principal, type Target } from "../security/mod.ts";
 import type { Store } from "../stores/mod.ts";
 import type { Registry } from "./registry.ts";
-
-/** Stands in until the room of security has its own: no selector is understood. */
-function inScope(scope: Scope, target: Target): boolean {
-  const matches = (pattern: string): boolean => new Bun.Glob(pattern).match(target.agentId);
-  if (scope.agents !== undefined && !scope.agents.some(matches)) return false;
-  if (scope.selector !== undefined) return false;
-  return scope.event_types === undefined || target.eventType === undefined || scope.event_types.some((type) => type === target.eventType);
-}
 
 type Labels = Readonly<Record<string, string>>;
 
@@ -32,24 +23,6 @@ interface Remembered<T> {
   readonly atMs: number;
 }
 
-/** Whether somebody has a scope at all: an empty one restricts nothing. */
-export function isScoped({ scope }: Principal): boolean {
-  return scope !== undefined && (scope.agents !== undefined || scope.selector !== undefined || scope.event_types !== undefined);
-}
-
-/** Throws ACCESS_DENIED unless the role may do this, and over the whole installation only for whoever has no scope. */
-export function requireRole(principal: Principal, action: Action): void {
-  const { roles, over }: { readonly roles: readonly string[]; readonly over: string } = ACTIONS[action];
-  if (!roles.includes(principal.role))
-    throw new TransporterError("ACCESS_DENIED", `${principal.name} has the role ${principal.role}; ${action} is for ${roles.join(", ")}`, {
-      details: { action },
-    });
-  if (over === "installation" && isScoped(principal))
-    throw new TransporterError("ACCESS_DENIED", `${principal.name} has a scope; ${action} is over the whole installation`, {
-      details: { action },
-    });
-}
-
 /**
  * Whether what is asked lies within the scope of whoever asks. Answers at once wherever it can, which is for everybody without a selector:
  * only a selector needs the agent's labels, from its socket where it is connected here, else from the store.
@@ -63,30 +36,30 @@ export class Permits {
     this.#options = options;
   }
 
-  sees(principal: Principal, target: Target): boolean | Promise<boolean> {
-    const { scope } = principal;
-    if (scope === undefined) return true;
-    if (scope.selector === undefined || target.agentLabels !== undefined) return inScope(scope, target);
-    const labels = this.labelsOf(principal.tenant, target.agentId);
-    if (!(labels instanceof Promise)) return inScope(scope, { ...target, agentLabels: labels });
-    return labels.then((agentLabels) => inScope(scope, { ...target, agentLabels }));
+  sees(principal: Principal, action: Action, target: Target): boolean | Promise<boolean> {
+    const whole = this.#withLabels(principal, target);
+    return whole instanceof Promise ? whole.then((known) => allows(principal, action, known)) : allows(principal, action, whole);
   }
 
-  /** As `sees`, of something that is known by its event alone. What nobody knows any more is seen by nobody with a scope. */
-  async seesEvent(principal: Principal, agentId: string, eventId: string): Promise<boolean> {
-    if (principal.scope?.event_types === undefined) return this.sees(principal, { agentId });
+  /** As `sees`, of something that is known by its event alone. What nobody knows any more is seen by nobody whose scope says types. */
+  async seesEvent(principal: Principal, action: Action, agentId: string, eventId: string): Promise<boolean> {
+    if (principal.scope?.event_types === undefined) return this.sees(principal, action, { agentId });
     const eventType = await this.#typeOf(principal.tenant, eventId);
-    return eventType !== undefined && this.sees(principal, { agentId, eventType });
+    return eventType !== undefined && this.sees(principal, action, { agentId, eventType });
   }
 
-  /** Throws ACCESS_DENIED for what `principal` does not see. */
-  require(principal: Principal, action: Access, target: Target): void | Promise<void> {
-    const seen = this.sees(principal, target);
-    if (seen instanceof Promise)
-      return seen.then((sees) => {
-        if (!sees) throw beyond(principal, action, target);
-      });
-    if (!seen) throw beyond(principal, action, target);
+  /** Throws ACCESS_DENIED for what `principal` may not do. */
+  require(principal: Principal, action: Action, target: Target): void | Promise<void> {
+    const whole = this.#withLabels(principal, target);
+    if (whole instanceof Promise) return whole.then((known) => demand(principal, action, known));
+    demand(principal, action, whole);
+  }
+
+  #withLabels(principal: Principal, target: Target): Target | Promise<Target> {
+    if (!needsLabels(principal) || target.agentLabels !== undefined) return target;
+    const labels = this.labelsOf(principal.tenant, target.agentId);
+    if (labels instanceof Promise) return labels.then((agentLabels) => ({ ...target, agentLabels }));
+    return { ...target, agentLabels: labels };
   }
 
   /** An agent that never came and was never enrolled has none. */
@@ -126,9 +99,4 @@ function remember<T>(into: Map<string, T>, key: string, value: T): void {
     into.delete(oldest);
     return;
   }
-}
-
-function beyond(principal: Principal, action: Access, { agentId, eventType }: Target): TransporterError {
-  const what = eventType === undefined ? `agent ${agentId}` : `${eventType} at agent ${agentId}`;
-  return new TransporterError("ACCESS_DENIED", `${what} lies beyond the scope of ${principal.name}`, { details: { action } });
 }

@@ -3,7 +3,10 @@ import { AgentPageSchema, type AgentView, AgentViewSchema, formatTimestamp, Remo
 import type { NewAudit, OpenCounts, StoredAgent } from "../../stores/mod.ts";
 import type { HttpContext } from "./context.ts";
 import type { Call, Endpoint } from "./endpoint.ts";
+import { isScoped } from "../../security/mod.ts";
 import { Query } from "./query.ts";
+import { SealedCursors } from "./sealed-cursors.ts";
+import { pageFor } from "./visible-page.ts";
 
 const LIST_PARAMETERS = {
   cluster: "Agents of this cluster.",
@@ -22,6 +25,7 @@ function auditOf(call: Call, action: string, agentId: string, atMs: number): New
 
 export function agentEndpoints(context: HttpContext): Endpoint[] {
   const { store, registry, gateway, membership, ports, log } = context;
+  const cursors = new SealedCursors(store);
 
   /** Of one that is not connected here: what the control plane says that has it. */
   function elsewhere(agent: StoredAgent): AgentView["status"] {
@@ -67,20 +71,32 @@ export function agentEndpoints(context: HttpContext): Endpoint[] {
   async function list(call: Call): Promise<Response> {
     const query = new Query(call.request.url, Object.keys(LIST_PARAMETERS));
     const clusterName = query.text("cluster");
-    const page = await store.listAgents({
-      tenant: call.principal.tenant,
-      ...(clusterName === undefined ? {} : { clusterName }),
+    const { tenant, scope } = call.principal;
+    const scoped = isScoped(scope);
+    const given = query.cursor();
+    const page = await pageFor(call, {
       limit: query.limit(),
-      ...query.cursor(),
+      cursor: given !== undefined && scoped ? await cursors.open(given) : given,
+      fetch: (limit, cursor) =>
+        store.listAgents({
+          tenant,
+          ...(clusterName === undefined ? {} : { clusterName }),
+          limit,
+          ...(cursor === undefined ? {} : { cursor }),
+        }),
+      sees: ({ id, registration }) =>
+        call.sees({ agentId: id, agentLabels: (registry.get(id)?.registration ?? registration).labels ?? {} }),
     });
+    const next = page.nextCursor !== undefined && scoped ? await cursors.seal(page.nextCursor) : page.nextCursor;
     const open = await context.gauge.sample();
     return Response.json({
       items: page.items.map((agent) => view(agent, open)),
-      ...(page.nextCursor === undefined ? {} : { next_cursor: page.nextCursor }),
+      ...(next === undefined ? {} : { next_cursor: next }),
     });
   }
 
   async function show(call: Call): Promise<Response> {
+    await call.permit({ agentId: call.param("id") });
     const agent = await store.getAgent(call.principal.tenant, call.param("id"));
     if (agent === undefined) throw missing(call.param("id"));
     return Response.json(view(agent, await context.gauge.sample()));
@@ -88,6 +104,7 @@ export function agentEndpoints(context: HttpContext): Endpoint[] {
 
   async function remove(call: Call): Promise<Response> {
     const id = call.param("id");
+    await call.permit({ agentId: id });
     const nowMs = ports.clock.now();
     const ended = await store.removeAgent(call.principal.tenant, id, nowMs, auditOf(call, "agent_removed", id, nowMs));
     if (ended === undefined) throw missing(id);
@@ -101,6 +118,7 @@ export function agentEndpoints(context: HttpContext): Endpoint[] {
   function setPaused(paused: boolean): (call: Call) => Promise<Response> {
     return async (call) => {
       const id = call.param("id");
+      await call.permit({ agentId: id });
       const nowMs = ports.clock.now();
       const agent = await store.setPaused(
         call.principal.tenant,

@@ -9,15 +9,17 @@ import {
   ANONYMOUS,
   type Authenticator,
   type Credentials,
+  demand,
   guardBrowser,
   type GuardOptions,
+  isScoped,
   NOBODY,
   type Origin,
   type Principal,
   type Security,
   type Target,
 } from "../../security/mod.ts";
-import { isScoped, type Permits, requireRole } from "../permits.ts";
+import type { Permits } from "../permits.ts";
 import type { SocketData } from "./agent-sockets.ts";
 import { problemResponse } from "./problem.ts";
 
@@ -87,6 +89,8 @@ export interface EndpointContext {
   readonly refusals: Security["refusals"] | undefined;
   /** Where a request really comes from, by what a trusted proxy says; the socket's own address where it is absent. */
   readonly addressOf?: (request: Request, peer: string) => string;
+  /** Throws for what did not come as this listener wants it, before anything else of the request is looked at. */
+  readonly gate?: (request: Request, peer: string) => void;
   /** Browsers are to come by TLS only from now on. */
   readonly https: boolean;
 }
@@ -197,14 +201,14 @@ class OneCall implements Call, Credentials {
 
   #entered(principal: Principal, access: Exclude<Access, "public">): void {
     this.principal = principal;
-    if (access !== "authenticated") requireRole(principal, access);
+    if (access !== "authenticated") demand(principal, access);
   }
 
   require(action: Action): void | Promise<void> {
     const { authenticate } = this.#context;
     if (authenticate === undefined) return;
     if (this.principal !== NOBODY) {
-      requireRole(this.principal, action);
+      demand(this.principal, action);
       return;
     }
     const principal = authenticate(this);
@@ -214,21 +218,27 @@ class OneCall implements Call, Credentials {
 
   permit(target: Target): void | Promise<void> {
     this.isScopeSeen = true;
-    return this.#context.permits.require(this.principal, this.#access, target);
+    return this.#context.permits.require(this.principal, this.#action, target);
   }
 
   sees(target: Target): boolean | Promise<boolean> {
     this.isScopeSeen = true;
-    return this.#context.permits.sees(this.principal, target);
+    return this.#context.permits.sees(this.principal, this.#action, target);
   }
 
   scopeSeen(): void {
     this.isScopeSeen = true;
   }
 
+  get #action(): Action {
+    if (this.#access === "public" || this.#access === "authenticated")
+      throw new TransporterError("INTERNAL", "a scope was looked at where the endpoint is about no action");
+    return this.#access;
+  }
+
   /** An answer to somebody with a scope, to whom the scope made no difference, would be one that forgot it. */
   get forgotScope(): boolean {
-    if (this.isScopeSeen || !isScoped(this.principal)) return false;
+    if (this.isScopeSeen || !isScoped(this.principal.scope)) return false;
     const access = this.#access;
     return access !== "public" && access !== "authenticated" && ACTIONS[access].over === "agents";
   }
@@ -288,6 +298,7 @@ function serve(path: string, endpoints: readonly Endpoint[], context: EndpointCo
     let response: Response | undefined;
     let call: OneCall | undefined;
     try {
+      context.gate?.(request, server.requestIP(request)?.address ?? "");
       guard(headers);
       const endpoint = byMethod.get(method);
       if (endpoint !== undefined) {

@@ -14,6 +14,7 @@ import {
   RetriedSchema,
   StateSchema,
 } from "../../protocol/mod.ts";
+import { isScoped } from "../../security/mod.ts";
 import type { StoredEvent } from "../../stores/mod.ts";
 import type { IntakeResult, IntakeSource } from "../intake.ts";
 import { wireRetry } from "../prepare.ts";
@@ -23,6 +24,8 @@ import type { Call, Endpoint } from "./endpoint.ts";
 import { liveStream } from "./live.ts";
 import { withPayload } from "./payload-stream.ts";
 import { Query } from "./query.ts";
+import { stand } from "./standing.ts";
+import { onlyAgentOf, pageFor } from "./visible-page.ts";
 import * as v from "valibot";
 
 const LIST_PARAMETERS = {
@@ -92,9 +95,11 @@ function streamResponse(body: ReadableStream<Uint8Array>): Response {
 }
 
 export function eventEndpoints(context: HttpContext): Endpoint[] {
-  const { store, intake, ports } = context;
+  const { store, intake, ports, permits } = context;
 
   function submit(call: Call, makesIds: boolean): Promise<IntakeResult> {
+    // The intake looks at it: only there it is known whom the event is for.
+    call.scopeSeen();
     if (context.isStopping()) throw new TransporterError("SHUTTING_DOWN", "the control plane is stopping and takes no new events");
     const source = sourceOf(call);
     source.idempotencyKey = call.request.headers.get("idempotency-key") ?? undefined;
@@ -105,15 +110,21 @@ export function eventEndpoints(context: HttpContext): Endpoint[] {
   async function list(call: Call): Promise<Response> {
     const query = new Query(call.request.url, Object.keys(LIST_PARAMETERS));
     const nowMs = ports.clock.now();
+    const { principal } = call;
+    const types = principal.scope?.event_types ?? [];
     const states = query.choices("state", StateSchema.options);
-    const agentId = query.text("agent");
-    const type = query.choices("type", EventTypeSchema.options)?.[0];
+    const named = query.text("agent");
+    const type = query.choices("type", EventTypeSchema.options)?.[0] ?? (types.length === 1 ? types[0] : undefined);
+    // Whoever names an agent is told that it is not theirs; nothing at all would look like nothing there.
+    const some = type ?? types[0];
+    if (named !== undefined) await call.permit({ agentId: named, ...(some === undefined ? {} : { eventType: some }) });
+    const agentId = named ?? onlyAgentOf(principal);
     const labels = query.labels("label");
     const createdBy = query.text("created_by");
     const sinceMs = query.timeMs("since", nowMs);
     const untilMs = query.timeMs("until", nowMs);
-    const page = await store.listEvents({
-      tenant: call.principal.tenant,
+    const wanted = {
+      tenant: principal.tenant,
       ...(states === undefined ? {} : { states }),
       ...(agentId === undefined ? {} : { agentId }),
       ...(type === undefined ? {} : { type }),
@@ -121,16 +132,28 @@ export function eventEndpoints(context: HttpContext): Endpoint[] {
       ...(createdBy === undefined ? {} : { createdBy }),
       ...(sinceMs === undefined ? {} : { sinceMs }),
       ...(untilMs === undefined ? {} : { untilMs }),
+    };
+    const page = await pageFor(call, {
       limit: query.limit(),
-      ...query.cursor(),
+      cursor: query.cursor(),
+      fetch: (limit, cursor) => store.listEvents({ ...wanted, limit, ...(cursor === undefined ? {} : { cursor }) }),
+      sees: (event) => call.sees({ agentId: event.target_agent, eventType: event.type }),
     });
     return Response.json({ items: page.items, ...(page.nextCursor === undefined ? {} : { next_cursor: page.nextCursor }) });
   }
 
+  /** The event that the path names; one beyond the scope of whoever asks is not there for them. */
+  async function found(call: Call, parts = { payload: false, log: false }): Promise<StoredEvent> {
+    const stored = await store.getEvent(call.principal.tenant, call.param("id"), parts);
+    if (stored === undefined || !(await call.sees({ agentId: stored.event.targetAgent, eventType: stored.event.type })))
+      throw missing(call.param("id"));
+    return stored;
+  }
+
   async function show(call: Call): Promise<Response> {
     const wanted = new Query(call.request.url, ["payload"]).flag("payload");
-    const stored = await store.getEvent(call.principal.tenant, call.param("id"), { payload: wanted, log: true });
-    if (stored === undefined) throw missing(call.param("id"));
+    if (wanted) await call.require("events:read-payload");
+    const stored = await found(call, { payload: wanted, log: true });
     const text = JSON.stringify(detailOf(stored));
     return new Response(stored.payload === undefined ? text : await withPayload(text, stored.payload, store), {
       headers: { "content-type": "application/json", "cache-control": "no-store" },
@@ -140,6 +163,7 @@ export function eventEndpoints(context: HttpContext): Endpoint[] {
   async function cancel(call: Call): Promise<Response> {
     const id = call.param("id");
     const { principal, remoteAddress, requestId } = call;
+    const { event } = await found(call);
     const nowMs = ports.clock.now();
     const outcome = await store.cancelEvent({
       tenant: principal.tenant,
@@ -153,6 +177,7 @@ export function eventEndpoints(context: HttpContext): Endpoint[] {
         principal: principal.name,
         action: "event_cancelled",
         eventId: id,
+        agentId: event.targetAgent,
         remoteAddress,
         requestId,
       },
@@ -185,15 +210,15 @@ export function eventEndpoints(context: HttpContext): Endpoint[] {
   async function retry(call: Call): Promise<Response> {
     if (context.isStopping()) throw new TransporterError("SHUTTING_DOWN", "the control plane is stopping and takes no new events");
     const id = call.param("id");
-    const { revision } = await intake.retry(id, sourceOf(call));
+    const { event } = await found(call);
+    const { revision } = await intake.retry(id, sourceOf(call), event.targetAgent);
     const answer: Retried = { event_id: id, revision, status: "accepted", message: `Event tried again as revision ${revision}` };
     return Response.json(answer, { status: 202, headers: { location: locationOf(id) } });
   }
 
   async function followOne(call: Call): Promise<Response> {
     const id = call.param("id");
-    const stored = await store.getEvent(call.principal.tenant, id, { payload: false, log: false });
-    if (stored === undefined) throw missing(id);
+    const stored = await found(call);
     call.server.timeout(call.request, 0);
     return streamResponse(
       liveStream({
@@ -207,13 +232,16 @@ export function eventEndpoints(context: HttpContext): Endpoint[] {
         finished: isTerminal(stored.delivery.state),
         isStopping: context.isStopping,
         signal: call.request.signal,
+        standing: stand(call.principal, context),
         forgets: store.info.shared,
       }),
     );
   }
 
   async function followAll(call: Call): Promise<Response> {
+    const { principal } = call;
     const afterSeq = lastEventId(call.request) ?? (await store.lastSeq());
+    call.scopeSeen();
     call.server.timeout(call.request, 0);
     return streamResponse(
       liveStream({
@@ -227,6 +255,10 @@ export function eventEndpoints(context: HttpContext): Endpoint[] {
         finished: false,
         isStopping: context.isStopping,
         signal: call.request.signal,
+        standing: stand(principal, context),
+        ...(isScoped(principal.scope)
+          ? { sees: (entry) => permits.seesEvent(principal, "events:read", entry.agent_id, entry.event_id) }
+          : {}),
       }),
     );
   }

@@ -2,6 +2,7 @@ import { type Ports, TransporterError } from "../../kit/mod.ts";
 import { isTerminal, type LogEntry } from "../../protocol/mod.ts";
 import type { Store } from "../../stores/mod.ts";
 import type { Bell } from "../bell.ts";
+import type { Standing } from "./standing.ts";
 
 /** Proxies and Bun itself cut a stream that says nothing; a comment line keeps it. */
 const KEEP_ALIVE_MS = 5_000;
@@ -22,6 +23,10 @@ export interface LiveOptions {
   /** Asked at each ring: a control plane that stops ends its streams, and their readers come back. */
   readonly isStopping: () => boolean;
   readonly signal: AbortSignal;
+  /** Whether whoever follows may see this entry; all of them where it is absent. */
+  readonly sees?: (entry: LogEntry) => boolean | Promise<boolean>;
+  /** Whoever follows, for as long as they may. */
+  readonly standing?: Standing;
   /** The store may be put back to an earlier state while the stream stands, and give numbers again that were read here. */
   readonly forgets?: boolean;
 }
@@ -35,13 +40,15 @@ function frame(entry: LogEntry): string {
  * event's last entry with `event: end`. Nothing is buffered for a slow reader: it is read from the store when there is room.
  */
 export function liveStream(options: LiveOptions): ReadableStream<Uint8Array> {
-  const { store, bell, ports, tenant, eventId } = options;
+  const { store, bell, ports, tenant, eventId, sees, standing } = options;
   const encoder = new TextEncoder();
   let afterSeq = options.afterSeq;
   let { finished, revision } = options;
   let rung = true;
   let quiet = false;
   let wake: (() => void) | undefined;
+  /** When something was said last: what is passed over is no sign of life to whoever follows. */
+  let toldAtMs = ports.clock.monotonic();
   const reader = { gone: false };
   const stopListening = bell.listen(eventId, () => {
     rung = true;
@@ -50,9 +57,12 @@ export function liveStream(options: LiveOptions): ReadableStream<Uint8Array> {
   const stop = (): void => {
     reader.gone = true;
     stopListening();
+    standing?.release();
     wake?.();
   };
   options.signal.addEventListener("abort", stop, { once: true });
+  standing?.ended.addEventListener("abort", stop, { once: true });
+  if (options.signal.aborted || standing?.ended.aborted === true) stop();
   /** Whether the event is over though nothing after the last entry says so: its end has a number that was another's before. */
   const hasEndedUnseen = async (): Promise<boolean> => {
     if (options.forgets !== true || eventId === undefined || finished) return false;
@@ -82,9 +92,16 @@ export function liveStream(options: LiveOptions): ReadableStream<Uint8Array> {
     ({ revision } = entry);
     if (isTerminal(entry.state)) finished = true;
   };
+  /** What there is to be told, and how far that goes: what is not for whoever follows is passed over. */
   const look = async (): Promise<LogEntry[]> => {
     try {
-      return await store.logAfter({ tenant, ...(eventId === undefined ? {} : { eventId }), afterSeq, limit: BATCH });
+      const entries = await store.logAfter({ tenant, ...(eventId === undefined ? {} : { eventId }), afterSeq, limit: BATCH });
+      if (entries.length === BATCH) rung = true;
+      afterSeq = entries.at(-1)?.seq ?? afterSeq;
+      if (sees === undefined) return entries;
+      const seen: LogEntry[] = [];
+      for (const entry of entries) if (await sees(entry)) seen.push(entry);
+      return seen;
     } catch (error) {
       // The stream breaks off with this, and nobody cancels what is broken.
       stop();
@@ -102,17 +119,19 @@ export function liveStream(options: LiveOptions): ReadableStream<Uint8Array> {
           if (rung) {
             rung = false;
             const entries = await look();
-            if (entries.length === BATCH) rung = true;
+            // They may have ended while it was looked up.
+            if (reader.gone) break;
             if (entries.length > 0) {
-              afterSeq = entries.at(-1)?.seq ?? afterSeq;
+              toldAtMs = ports.clock.monotonic();
               if (eventId !== undefined) for (const entry of entries) note(entry);
               quiet = false;
               controller.enqueue(encoder.encode(entries.map(frame).join("")));
               return;
             }
           }
-          if (quiet) {
+          if (quiet || ports.clock.monotonic() - toldAtMs >= KEEP_ALIVE_MS) {
             quiet = false;
+            toldAtMs = ports.clock.monotonic();
             if (await hasEndedUnseen()) {
               afterSeq = 0;
               rung = true;

@@ -1,5 +1,6 @@
 import { messageOf, TransporterError } from "../../kit/mod.ts";
 import {
+  type AuditEntry,
   AuditPageSchema,
   formatTimestamp,
   HealthSchema,
@@ -9,9 +10,11 @@ import {
   ReplicasSchema,
   VersionSchema,
 } from "../../protocol/mod.ts";
+import type { Principal } from "../../security/mod.ts";
 import type { HttpContext } from "./context.ts";
 import type { Call, Endpoint } from "./endpoint.ts";
 import { Query } from "./query.ts";
+import { onlyAgentOf, pageFor } from "./visible-page.ts";
 
 const AUDIT_PARAMETERS = {
   action: "For example event_received_http, event_cancelled, agent_connected.",
@@ -71,6 +74,7 @@ export function metaEndpoints(context: HttpContext): Endpoint[] {
 
   async function ready(call: Call): Promise<Response> {
     const verbose = new Query(call.request.url, ["verbose"]).flag("verbose");
+    if (verbose) await call.require("status:read");
     const checks: { readonly name: string; readonly fault: string | undefined }[] = [{ name: "ping", fault: undefined }];
     checks.push({
       name: `store ${store.info.driver}`,
@@ -92,23 +96,39 @@ export function metaEndpoints(context: HttpContext): Endpoint[] {
     return new Response(verbose || !ok ? `${lines.join("\n")}\n` : "ok\n", { status: ok ? 200 : 503, headers: TEXT });
   }
 
+  /** What is about no agent, such as a token that was made, is for those without a scope. */
+  function seesLine(principal: Principal, { agent_id: agentId, event_id: eventId }: AuditEntry): boolean | Promise<boolean> {
+    if (agentId === undefined) return false;
+    const { permits } = context;
+    return eventId === undefined
+      ? permits.sees(principal, "audit:read", { agentId })
+      : permits.seesEvent(principal, "audit:read", agentId, eventId);
+  }
+
   async function audit(call: Call): Promise<Response> {
     const query = new Query(call.request.url, Object.keys(AUDIT_PARAMETERS));
     const nowMs = ports.clock.now();
     const action = query.text("action");
     const eventId = query.text("event");
-    const agentId = query.text("agent");
+    const named = query.text("agent");
     const sinceMs = query.timeMs("since", nowMs);
     const untilMs = query.timeMs("until", nowMs);
-    const page = await store.listAudit({
-      tenant: call.principal.tenant,
+    const { principal } = call;
+    if (named !== undefined) await call.permit({ agentId: named });
+    const agentId = named ?? onlyAgentOf(principal);
+    const wanted = {
+      tenant: principal.tenant,
       ...(action === undefined ? {} : { action }),
       ...(eventId === undefined ? {} : { eventId }),
       ...(agentId === undefined ? {} : { agentId }),
       ...(sinceMs === undefined ? {} : { sinceMs }),
       ...(untilMs === undefined ? {} : { untilMs }),
+    };
+    const page = await pageFor(call, {
       limit: query.limit(),
-      ...query.cursor(),
+      cursor: query.cursor(),
+      fetch: (limit, cursor) => store.listAudit({ ...wanted, limit, ...(cursor === undefined ? {} : { cursor }) }),
+      sees: (line) => seesLine(principal, line),
     });
     return Response.json({ items: page.items, ...(page.nextCursor === undefined ? {} : { next_cursor: page.nextCursor }) });
   }

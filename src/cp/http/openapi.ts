@@ -10,6 +10,16 @@ function schemaOf(schema: GenericSchema): Json {
   return rest;
 }
 
+const SECURITY_SCHEMES = {
+  bearer: { type: "http", scheme: "bearer", description: "A token of this control plane, or of the issuer that it trusts." },
+  cookie: {
+    type: "apiKey",
+    in: "cookie",
+    name: "__Host-transporter",
+    description: "Of `POST /v1/session`; what changes something needs X-CSRF-Token too.",
+  },
+};
+
 /** The OpenAPI 3.1 document, made from the endpoints themselves and the schemas they check with. */
 export function openApiDocument(endpoints: readonly Endpoint[], version: string): Json {
   const paths: Record<string, Json> = {};
@@ -29,7 +39,7 @@ export function openApiDocument(endpoints: readonly Endpoint[], version: string)
       description: `Events in, and what becomes of them. Errors are problem+json (RFC 9457) with one of these codes:\n\n${codes.join("\n")}`,
     },
     paths,
-    components: { schemas: { Problem: schemaOf(ProblemSchema) } },
+    components: { schemas: { Problem: schemaOf(ProblemSchema) }, securitySchemes: SECURITY_SCHEMES },
   };
 }
 
@@ -59,6 +69,9 @@ function operationOf(endpoint: Endpoint): Json {
   return {
     summary: endpoint.summary,
     operationId: `${endpoint.method.toLowerCase()}${endpoint.path.replaceAll(/[/:]+(\w)/g, (_all, letter: string) => letter.toUpperCase()).replaceAll(/\W/g, "")}`,
+    // Who may, where it is asked: everybody, whoever is known, or those with this among the actions of their role.
+    "x-transporter-access": endpoint.access,
+    security: endpoint.access === "public" ? [] : [{ bearer: [] }, { cookie: [] }],
     ...(parameters.length === 0 ? {} : { parameters }),
     ...(endpoint.body === undefined
       ? {}

@@ -2,6 +2,14 @@ import { type Logger, toTransporterError, type TransporterError } from "../../ki
 import { CODES, httpStatusOf, type Problem } from "../../protocol/mod.ts";
 
 const RETRY_AFTER_SECONDS = 1;
+/** How somebody is to show who they are (RFC 6750). */
+const CHALLENGE = `Bearer realm="transporter"`;
+
+/** When it is worth trying again, as far as whoever threw it knows. */
+function retryAfterSeconds({ details }: TransporterError): number {
+  const waitMs = details["retry_after_ms"];
+  return typeof waitMs === "number" && waitMs > 0 ? Math.ceil(waitMs / 1000) : RETRY_AFTER_SECONDS;
+}
 
 /** Turns whatever a handler threw into problem+json (RFC 9457). The cause is logged and never sent. */
 export function problemResponse(thrown: unknown, requestId: string, log: Logger, headers: Record<string, string> = {}): Response {
@@ -13,7 +21,8 @@ export function problemResponse(thrown: unknown, requestId: string, log: Logger,
     status,
     headers: {
       "content-type": "application/problem+json",
-      ...(error.kind === "unavailable" ? { "retry-after": String(RETRY_AFTER_SECONDS) } : {}),
+      ...(error.kind === "unavailable" ? { "retry-after": String(retryAfterSeconds(error)) } : {}),
+      ...(status === 401 ? { "www-authenticate": CHALLENGE } : {}),
       ...headers,
     },
   });

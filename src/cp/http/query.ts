@@ -78,8 +78,7 @@ export class Query {
     return limit;
   }
 
-  cursor(): { readonly cursor?: string } {
-    const cursor = this.text("cursor");
-    return cursor === undefined ? {} : { cursor };
+  cursor(): string | undefined {
+    return this.text("cursor");
   }
 }
