@@ -58,7 +58,7 @@ describe("the rooms of src", () => {
 
   test("are drawn as the table says", async () => {
     const document = await Bun.file(join(ROOT, "docs/architecture.md")).text();
-    const common = new Set(["kit", "protocol"]);
+    const common = new Set(["kit", "protocol", "redaction"]);
     const drawn = [...document.matchAll(/^ {2}(\w+) --> (\w+(?: & \w+)*)$/gm)].map(
       ([, room = "", others = ""]) => `${room}: ${others.split(" & ").toSorted().join(" ")}`,
     );

@@ -1,6 +1,7 @@
 import { writeFile } from "node:fs/promises";
 import { type Origin, OUTPUT_FORMATS, type Settings, choiceOr, describeOrigin, text, withoutSecrets } from "../config/mod.ts";
-import { REDACTED, TransporterError, isSecretName, messageOf, redact, redactText, toTransporterError } from "../kit/mod.ts";
+import { TransporterError, messageOf, toTransporterError } from "../kit/mod.ts";
+import { REDACTED, isSecretName, redact, redactText } from "../redaction/mod.ts";
 import { type ArchiveFile, tarGz, zip } from "./archive.ts";
 import type { Call } from "./command.ts";
 import { EXIT } from "./exit.ts";

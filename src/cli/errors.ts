@@ -1,4 +1,5 @@
-import { TransporterError, messageOf, redactText, toTransporterError } from "../kit/mod.ts";
+import { TransporterError, messageOf, toTransporterError } from "../kit/mod.ts";
+import { redactText } from "../redaction/mod.ts";
 import { Interrupted } from "./command.ts";
 import { EXIT } from "./exit.ts";
 import { BrokenPipe, type Host, wantsColor } from "./host.ts";

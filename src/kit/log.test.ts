@@ -1,6 +1,6 @@
-import { expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
+import { keepSecret, REDACTED } from "../redaction/mod.ts";
 import { createLogger, type Logger } from "./log.ts";
-import { REDACTED } from "./redact.ts";
 
 function jsonLog(): { readonly log: Logger; readonly lines: string[] } {
   const lines: string[] = [];
@@ -54,4 +54,45 @@ test("debug lines are written only when asked for", () => {
   const { log, lines } = jsonLog();
   log.debug("Event status");
   expect(lines).toEqual([]);
+});
+
+describe("the log", () => {
+  const lines: string[] = [];
+  const make = (format: "text" | "json", debug = false) =>
+    createLogger({ format, debug, color: false, write: (line) => lines.push(line), now: () => 1_770_000_000_000 });
+
+  test("writes one JSON object a line with the message word for word", () => {
+    lines.length = 0;
+    make("json").with({ agent_id: "a" }).info("Agent connected", { cluster: "c", token: "t" });
+    expect(lines.map((line) => JSON.parse(line) as unknown)).toEqual([
+      { time: "2026-02-02T02:40:00.000Z", level: "info", message: "Agent connected", agent_id: "a", cluster: "c", token: REDACTED },
+    ]);
+  });
+
+  test("cannot be made to forge a line or move a terminal's cursor", () => {
+    lines.length = 0;
+    make("text").warn("Frame is not JSON", { event_id: "a\n12:00:00 INFO forged \u001b[2J" });
+    expect(lines).toHaveLength(1);
+    expect(lines[0]).not.toMatch(/[\u0000-\u001f]/);
+  });
+
+  test("says debug lines only when asked", () => {
+    lines.length = 0;
+    make("json").debug("quiet");
+    make("json", true).debug("loud");
+    expect(lines).toHaveLength(1);
+  });
+
+  test("shows nothing of a value that was named as a secret, however it is put", () => {
+    lines.length = 0;
+    using kept = new DisposableStack();
+    kept.defer(keepSecret('geh"eim'));
+    for (const format of ["json", "text"] as const)
+      make(format).error('It failed: geh"eim', { plain: 'a geh"eim b', error: new Error('geh"eim'), deep: { x: ['geh"eim'] }, n: 1 });
+    expect(lines).toHaveLength(2);
+    for (const line of lines) {
+      expect(line).not.toMatch(/geh|eim/);
+      expect(line).toContain("It failed");
+    }
+  });
 });

@@ -1,5 +1,5 @@
 import { createConsola, LogLevels, type ConsolaReporter } from "consola";
-import { isSecretName, isSuspicious, redact, REDACTED, redactText } from "./redact.ts";
+import { isSecretName, isSuspiciousJson, redact, REDACTED, redactText } from "../redaction/mod.ts";
 
 export type LogFields = Readonly<Record<string, unknown>>;
 
@@ -118,7 +118,7 @@ function jsonWriter(options: LogOptions): Write {
       if (!startOf(name).plain) return undefined;
     }
     const text = JSON.stringify(fields);
-    return isSuspicious(text) ? undefined : text;
+    return isSuspiciousJson(text) ? undefined : text;
   };
   return (level, message, fields) => {
     const nowMs = options.now();
