@@ -14,8 +14,12 @@ export function safeText(text: string): string {
 
 /** The same on one line: line ends become blanks. */
 export function safeLine(text: string): string {
-  return safeText(text.trimEnd())
-    .replace(/\s*\n\s*/g, " ")
+  // No pattern with blanks on both sides of the line end: it would look at a long row of blanks again from each of them.
+  const lines = safeText(text.trimEnd()).split("\n");
+  return lines
+    .map((line, at) => (at === 0 ? line.trimEnd() : line.trim()))
+    .filter((line, at) => at === 0 || line !== "")
+    .join(" ")
     .replaceAll("\t", " ");
 }
 

@@ -35,7 +35,7 @@ export function joinServerUrl({ scheme, user, password, hosts, rest }: ServerUrl
   return `${scheme}://${credentials}${hosts}${rest}`;
 }
 
-const SECRET_PARAMETER = /([?&])([^=&#]*(?:password|passwd|secret|token)=)[^&#]*/gi;
+const SECRET_PARAMETER = /([?&])([^?=&#]*(?:password|passwd|secret|token)=)[^&#]*/gi;
 
 /** The address as it may be shown: without its password, and without what stands for one. */
 export function withoutSecrets(url: string): string {

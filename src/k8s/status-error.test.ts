@@ -128,3 +128,20 @@ describe("the API server's refusals", () => {
     expect(refusesDryRun(answer(400, "error decoding"))).toBe(false);
   });
 });
+
+test("a field's name cannot keep the agent busy for ever", () => {
+  const name = `.spec..[\t]${"schema[schema]".repeat(1_000)}schema::`;
+  const startedMs = performance.now();
+  const error = errorOfAnswer(
+    answer(500, `failed to create typed patch object (web/x; /v1, Kind=ConfigMap): ${name} field not declared in schema`),
+    "x",
+  );
+  expect(error.code).toBe("UNKNOWN_FIELD");
+  expect(performance.now() - startedMs).toBeLessThan(200);
+  for (const text of ["cannot ", "updates to ", "dry run ", "failed to create typed patch object (", 'unknown field "']) {
+    const beforeMs = performance.now();
+    errorOfAnswer(answer(403, text.repeat(300_000)), "x");
+    refusesDryRun(answer(400, text.repeat(300_000)));
+    expect(performance.now() - beforeMs).toBeLessThan(500);
+  }
+});

@@ -1,5 +1,5 @@
 import { TransporterError, type ErrorOptions } from "../kit/mod.ts";
-import type { ErrorCode } from "../protocol/mod.ts";
+import { type ErrorCode, LIMITS } from "../protocol/mod.ts";
 import { parseRecord, recordOf, recordsOf, textOf, type Json } from "./json.ts";
 import type { KubeAnswer } from "./transport.ts";
 
@@ -19,20 +19,30 @@ interface Refusal {
   readonly causes: readonly Cause[];
 }
 
+/** More causes than that say nothing new. */
+const MAX_CAUSES = 1_000;
+
+/** Webhooks and the sender's own field names stand in these texts, and patterns are looked for in them. */
+function shortText(value: unknown): string | undefined {
+  return textOf(value)?.slice(0, LIMITS.messageChars);
+}
+
 function refusalOf(answer: KubeAnswer): Refusal {
   const root = parseRecord(answer.text);
   const details: Json = recordOf(root["details"]);
   return {
     httpStatus: answer.status,
-    reason: textOf(root["reason"]) ?? "",
-    message: textOf(root["message"]) ?? (answer.text.trim().slice(0, 500) || `HTTP ${answer.status}`),
-    kind: textOf(details["kind"]) ?? "",
-    name: textOf(details["name"]) ?? "",
-    causes: recordsOf(details["causes"]).map((cause) => ({
-      reason: textOf(cause["reason"]) ?? "",
-      message: textOf(cause["message"]) ?? "",
-      field: textOf(cause["field"]) ?? "",
-    })),
+    reason: shortText(root["reason"]) ?? "",
+    message: shortText(root["message"]) ?? (answer.text.slice(0, 500).trim() || `HTTP ${answer.status}`),
+    kind: shortText(details["kind"]) ?? "",
+    name: shortText(details["name"]) ?? "",
+    causes: recordsOf(details["causes"])
+      .slice(0, MAX_CAUSES)
+      .map((cause) => ({
+        reason: shortText(cause["reason"]) ?? "",
+        message: shortText(cause["message"]) ?? "",
+        field: shortText(cause["field"]) ?? "",
+      })),
   };
 }
 
@@ -63,10 +73,28 @@ interface Judged {
 /** `unknown field "spec.replica"` of strict decoding and `.spec.replica: field not declared in schema` of server-side apply. */
 function unknownFields(message: string): string[] {
   const strict = [...message.matchAll(/unknown field "([^"]+)"/g)].map((match) => match[1] ?? "");
-  const undeclared = [...message.matchAll(/(?:^|[\s,])(\.[^\s,]+(?:\[[^\]]*\][^\s,:]*)*): field not declared in schema/g)].map(
-    (match) => match[1] ?? "",
-  );
-  return [...strict, ...undeclared];
+  const undeclared = message.split(UNDECLARED).slice(0, -1).map(pathAtEnd);
+  return [...strict, ...undeclared.filter((path) => path !== "")];
+}
+
+const UNDECLARED = ": field not declared in schema";
+
+/**
+ * The field's path that a text ends with: back to a blank or a comma outside brackets. By hand, as the names in it are the sender's: a
+ * pattern that lets brackets hold anything tries them in more ways than a lifetime has seconds.
+ */
+function pathAtEnd(text: string): string {
+  let start = text.length;
+  let inBrackets = false;
+  while (start > 0) {
+    const char = text.charAt(start - 1);
+    if (inBrackets) inBrackets = char !== "[";
+    else if (char === "]") inBrackets = true;
+    else if (char === "," || char.trim() === "") break;
+    start -= 1;
+  }
+  const path = text.slice(start);
+  return path.startsWith(".") ? path : "";
 }
 
 function judgeForbidden(refusal: Refusal): Judged {
@@ -173,5 +201,8 @@ export function conflictingManagers(error: TransporterError): string[] | undefin
 
 /** An admission webhook with side effects refuses every dry run: that says nothing about the object. */
 export function refusesDryRun(answer: KubeAnswer): boolean {
-  return answer.status === 400 && /does not support dry run|dryRun is not supported|dry.?run.*not supported/i.test(answer.text);
+  return (
+    answer.status === 400 &&
+    /does not support dry run|dryRun is not supported|dry.?run.*not supported/i.test(answer.text.slice(0, LIMITS.messageChars))
+  );
 }

@@ -23,7 +23,8 @@ export function parseGoDuration(text: string): number | undefined {
   if (body === "0") return 0;
   let totalNs = 0;
   let at = 0;
-  const part = /(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)/y;
+  // One way only to read a number: with two, a long row of digits would be tried at every place in it.
+  const part = /(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)/y;
   while (at < body.length) {
     part.lastIndex = at;
     const match = part.exec(body);
