@@ -33,6 +33,12 @@ function tooLarge(maxBytes: number): TransporterError {
   return new TransporterError("BODY_TOO_LARGE", `the body is larger than ${maxBytes} bytes`, { details: { max_bytes: maxBytes } });
 }
 
+function tooManyPieces(): TransporterError {
+  return new TransporterError("BODY_TOO_LARGE", "the body comes in too many small pieces", {
+    remedy: `Send it with a Content-Length, or in pieces of ${SMALLEST_MEAN_BYTES} bytes and more.`,
+  });
+}
+
 /** Whoever sends hung up, or said more than came. That is no fault of ours to be logged as one. */
 function brokenOff(thrown: unknown): never {
   throw thrown instanceof TransporterError
@@ -75,31 +81,71 @@ async function withLargeBody<T>(
   }
 }
 
+/** Pieces smaller than this are put together: each would cost many times what it holds, and whoever sends them may send millions. */
+const SMALL_PIECE_BYTES = 4 * 1024;
+/** So many pieces of any size may come; beyond, a body whose pieces are smaller than `SMALLEST_MEAN_BYTES` in the mean is refused. */
+const FREE_PIECES = 4_096;
+/** Every piece costs a turn of the loop that serves everybody: 32 MiB in pieces of one byte would take all of it for ten seconds. */
+const SMALLEST_MEAN_BYTES = 256;
+/** What they are put together into. */
+const GATHER_BYTES = 64 * 1024;
+
+/** A body's pieces in their order, small ones gathered. */
+class Pieces {
+  readonly whole: Uint8Array[] = [];
+  #gathered: Uint8Array | undefined;
+  #used = 0;
+
+  add(piece: Uint8Array): void {
+    if (piece.byteLength >= SMALL_PIECE_BYTES) {
+      this.#flush();
+      this.whole.push(piece);
+      return;
+    }
+    if (this.#gathered !== undefined && this.#used + piece.byteLength > GATHER_BYTES) this.#flush();
+    this.#gathered ??= new Uint8Array(GATHER_BYTES);
+    this.#gathered.set(piece, this.#used);
+    this.#used += piece.byteLength;
+  }
+
+  end(): Uint8Array[] {
+    this.#flush();
+    return this.whole;
+  }
+
+  #flush(): void {
+    if (this.#gathered !== undefined) this.whole.push(this.#gathered.slice(0, this.#used));
+    this.#gathered = undefined;
+    this.#used = 0;
+  }
+}
+
 async function readChunks(request: Request, maxBytes: number, take: (bytes: number) => void): Promise<Uint8Array[]> {
   if (request.body === null) return [];
-  const chunks: Uint8Array[] = [];
+  const pieces = new Pieces();
   let total = 0;
+  let count = 0;
   const reader = request.body.getReader();
   const signal = AbortSignal.timeout(BODY_TIMEOUT_MS);
-  const cut = new Promise<never>((_resolve, reject) => {
-    signal.addEventListener(
-      "abort",
-      () => reject(new TransporterError("INVALID_JSON", `the body did not end within ${formatDurationMs(BODY_TIMEOUT_MS)}`)),
-      { once: true },
-    );
-  });
+  // Ends the reading that is waited for. A race against a promise that hardly ever settles would remember every piece until it does.
+  const cut = (): void => void reader.cancel().catch(() => undefined);
+  signal.addEventListener("abort", cut, { once: true });
   try {
     for (;;) {
-      const { done, value } = await Promise.race([reader.read(), cut]);
-      if (done || value === undefined) return chunks;
+      const { done, value } = await reader.read();
+      if (signal.aborted) throw new TransporterError("INVALID_JSON", `the body did not end within ${formatDurationMs(BODY_TIMEOUT_MS)}`);
+      if (done || value === undefined) return pieces.end();
       if (total + value.byteLength > maxBytes) throw tooLarge(maxBytes);
       take(value.byteLength);
       total += value.byteLength;
-      chunks.push(value);
+      count += 1;
+      if (count > FREE_PIECES && total < count * SMALLEST_MEAN_BYTES) throw tooManyPieces();
+      pieces.add(value);
     }
   } catch (error) {
     return brokenOff(error);
   } finally {
-    reader.cancel().catch(() => undefined);
+    signal.removeEventListener("abort", cut);
+    cut();
   }
 }

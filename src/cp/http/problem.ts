@@ -1,5 +1,6 @@
 import { type Logger, toTransporterError, type TransporterError } from "../../kit/mod.ts";
 import { CODES, httpStatusOf, type Problem } from "../../protocol/mod.ts";
+import { redactText } from "../../redaction/mod.ts";
 
 const RETRY_AFTER_SECONDS = 1;
 /** How somebody is to show who they are (RFC 6750). */
@@ -22,6 +23,8 @@ export function problemResponse(thrown: unknown, requestId: string, log: Logger,
     headers: {
       "content-type": "application/problem+json",
       ...(error.kind === "unavailable" ? { "retry-after": String(retryAfterSeconds(error)) } : {}),
+      // What is still coming is not worth reading to its end.
+      ...(status === 413 ? { connection: "close" } : {}),
       ...(status === 401 ? { "www-authenticate": CHALLENGE } : {}),
       ...headers,
     },
@@ -34,7 +37,7 @@ function problemOf(error: TransporterError, status: number, requestId: string): 
     type: `urn:transporter:problem:${error.code}`,
     title: CODES[error.code].title,
     status,
-    detail: error.message,
+    detail: redactText(error.message),
     code: error.code,
     request_id: requestId,
     remedy: error.remedy,
