@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import * as v from "valibot";
+import { messageOf } from "../kit/mod.ts";
 import {
   type Checked,
   checkControlPlaneFrame,
@@ -13,6 +14,7 @@ import {
   NS_PER_MS,
   type Payload,
   type PayloadRef,
+  parseJson,
   PayloadSchema,
   RETRY_DEFAULTS,
   type RetryPolicy,
@@ -110,9 +112,9 @@ export interface PayloadContent {
 export function readPayload(text: string, type: string): Checked<PayloadContent> {
   let input: unknown;
   try {
-    input = JSON.parse(text);
-  } catch {
-    return { ok: false, code: "INVALID_EVENT", message: "the payload is not JSON" };
+    input = parseJson(text, LIMITS.eventJson);
+  } catch (error) {
+    return { ok: false, code: "INVALID_EVENT", message: `the payload is not JSON: ${messageOf(error)}` };
   }
   const parsed = v.safeParse(PayloadSchema, input, { abortEarly: true });
   if (!parsed.success) return issueRefusal(parsed.issues[0], "INVALID_EVENT");
@@ -207,7 +209,7 @@ const KNOWN_TYPES: ReadonlySet<string> = new Set([
 export function decodeFrame(text: string): Decoded {
   let input: unknown;
   try {
-    input = JSON.parse(text);
+    input = parseJson(text, LIMITS.frameJson);
   } catch (error) {
     return { kind: "garbled", why: error instanceof Error ? error.message : String(error) };
   }

@@ -1,5 +1,5 @@
 import { TransporterError, workerHref } from "../kit/mod.ts";
-import { type Checked, LIMITS } from "../protocol/mod.ts";
+import { type Checked, jsonProblem, LIMITS, refuse } from "../protocol/mod.ts";
 import { type IdRule, OWN_ID, type PreparedEvent, prepareEvent } from "./prepare.ts";
 
 /** A request body: text where it is small, else its bytes as they came, in order. The bytes belong to whoever is handed them. */
@@ -23,6 +23,11 @@ interface Waiting {
   readonly reject: (error: Error) => void;
 }
 
+function prepareHere(text: string, rule: IdRule): Checked<PreparedEvent> {
+  const problem = jsonProblem(text, LIMITS.eventJson);
+  return problem === undefined ? prepareEvent(text, rule) : refuse("INVALID_JSON", problem);
+}
+
 /** Turns request bodies into prepared events; large ones in a worker, one after the other, which is started when first needed. */
 export class BodyParser {
   #worker: Worker | undefined;
@@ -32,13 +37,13 @@ export class BodyParser {
 
   /** Answers at once for a small body: a promise each would cost more than what is done. */
   prepare(body: Body, rule: IdRule = OWN_ID): Checked<PreparedEvent> | Promise<Checked<PreparedEvent>> {
-    if (typeof body === "string") return prepareEvent(body, rule);
+    if (typeof body === "string") return prepareHere(body, rule);
     const chunks = body instanceof Uint8Array ? [body] : body;
     let bytes = 0;
     for (const chunk of chunks) bytes += chunk.byteLength;
     if (bytes <= OFF_LOOP_BYTES) {
       const [only] = chunks;
-      return prepareEvent(this.#decoder.decode(chunks.length === 1 ? only : Buffer.concat(chunks, bytes)), rule);
+      return prepareHere(this.#decoder.decode(chunks.length === 1 ? only : Buffer.concat(chunks, bytes)), rule);
     }
     return this.#later(chunks, rule);
   }

@@ -6,6 +6,7 @@ import {
   checkAgentFrame,
   isTerminal,
   LIMITS,
+  parseJson,
   parseTimestampMs,
   type Credit,
   type OpenDigest,
@@ -15,6 +16,7 @@ import {
   type StatusUpdate,
 } from "../protocol/mod.ts";
 import type { StatusOutcome, StatusWrite, Store } from "../stores/mod.ts";
+import { cleanWords } from "./clean-words.ts";
 import type { Entrant } from "./entrance.ts";
 import type { Pulse } from "./pulse.ts";
 import { StatusOrder } from "./status-order.ts";
@@ -212,7 +214,7 @@ export class AgentSession {
     this.touched = true;
     let decoded: unknown;
     try {
-      decoded = JSON.parse(text);
+      decoded = parseJson(text, LIMITS.frameJson);
     } catch (error) {
       this.#log.warn("Frame is not JSON", { agent_id: this.agentId, bytes: text.length, error: messageOf(error) });
       return;
@@ -388,9 +390,8 @@ export class AgentSession {
       state: update.state,
       phase: update.phase,
       level: update.log_level ?? (update.state === "failed" ? "error" : "info"),
-      message: (update.message ?? "").slice(0, LIMITS.messageChars),
+      ...cleanWords(update),
       details: update.details ?? undefined,
-      result: isTerminal(update.state) ? (update.result ?? undefined) : undefined,
       timestamp: update.timestamp ?? new Date(nowMs).toISOString(),
       nowMs,
     };

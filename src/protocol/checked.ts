@@ -16,9 +16,18 @@ export function refuse(code: ErrorCode, message: string, pointer?: string): Refu
   return pointer === undefined ? { ok: false, code, message } : { ok: false, code, message, pointer };
 }
 
+const SHOWN_KEYS = 16;
+const SHOWN_CHARS = 120;
+
+/** As much of a key as a message has room for. */
+export function shown(key: string): string {
+  return key.length <= SHOWN_CHARS ? key : `${key.slice(0, SHOWN_CHARS)}…`;
+}
+
 /** Turns valibot's first issue into a refusal that names the field by JSON pointer. */
 export function issueRefusal(issue: v.BaseIssue<unknown>, code: ErrorCode): Refusal {
-  const keys = issue.path?.map((item) => String(item.key)) ?? [];
+  // The keys are the sender's: a message that repeats twenty megabytes of them helps nobody.
+  const keys = (issue.path ?? []).slice(0, SHOWN_KEYS).map((item) => shown(String(item.key)));
   const pointer = keys.map((key) => `/${key.replaceAll("~", "~0").replaceAll("/", "~1")}`).join("");
   const where = keys.length === 0 ? "the value" : keys.join(".");
   return refuse(

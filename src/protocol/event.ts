@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import { type Checked, issueRefusal, type Refusal, refuse } from "./checked.ts";
+import { type Checked, issueRefusal, type Refusal, refuse, shown } from "./checked.ts";
 import { NS_PER_MS, formatDurationMs, parseGoDuration } from "./duration.ts";
 import { LIMITS } from "./limits.ts";
 import { parseTimestampMs } from "./timestamp.ts";
@@ -167,6 +167,11 @@ function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
+/** The pointer of what lies inside, with as many of the names above it as are worth showing. */
+function below(name: string, inner: string): string {
+  return inner.length > 1_000 ? inner : name + inner;
+}
+
 /** A key that could reach a prototype, anywhere in the value; its JSON pointer, or undefined. */
 function unsafeKey(value: object, depth = 0): string | undefined {
   if (depth > 100) return "";
@@ -175,7 +180,7 @@ function unsafeKey(value: object, depth = 0): string | undefined {
     for (let at = 0; at < value.length; at += 1) {
       const child: unknown = value[at];
       const inner = typeof child === "object" && child !== null ? unsafeKey(child, depth + 1) : undefined;
-      if (inner !== undefined) return `/${at}${inner}`;
+      if (inner !== undefined) return below(`/${at}`, inner);
     }
     return undefined;
   }
@@ -184,7 +189,7 @@ function unsafeKey(value: object, depth = 0): string | undefined {
     const child = (value as Record<string, unknown>)[key];
     if (typeof child !== "object" || child === null) continue;
     const inner = unsafeKey(child, depth + 1);
-    if (inner !== undefined) return `/${key}${inner}`;
+    if (inner !== undefined) return below(`/${shown(key)}`, inner);
   }
   return undefined;
 }

@@ -4,6 +4,12 @@ export const LIMITS = {
   idChars: 253,
   /** Default for the largest event body that the control plane takes. */
   eventBytes: 32 * 1024 * 1024,
+  /** A JSON text of up to so many bytes is parsed without a look at what it holds. */
+  jsonFreeBytes: 64 * 1024,
+  /** What a longer one of an event may hold: manifests are texts, so there are few values. */
+  eventJson: { depth: 128, values: 100_000 },
+  /** What a longer frame may hold: a status lists what became of 10,000 objects. */
+  frameJson: { depth: 128, values: 500_000 },
   /** Largest frame an agent may send: a status with the result of some 10,000 objects. */
   agentFrameBytes: 16 * 1024 * 1024,
   /** Largest registration frame. */

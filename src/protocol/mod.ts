@@ -5,11 +5,12 @@
  */
 export * from "./agent.ts";
 export * from "./api.ts";
-export { type Checked, issueRefusal, type Refusal } from "./checked.ts";
+export { type Checked, issueRefusal, type Refusal, refuse } from "./checked.ts";
 export * from "./codes.ts";
 export * from "./duration.ts";
 export * from "./event.ts";
 export * from "./frames.ts";
+export * from "./json-bounds.ts";
 export * from "./limits.ts";
 export * from "./security.ts";
 export * from "./states.ts";
