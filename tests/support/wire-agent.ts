@@ -1,3 +1,5 @@
+import type { PeerCertificate } from "node:tls";
+import type { ChallengeFrame, Proof } from "../../src/protocol/mod.ts";
 import { eventually } from "./eventually.ts";
 
 type Json = Record<string, unknown>;
@@ -32,11 +34,24 @@ export const REGISTRATION_0_1 = {
   namespace: "default",
 };
 
+export interface DialAgentOptions {
+  /** Sent in place of the registration. */
+  readonly raw?: string;
+  readonly tls?: {
+    readonly ca: string;
+    readonly cert?: string;
+    readonly key?: string;
+    checkServerIdentity(host: string, certificate: PeerCertificate): Error | undefined;
+  };
+  /** Waits for a challenge and answers it; undefined: with a registration without proof. */
+  readonly prove?: (challenge: ChallengeFrame) => Promise<Proof | undefined>;
+}
+
 /** An agent that speaks the wire and does nothing else: a bare WebSocket that sends what the test says. */
-export async function dialAgent(wsUrl: string, registration: Json = {}, options: { readonly raw?: string } = {}): Promise<WireAgent> {
+export async function dialAgent(wsUrl: string, registration: Json = {}, options: DialAgentOptions = {}): Promise<WireAgent> {
   const bootId = typeof registration["boot_id"] === "string" ? registration["boot_id"] : undefined;
   const agentId = typeof registration["id"] === "string" ? registration["id"] : REGISTRATION_0_1.id;
-  const socket = new WebSocket(wsUrl);
+  const socket = new WebSocket(wsUrl, { ...(options.tls === undefined ? {} : { tls: options.tls }) });
   const frames: Json[] = [];
   let seq = 0;
   socket.addEventListener("message", ({ data }) => frames.push(JSON.parse(String(data)) as Json));
@@ -48,7 +63,6 @@ export async function dialAgent(wsUrl: string, registration: Json = {}, options:
     socket.addEventListener("error", () => reject(new Error(`cannot connect to ${wsUrl}`)));
   });
   const send = (frame: Json | string): void => socket.send(typeof frame === "string" ? frame : JSON.stringify(frame));
-  send(options.raw ?? { ...REGISTRATION_0_1, ...registration });
   const ofType = (type: string): Json[] => frames.filter((frame) => frame["type"] === type);
   const eventsOf = (id: string): Json[] => ofType("event").filter((frame) => (frame["event"] as Json)["id"] === id);
   const status = (id: string, state: string, phase: string, message: string, result: Json | null = null, revision = 1): void => {
@@ -99,7 +113,10 @@ export async function dialAgent(wsUrl: string, registration: Json = {}, options:
       await closed;
     },
   };
-  if (options.raw === undefined) await eventually(() => frames.length > 0, { what: "the registration reply" });
+  const proof = await options.prove?.((await agent.frame("challenge")) as unknown as ChallengeFrame);
+  send(options.raw ?? { ...REGISTRATION_0_1, ...registration, ...(proof === undefined ? {} : { proof }) });
+  const isReply = (frame: Json): boolean => frame["status"] !== undefined || frame["error"] !== undefined;
+  if (options.raw === undefined) await eventually(() => frames.some(isReply), { what: "the registration reply" });
   return agent;
 }
 
