@@ -163,6 +163,8 @@ export const IdentityViewSchema = v.object({
     v.object({
       serial: v.string(),
       key_sha256: v.string(),
+      /** Of the CA that issued it. */
+      ca_key_sha256: v.optional(v.string()),
       issued_at: Timestamp,
       expires_at: Timestamp,
       revoked_at: v.optional(Timestamp),

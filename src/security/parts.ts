@@ -26,6 +26,7 @@ export interface EnrolmentToken {
   readonly agent: string;
   readonly labels: Readonly<Record<string, string>>;
   readonly createdBy: string;
+  readonly createdAtMs: number;
   /** Whose key it is bound to by now. */
   readonly usedBy: { readonly agentId: string; readonly keySha256: string; readonly atMs: number } | undefined;
 }

@@ -6,6 +6,7 @@ import type { Origin, TokenService } from "./gate.ts";
 import type { LastUse } from "./last-use.ts";
 import type { EnrolmentToken, EnrolmentTokens, Parts } from "./parts.ts";
 import type { Principal } from "./principal.ts";
+import type { EnrolmentTokenHash, TokenHash } from "./pki/token-hashes.ts";
 import { checkPattern, checkScope, isScoped, patternWithin } from "./scope.ts";
 import { checkLabels, parseSelector, selects } from "./selector.ts";
 import { type Held, SharedRecords } from "./shared-record.ts";
@@ -25,8 +26,7 @@ const PAGE = 200;
 const NS_PER_MS = 1_000_000;
 /** Compared where there is no token of that id, so that an answer takes as long as for one that there is. */
 const NO_DIGEST = "0".repeat(64);
-export const BOOTSTRAP_NAME = "bootstrap-admin";
-const BOOTSTRAP_LINE = /^([0-9A-Za-z]{12}):([0-9a-f]{64})$/;
+const BOOTSTRAP_NAME = "bootstrap-admin";
 
 function invalid(message: string, pointer: string): TransporterError {
   return new TransporterError("INVALID_REQUEST", message, { details: { pointer } });
@@ -133,8 +133,8 @@ export class Tokens implements TokenService, EnrolmentTokens {
     });
     if ("why" in found) return found;
     const { id, record } = found;
-    const { name, agent = "", labels = {}, createdBy, used } = record;
-    return { token: { id, name, agent, labels, createdBy, usedBy: used } };
+    const { name, agent = "", labels = {}, createdBy, createdAtMs, used } = record;
+    return { token: { id, name, agent, labels, createdBy, createdAtMs, usedBy: used } };
   }
 
   async bind(id: string, to: { readonly agentId: string; readonly keySha256: string }): Promise<boolean> {
@@ -146,30 +146,27 @@ export class Tokens implements TokenService, EnrolmentTokens {
     return record?.revokedAtMs === undefined && record?.used?.agentId === to.agentId && record.used.keySha256 === to.keySha256;
   }
 
-  /** Takes in tokens whose hashes stand in a file (`ID:SHA256` in lines), as administrators'. One that was here before stays as it is, revoked or not. */
-  async bootstrap(lines: string): Promise<void> {
-    for (const line of lines.split("\n").map((one) => one.trim())) {
-      if (line === "" || line.startsWith("#")) continue;
-      const [, id, sha256] = BOOTSTRAP_LINE.exec(line) ?? [];
-      if (id === undefined || sha256 === undefined) {
-        throw new TransporterError("CONFIG_INVALID", "a line of admin-token.hash is not ID:SHA256", {
-          remedy: "Put in what `transporter cp init` wrote.",
-        });
-      }
-      const nowMs = this.#parts.ports.clock.now();
-      const record: TokenRecord = {
-        kind: "user",
-        name: BOOTSTRAP_NAME,
-        sha256,
-        role: "admin",
-        createdAtMs: nowMs,
-        createdBy: "system",
-        expiresAtMs: nowMs + TTL_MS.user.max,
-        fromFile: true,
-      };
-      const audit = this.#audit("token_created", id, record, undefined, { address: "", requestId: "" });
-      if (await this.#records.make(id, record, audit)) this.#parts.log.info("the first administrator's token is known", { token_id: id });
+  /**
+   * Takes in tokens that were made before there was a store, of which files have the hashes: an administrator's, and some that let agents in.
+   * One that was here before stays as it is, used, revoked or not.
+   */
+  async bootstrap(of: { readonly admins: readonly TokenHash[]; readonly enrolments: readonly EnrolmentTokenHash[] }): Promise<void> {
+    const createdAtMs = this.#parts.ports.clock.now();
+    const common = { createdAtMs, createdBy: "system" };
+    for (const { id, sha256 } of of.admins) {
+      const expiresAtMs = createdAtMs + TTL_MS.user.max;
+      await this.#takeIn(id, { ...common, kind: "user", name: BOOTSTRAP_NAME, sha256, role: "admin", expiresAtMs, fromFile: true });
     }
+    for (const { id, sha256, agent, expiresAtMs } of of.enrolments) {
+      if (expiresAtMs <= createdAtMs) continue;
+      await this.#takeIn(id, { ...common, kind: "enrolment", name: BOOTSTRAP_NAME, sha256, agent, expiresAtMs });
+    }
+  }
+
+  async #takeIn(id: string, record: TokenRecord): Promise<void> {
+    const audit = this.#audit("token_created", id, record, undefined, undefined);
+    if (await this.#records.make(id, record, audit))
+      this.#parts.log.info("a token of a file is known from now on", { token_id: id, kind: record.kind });
   }
 
   /** User tokens are for whoever may do everything, so that none can give more than its maker has; enrolment tokens for what the maker's scope has. */
@@ -211,7 +208,7 @@ export class Tokens implements TokenService, EnrolmentTokens {
     return why === undefined ? { id: parsed.id, record } : { why, id: parsed.id };
   }
 
-  #audit(action: string, id: string, record: TokenRecord, by: Principal | undefined, from: Origin): AuditLine {
+  #audit(action: string, id: string, record: TokenRecord, by: Principal | undefined, from: Origin | undefined): AuditLine {
     const { kind, name, role, scope, agent, labels } = record;
     return {
       tenant: this.#parts.tenant,
@@ -219,8 +216,7 @@ export class Tokens implements TokenService, EnrolmentTokens {
       principal: by?.name ?? "system",
       action,
       ...(agent === undefined || agent.includes("*") ? {} : { agentId: agent }),
-      ...(from.address === "" ? {} : { remoteAddress: from.address }),
-      ...(from.requestId === "" ? {} : { requestId: from.requestId }),
+      ...(from === undefined ? {} : { remoteAddress: from.address, requestId: from.requestId }),
       details: { token_id: id, kind, name, role, scope, agent, labels, expires_at: new Date(record.expiresAtMs).toISOString() },
     };
   }

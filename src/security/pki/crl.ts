@@ -29,13 +29,16 @@ interface List {
   readonly nextUpdateMs: number | undefined;
 }
 
+function isTime(part: Element | undefined): boolean {
+  return part?.tag === TAG.utcTime || part?.tag === TAG.generalizedTime;
+}
+
 /** `TBSCertList`: version, algorithm, issuer, thisUpdate, nextUpdate?, revoked?, extensions?. */
 function readList(bytes: Uint8Array, body: Element): List {
   const parts = [...childrenOf(bytes, body)];
   if (parts[0]?.tag === TAG.integer) parts.shift();
   expectTag(parts.shift(), TAG.sequence);
   expectTag(parts.shift(), TAG.sequence);
-  const isTime = (part: Element | undefined): boolean => part?.tag === TAG.utcTime || part?.tag === TAG.generalizedTime;
   const [thisUpdate, next] = parts;
   if (thisUpdate === undefined || !isTime(thisUpdate)) throw new Error("it has no date");
   const nextUpdateMs = next !== undefined && isTime(next) ? timeMs(bytes, next) : undefined;

@@ -1,4 +1,4 @@
-import { type KeyObject, createPrivateKey, createPublicKey, randomBytes, X509Certificate, webcrypto } from "node:crypto";
+import { type KeyObject, createPrivateKey, createPublicKey, randomBytes, webcrypto } from "node:crypto";
 import { isIP } from "node:net";
 import type * as X509 from "@peculiar/x509";
 import { TransporterError } from "../../kit/mod.ts";
@@ -33,8 +33,8 @@ interface SigningKey {
 
 async function signingKey(key: KeyObject): Promise<SigningKey> {
   const der = key.export({ type: "pkcs8", format: "der" });
-  const use = async (importing: object, name: string, hash: string): Promise<SigningKey> => ({
-    key: (await webcrypto.subtle.importKey("pkcs8", der, importing as { name: string }, false, ["sign"])) as CryptoKey,
+  const use = async (importing: Parameters<typeof webcrypto.subtle.importKey>[2], name: string, hash: string): Promise<SigningKey> => ({
+    key: await webcrypto.subtle.importKey("pkcs8", der, importing, false, ["sign"]),
     algorithm: { name, hash },
   });
   switch (key.asymmetricKeyType) {
@@ -179,9 +179,4 @@ export async function issueAgent(
     by,
   );
   return parsed(pem);
-}
-
-/** Whether a private key belongs to a certificate. */
-export function isKeyOf(key: KeyObject, certificate: X509Certificate): boolean {
-  return certificate.checkPrivateKey(key);
 }
