@@ -4,6 +4,7 @@ import type { LogEntry, State } from "../../protocol/mod.ts";
 import type { LogQuery, Store } from "../../stores/mod.ts";
 import { Bell } from "../bell.ts";
 import { liveStream } from "./live.ts";
+import type { Standing } from "./standing.ts";
 
 function entry(seq: number): LogEntry {
   return {
@@ -22,7 +23,12 @@ function entry(seq: number): LogEntry {
 /** A stream of one event over a store whose look into the log is the test's. */
 function setUp(
   logAfter: (query: LogQuery, bell: Bell) => Promise<LogEntry[]>,
-  parts: { readonly state?: State; readonly isGone?: boolean } = {},
+  parts: {
+    readonly state?: State;
+    readonly isGone?: boolean;
+    readonly sees?: (entry: LogEntry) => boolean | Promise<boolean>;
+    readonly standing?: Standing;
+  } = {},
 ) {
   const manual = manualPorts();
   const bell = new Bell();
@@ -43,6 +49,8 @@ function setUp(
     isStopping: () => stopping.now,
     signal: new AbortController().signal,
     forgets: parts.state !== undefined,
+    ...(parts.sees === undefined ? {} : { sees: parts.sees }),
+    ...(parts.standing === undefined ? {} : { standing: parts.standing }),
   });
   const reader = stream.getReader();
   let text = "";
@@ -122,5 +130,58 @@ test("a stream of what the store has lost breaks off, so that its reader comes a
   const { advance, bell, end } = setUp(() => Promise.resolve([]), { state: "queued", isGone: true });
   await advance(5_000);
   expect(end()).toBe("failed");
+  expect(bell.listeners).toBe(0);
+});
+
+test("what is not for whoever follows is passed over, and they hear all the same that the stream stands", async () => {
+  const entries: LogEntry[] = [];
+  const { settle, advance, bell, text, end } = setUp(({ afterSeq }) => Promise.resolve(entries.filter(({ seq }) => seq > afterSeq)), {
+    sees: ({ seq }) => Promise.resolve(seq % 10 === 0),
+  });
+  await settle();
+  // Something happens all the time, and next to nothing of it is for them.
+  for (let seq = 1; seq <= 25; seq += 1) {
+    entries.push(entry(seq));
+    bell.ring(entry(seq));
+    await advance(1_000);
+  }
+  expect(text().match(/^id: \d+$/gm)).toEqual(["id: 10", "id: 20"]);
+  expect(text().split("still here").length - 1).toBeGreaterThanOrEqual(3);
+  expect(end()).toBe("open");
+});
+
+test("more than one look of what is passed over is followed by what is not", async () => {
+  const entries = Array.from({ length: 450 }, (_one, at) => entry(at + 1));
+  const { settle, text } = setUp(({ afterSeq, limit }) => Promise.resolve(entries.filter(({ seq }) => seq > afterSeq).slice(0, limit)), {
+    sees: ({ seq }) => seq === 450,
+  });
+  await settle();
+  expect(text().match(/^id: \d+$/gm)).toEqual(["id: 450"]);
+});
+
+test("a stream ends with its reader's right to follow, even in the middle of a look, and tells nothing more", async () => {
+  const right = new AbortController();
+  let released = 0;
+  let answer: (entries: LogEntry[]) => void = () => undefined;
+  const { settle, bell, text, end } = setUp(() => new Promise((resolve) => (answer = resolve)), {
+    standing: { ended: right.signal, release: () => (released += 1) },
+  });
+  await settle();
+  expect(end()).toBe("open");
+  right.abort();
+  answer([entry(1)]);
+  await settle();
+  expect(end()).toBe("closed");
+  expect(text()).not.toContain("id: 1");
+  expect(bell.listeners).toBe(0);
+  expect(released).toBeGreaterThan(0);
+});
+
+test("a right to follow that has ended already opens no stream", async () => {
+  const { settle, bell, end } = setUp(() => Promise.resolve([entry(1)]), {
+    standing: { ended: AbortSignal.abort(), release: () => undefined },
+  });
+  await settle();
+  expect(end()).toBe("closed");
   expect(bell.listeners).toBe(0);
 });

@@ -100,7 +100,10 @@ export function liveStream(options: LiveOptions): ReadableStream<Uint8Array> {
       afterSeq = entries.at(-1)?.seq ?? afterSeq;
       if (sees === undefined) return entries;
       const seen: LogEntry[] = [];
-      for (const entry of entries) if (await sees(entry)) seen.push(entry);
+      for (const entry of entries) {
+        const isSeen = sees(entry);
+        if (isSeen instanceof Promise ? await isSeen : isSeen) seen.push(entry);
+      }
       return seen;
     } catch (error) {
       // The stream breaks off with this, and nobody cancels what is broken.

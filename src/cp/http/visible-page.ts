@@ -38,7 +38,10 @@ export async function visiblePage<T>(of: Listing<T>): Promise<Page<T>> {
   let lookedAt = 0;
   for (let looks = 0; looks < MAX_LOOKS && lookedAt < MAX_LOOKED_AT; looks += 1) {
     const page = await of.fetch(of.limit - items.length, cursor);
-    for (const item of page.items) if (await of.sees(item)) items.push(item);
+    for (const item of page.items) {
+      const isSeen = of.sees(item);
+      if (isSeen instanceof Promise ? await isSeen : isSeen) items.push(item);
+    }
     lookedAt += page.items.length;
     cursor = page.nextCursor;
     if (cursor === undefined || items.length >= of.limit) break;
