@@ -1,6 +1,7 @@
 import type { Logger, Ports, TransporterError } from "../kit/mod.ts";
 import type { ParsedObject } from "../manifests/mod.ts";
 import type { ResourceStatus } from "../protocol/mod.ts";
+import { keepSecretsOf, redact } from "../redaction/mod.ts";
 import type { Work } from "./delivery.ts";
 import { Run } from "./run.ts";
 import type { Runners, ScriptPayload } from "./script.ts";
@@ -80,6 +81,19 @@ export class Executor {
   }
 
   async execute(execution: Execution): Promise<Ending> {
-    return new Run(this.#options, execution).run();
+    const { content, report } = execution;
+    // An API server quotes what it refuses, and whoever answers for it as well: values of Secrets stay here.
+    const forget = Array.isArray(content) ? keepSecretsOf(content.map(({ object }) => object)) : () => undefined;
+    try {
+      const run = new Run(this.#options, { ...execution, report: (status) => report(clean(status)) });
+      const ending = await run.run();
+      return ending.kind === "ended" ? { ...ending, status: clean(ending.status) } : ending;
+    } finally {
+      forget();
+    }
   }
+}
+
+function clean(status: Status): Status {
+  return redact(status) as Status;
 }

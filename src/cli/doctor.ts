@@ -46,7 +46,7 @@ export const fail = (detail: string, remedy: string): Finding => ({ status: "fai
 export function findingOf(error: unknown): Finding {
   const known = toTransporterError(error);
   const detail = error instanceof TransporterError ? error.message : messageOf(error);
-  return fail(redactText(`${detail} (${known.code})`), known.remedy);
+  return fail(`${detail} (${known.code})`, known.remedy);
 }
 
 type DoctorSettings = typeof DOCTOR_SETTINGS;
@@ -77,6 +77,11 @@ export async function examine(
       finding = findingOf(error);
     }
     if (finding === undefined) continue;
+    finding = {
+      status: finding.status,
+      detail: redactText(finding.detail),
+      remedy: finding.remedy === undefined ? undefined : redactText(finding.remedy),
+    };
     results.push({ check: check.name, ...finding });
     if (!asText) continue;
     const mark = { ok: paint("green", "ok  "), warn: paint("yellow", "warn"), fail: paint("red", "FAIL") }[finding.status];
@@ -107,8 +112,7 @@ async function pack(
       name: "report.txt",
       content: results
         .map(
-          (each) =>
-            `${each.status.padEnd(4)}  ${each.check}: ${redactText(each.detail)}${each.remedy === undefined ? "" : `\n      ${each.remedy}`}\n`,
+          (each) => `${each.status.padEnd(4)}  ${each.check}: ${each.detail}${each.remedy === undefined ? "" : `\n      ${each.remedy}`}\n`,
         )
         .join(""),
     },

@@ -4,7 +4,6 @@ import {
   acknowledges,
   CLOSE,
   checkAgentFrame,
-  isTerminal,
   LIMITS,
   parseJson,
   parseTimestampMs,

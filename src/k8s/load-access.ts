@@ -1,4 +1,5 @@
 import { TransporterError } from "../kit/mod.ts";
+import { keepSecrets } from "../redaction/mod.ts";
 import type { KubeAccess, KubeAccessOptions } from "./access.ts";
 import { accountAccess } from "./account.ts";
 
@@ -11,9 +12,12 @@ export async function loadKubeAccess(options: KubeAccessOptions): Promise<KubeAc
   if (kubeconfig !== undefined && kubeconfig !== "") {
     const { kubeconfigAccess } = await import("./kubeconfig.ts");
     const access = await kubeconfigAccess({ ...options, kubeconfig });
-    return checked(access);
+    return keeping(checked(access));
   }
-  if (inCluster !== undefined) return checked(await accountAccess(inCluster, options.namespace, () => options.ports.clock.monotonic()));
+  if (inCluster !== undefined) {
+    const access = await accountAccess(inCluster, options.namespace, () => options.ports.clock.monotonic());
+    return keeping(checked(access));
+  }
   throw new TransporterError("KUBE_CONFIG_INVALID", "neither a kubeconfig nor an in-cluster account is given");
 }
 
@@ -29,4 +33,32 @@ function checked(access: KubeAccess): KubeAccess {
       remedy: "Use an http or https proxy; SOCKS is not supported.",
     });
   return access;
+}
+
+/** What shows who we are is shown to nobody else; the one before is forgotten. */
+function keeping(access: KubeAccess): KubeAccess {
+  let shown: string | undefined;
+  let forget = (): void => undefined;
+  return {
+    ...access,
+    async credentials() {
+      const credentials = await access.credentials();
+      const { authorization } = credentials.headers;
+      if (authorization !== shown) {
+        const before = forget;
+        forget = authorization === undefined ? () => undefined : keepSecrets(secretsOf(authorization));
+        shown = authorization;
+        before();
+      }
+      return credentials;
+    },
+  };
+}
+
+/** Of `Bearer TOKEN`, or of `Basic USER:PASSWORD` in base64. */
+function secretsOf(authorization: string): readonly string[] {
+  const [scheme, value = ""] = authorization.split(" ");
+  if (scheme !== "Basic") return [value];
+  const pair = Buffer.from(value, "base64").toString();
+  return [value, pair.slice(pair.indexOf(":") + 1)];
 }

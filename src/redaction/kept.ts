@@ -8,6 +8,8 @@ const LINE_MIN_CHARS = 12;
 const LINE_MAX_CHARS = 1_000;
 
 class Kept {
+  /** How many named just these. */
+  holders = 0;
   readonly #values: readonly string[];
   #pattern: RegExp | undefined;
 
@@ -22,7 +24,7 @@ class Kept {
   }
 }
 
-const all = new Set<Kept>();
+const all = new Map<string, Kept>();
 
 /**
  * From now on this value is taken out wherever it appears, as it is, in base64, escaped as in JSON or in an address, and line by line;
@@ -34,21 +36,29 @@ export function keepSecret(value: string): () => void {
 
 /** As `keepSecret`, for several that are forgotten together. */
 export function keepSecrets(values: Iterable<string>): () => void {
-  const forms = new Set([...values].flatMap(formsOf));
-  if (forms.size === 0) return () => undefined;
-  const kept = new Kept([...forms]);
-  all.add(kept);
-  return () => void all.delete(kept);
+  const forms = [...new Set([...values].flatMap(formsOf))];
+  if (forms.length === 0) return () => undefined;
+  const key = JSON.stringify(forms);
+  const kept = all.get(key) ?? new Kept(forms);
+  all.set(key, kept);
+  kept.holders += 1;
+  let held = true;
+  return () => {
+    if (!held) return;
+    held = false;
+    kept.holders -= 1;
+    if (kept.holders === 0) all.delete(key);
+  };
 }
 
 export function holdsKept(text: string): boolean {
-  for (const { pattern } of all) if (text.search(pattern) >= 0) return true;
+  for (const { pattern } of all.values()) if (text.search(pattern) >= 0) return true;
   return false;
 }
 
 export function withoutKept(text: string): string {
   let clean = text;
-  for (const { pattern } of all) clean = clean.replace(pattern, REDACTED);
+  for (const { pattern } of all.values()) clean = clean.replace(pattern, REDACTED);
   return clean;
 }
 

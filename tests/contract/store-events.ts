@@ -152,7 +152,7 @@ export function eventContract(subject: Subject): void {
       const calls = [
         store.createEvent(newEvent({ id: "before" })),
         store.applyStatus(statusOf(running, "in_progress", { phase: "applying" })),
-        store.createEvent(newEvent({ id: "bad", audit: { details: circular } })),
+        store.createEvent(newEvent({ id: "bad", audit: { details: { no_json: 1n } } })),
         store.applyStatus(statusOf(running, "in_progress", { phase: "verifying", details: circular })),
         store.createEvent(newEvent({ id: "after" })),
         store.applyStatus(statusOf(running, "completed")),

@@ -1,4 +1,5 @@
 import { isTerminal } from "../../../protocol/mod.ts";
+import { cleanAudit } from "../../audit-text.ts";
 import { FENCED_MESSAGE } from "../../ending.ts";
 import type { CreateOutcome, ImportedEvent, NewAudit, NewEvent, RetryInput, RetryOutcome, StoredEvent } from "../../port.ts";
 import { wordsOf } from "../../words.ts";
@@ -25,7 +26,8 @@ const INLINE_BYTES = 1024;
 
 /** What is looked for, a line break, and the rest. */
 export function auditRow(entry: NewAudit, put: Put): readonly unknown[] {
-  const { tenant, atMs, action, eventId, agentId, principal, user, remoteAddress, requestId, details } = entry;
+  const { tenant, atMs, action, eventId, agentId, principal, remoteAddress, requestId } = entry;
+  const { user, details } = cleanAudit(entry);
   const rest = JSON.stringify([principal, user ?? 0, remoteAddress ?? 0, requestId ?? 0, ...(details === undefined ? [] : [details])]);
   return [put(`${luaJson([tenant, atMs, action, eventId ?? "", agentId ?? ""])}\n${rest}`)];
 }

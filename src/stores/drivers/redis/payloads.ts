@@ -104,7 +104,8 @@ export class Payloads {
       if (more === 0) break;
     }
     const { nowMs } = input;
-    while (nowMs !== undefined && removed.documents < input.limit) {
+    if (nowMs === undefined) return removed;
+    while (removed.documents < input.limit) {
       const most = Math.min(DOCUMENTS_AT_ONCE, input.limit - removed.documents);
       const some = await this.#step(["dd", String(nowMs), most], Number);
       removed.documents += some;

@@ -1,5 +1,6 @@
 import { type AuditEntry, formatTimestamp } from "../../../protocol/mod.ts";
 import type { OpenedDatabase } from "../../../sqlite/mod.ts";
+import { cleanAudit } from "../../audit-text.ts";
 import type { NewAudit } from "../../port.ts";
 import { RowBatch } from "./row-batch.ts";
 import type { Tally } from "./tally.ts";
@@ -54,6 +55,7 @@ export class Audit {
   }
 
   append(entry: NewAudit): void {
+    const { user, details } = cleanAudit(entry);
     this.#rows.add(
       this.#tally.next("audit"),
       entry.tenant,
@@ -62,10 +64,10 @@ export class Audit {
       entry.action,
       entry.eventId ?? null,
       entry.agentId ?? null,
-      entry.user ?? null,
+      user ?? null,
       entry.remoteAddress ?? null,
       entry.requestId ?? null,
-      entry.details === undefined ? null : JSON.stringify(entry.details),
+      details === undefined ? null : JSON.stringify(details),
     );
   }
 

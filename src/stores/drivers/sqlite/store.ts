@@ -168,7 +168,8 @@ function assemble(database: OpenedDatabase, options: SqliteStoreOptions): Store 
       if (some < most) break;
     }
     const { nowMs } = input;
-    while (nowMs !== undefined && removed.documents < input.limit) {
+    if (nowMs === undefined) return removed;
+    while (removed.documents < input.limit) {
       const most = Math.min(STEP_ROWS * 8, input.limit - removed.documents);
       const some = await group.run(() => documents.expire(nowMs, most));
       removed.documents += some;
