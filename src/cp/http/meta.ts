@@ -64,6 +64,20 @@ export function metaEndpoints(context: HttpContext): Endpoint[] {
     return [view.paused ? `[!]${name}: nothing is taken while the store is away` : `[+]${name} ok`];
   }
 
+  /** Who comes in without showing who they are, for whoever ought to end that one day. */
+  function legacyLines(): string[] {
+    if (context.legacy === undefined) return [];
+    const { agents, connections, events } = context.legacy.figures;
+    return [
+      `[!]legacy: ${agents} agents are let in without showing who they are (connected: ${connections}), and events for them from anybody (so far: ${events})`,
+    ];
+  }
+
+  function trustLines(): string[] {
+    const found = context.security?.trust.findings() ?? [];
+    return found.map(({ name, level, message }) => `${level === "ok" ? "[+]" : "[!]"}trust ${name}: ${message}`);
+  }
+
   /** What the store's promises rest on. Nothing of it keeps events out: it is for people, and it would keep them out of every replica. */
   async function findings(): Promise<string[]> {
     const found = await store.inspect().catch(() => []);
@@ -90,8 +104,8 @@ export function metaEndpoints(context: HttpContext): Endpoint[] {
     const lines = checks.map(({ name, fault }) => (fault === undefined ? `[+]${name} ok` : `[-]${name} failed: ${fault}`));
     if (lease !== undefined) lines.push(`[!]lease: ${lease}`);
     else if (store.info.shared) lines.push(`[+]lease ok, control planes: ${membership.replicas.map(({ id }) => id).join(", ")}`);
-    lines.push(...queueLines());
-    if (verbose && ok) lines.push(...(await findings()));
+    lines.push(...queueLines(), ...legacyLines());
+    if (verbose && ok) lines.push(...trustLines(), ...(await findings()));
     lines.push(ok ? "readyz check passed" : "readyz check failed");
     return new Response(verbose || !ok ? `${lines.join("\n")}\n` : "ok\n", { status: ok ? 200 : 503, headers: TEXT });
   }
