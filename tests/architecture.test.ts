@@ -14,6 +14,9 @@ const HOMES: Readonly<Record<string, readonly string[]>> = {
   consola: ["kit"],
   citty: ["cli"],
   "prom-client": ["metrics"],
+  jose: ["security"],
+  "@peculiar/x509": ["security"],
+  "reflect-metadata": ["security"],
   yaml: ["manifests", "config", "producer", "cli", "k8s"],
   "@valibot/to-json-schema": ["cp"],
 };

@@ -204,6 +204,11 @@ export const CODES = {
     remedy: "Wait for the seconds in Retry-After and correct the token; each further attempt makes it longer.",
     httpStatus: 429,
   },
+  ISSUER_UNAVAILABLE: {
+    kind: "unavailable",
+    title: "The keys of a token's issuer cannot be had",
+    remedy: "Try again; check the issuer's address, its certificate and what --oidc-jwks names. The control plane's log says what failed.",
+  },
   CSRF_REQUIRED: {
     kind: "denied",
     title: "A browser's request does not carry its CSRF token",

@@ -1,16 +1,20 @@
 import { crc32 } from "node:zlib";
 import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
 
-/** `user`: for people and programs. `enrolment`: lets one agent in. `short`: for some minutes, in exchange for a client certificate. */
-export type TokenType = "user" | "enrolment" | "short";
+/**
+ * `user`: for people and programs. `enrolment`: lets one agent in. `short`: for some minutes, in exchange for a client certificate. `session`: in
+ * the cookie of a browser.
+ */
+export type TokenType = "user" | "enrolment" | "short" | "session";
 
-const PREFIXES: Readonly<Record<TokenType, string>> = { user: "tpu", enrolment: "tpe", short: "tps" };
+const PREFIXES: Readonly<Record<TokenType, string>> = { user: "tpu", enrolment: "tpe", short: "tps", session: "tpb" };
+const TYPE_OF: Readonly<Record<string, TokenType>> = { tpu: "user", tpe: "enrolment", tps: "short", tpb: "session" };
 const ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 const ID_CHARS = 12;
 /** 34 of 62: 202 bits. */
 const SECRET_CHARS = 34;
 const CRC_CHARS = 6;
-const TOKEN = /^(tp[ues])_([0-9A-Za-z]{12})_([0-9A-Za-z]{40})$/;
+const TOKEN = /^(tp[uesb])_([0-9A-Za-z]{12})_([0-9A-Za-z]{40})$/;
 
 export interface ParsedToken {
   readonly type: TokenType;
@@ -41,8 +45,8 @@ function checksum(text: string): string {
   return code;
 }
 
-export function sha256Hex(text: string | Uint8Array): string {
-  return createHash("sha256").update(text).digest("hex");
+export function sha256Hex(bytes: Uint8Array | string): string {
+  return createHash("sha256").update(bytes).digest("hex");
 }
 
 /** A new token: `tpu_ID_SECRETCRC`. It is in nobody's hands but the caller's; what is kept of it is `sha256`. */
@@ -60,8 +64,7 @@ export function parseToken(text: string): ParsedToken | undefined {
   const [, prefix = "", id = ""] = match;
   const body = text.slice(0, -CRC_CHARS);
   if (text.slice(-CRC_CHARS) !== checksum(body)) return undefined;
-  const type = prefix === PREFIXES.user ? "user" : prefix === PREFIXES.enrolment ? "enrolment" : "short";
-  return { type, id, sha256: sha256Hex(text) };
+  return { type: TYPE_OF[prefix] ?? "user", id, sha256: sha256Hex(text) };
 }
 
 /** Compares two digests in a time that tells nothing of where they differ. */

@@ -1,0 +1,90 @@
+import type { JWTPayload } from "jose";
+import { TransporterError } from "../kit/mod.ts";
+import type { IssuerKeys, KeySet } from "./issuer-keys.ts";
+
+/** What a JWT must be to count. */
+export interface JwtRules {
+  readonly issuer: string;
+  readonly audience: string;
+  readonly algorithms: readonly string[];
+  readonly keys: IssuerKeys;
+}
+
+export type JwtOutcome = { readonly payload: JWTPayload & { readonly exp: number } } | { readonly why: string };
+
+/** Signed with a private key and checked with a public one. All others would let whoever knows the public key sign. */
+const ASYMMETRIC: ReadonlySet<string> = new Set([
+  ...["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"],
+]);
+/** Other types are for other purposes, such as to log somebody out, though the issuer signs them with the same key. */
+const TYPES: ReadonlySet<string> = new Set(["jwt", "at+jwt", "application/at+jwt"]);
+const MAX_CHARS = 16_384;
+/** Clocks of two machines differ. */
+const TOLERANCE_S = 10;
+const THREE_PARTS = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*$/;
+
+export function looksLikeJwt(text: string): boolean {
+  return text.length <= MAX_CHARS && THREE_PARTS.test(text);
+}
+
+/** Throws CONFIG_INVALID for algorithms that must not count, and for none at all. */
+export function checkAlgorithms(algorithms: readonly string[]): void {
+  const wrong = algorithms.find((name) => !ASYMMETRIC.has(name));
+  if (algorithms.length > 0 && wrong === undefined) return;
+  throw new TransporterError("CONFIG_INVALID", `the algorithm ${JSON.stringify(wrong ?? "")} is none that tokens are checked by`, {
+    remedy: `Use some of ${[...ASYMMETRIC].join(", ")}.`,
+  });
+}
+
+/** Who says to have issued it: to know which rules to check it by, and for nothing else. */
+export function claimedIssuer(token: string): string | undefined {
+  try {
+    const payload: unknown = JSON.parse(Buffer.from(token.split(".")[1] ?? "", "base64url").toString("utf8"));
+    return typeof payload === "object" && payload !== null && "iss" in payload && typeof payload.iss === "string" ? payload.iss : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Checks signature, type, issuer, audience and times. Throws ISSUER_UNAVAILABLE where the issuer's keys cannot be had. */
+export async function verifyJwt(token: string, rules: JwtRules, nowMs: number): Promise<JwtOutcome> {
+  if (!looksLikeJwt(token)) return { why: "malformed" };
+  const keys = await rules.keys.get();
+  const outcome = await check(token, rules, keys, nowMs);
+  if (!("why" in outcome) || outcome.why !== UNKNOWN_KEY) return outcome;
+  const newer = await rules.keys.newerThan(keys);
+  return newer === undefined ? outcome : check(token, rules, newer, nowMs);
+}
+
+const UNKNOWN_KEY = "unknown key";
+
+async function check(token: string, rules: JwtRules, keys: KeySet, nowMs: number): Promise<JwtOutcome> {
+  const { jwtVerify, errors } = await import("jose");
+  try {
+    const { payload, protectedHeader } = await jwtVerify(token, keys.find, {
+      issuer: rules.issuer,
+      audience: rules.audience,
+      algorithms: [...rules.algorithms],
+      requiredClaims: ["exp"],
+      clockTolerance: TOLERANCE_S,
+      currentDate: new Date(nowMs),
+    });
+    if (protectedHeader.typ !== undefined && !TYPES.has(protectedHeader.typ.toLowerCase())) return { why: "wrong type" };
+    return { payload: { ...payload, exp: payload.exp ?? 0 } };
+  } catch (error) {
+    if (error instanceof errors.JWKSNoMatchingKey) return { why: UNKNOWN_KEY };
+    if (error instanceof errors.JWKSMultipleMatchingKeys) return { why: "ambiguous key" };
+    if (error instanceof errors.JOSEAlgNotAllowed) return { why: "wrong algorithm" };
+    if (error instanceof errors.JWTExpired) return { why: "expired" };
+    if (error instanceof errors.JWSSignatureVerificationFailed) return { why: "wrong signature" };
+    if (error instanceof errors.JWTClaimValidationFailed) return { why: whyOfClaim(error.claim) };
+    return { why: "malformed" };
+  }
+}
+
+function whyOfClaim(claim: string): string {
+  if (claim === "iss") return "wrong issuer";
+  if (claim === "aud") return "wrong audience";
+  if (claim === "nbf") return "not valid yet";
+  return "malformed";
+}
