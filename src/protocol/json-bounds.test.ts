@@ -13,6 +13,9 @@ describe("the bounds of a JSON text", () => {
     '["[[[[[[","{{{{{{",",,,,,,,,,,,,,"]',
     '["\\"[[[[[[\\\\"]',
     "[][][][][]",
+    "1".repeat(1_024),
+    " ".repeat(5_000),
+    `"${"1".repeat(5_000)}"`,
   ])("%s is within them", (text) => {
     expect(whole(text)).toBeUndefined();
   });
@@ -23,6 +26,10 @@ describe("the bounds of a JSON text", () => {
     ["[1,2,3,4,5,6,7,8,9,10]", "more than 10"],
     ["[[],[],[],[],[]]", "more than 10"],
     ["[][][][][][][][][][]", "more than 10"],
+    ["1".repeat(1_025), "longer than 1024"],
+    [`[${"x".repeat(1_025)}`, "longer than 1024"],
+    ["1".repeat(1_025), "longer than 1024"],
+    [`[${"x".repeat(1_025)}`, "longer than 1024"],
     // The string ends before what follows it.
     ['["\\\\",[[[[', "deeper than 4"],
   ])("%s is not", (text, why) => {

@@ -35,6 +35,7 @@ function tooLarge(maxBytes: number): TransporterError {
 
 function tooManyPieces(): TransporterError {
   return new TransporterError("BODY_TOO_LARGE", "the body comes in too many small pieces", {
+    details: { hang_up: true },
     remedy: `Send it with a Content-Length, or in pieces of ${SMALLEST_MEAN_BYTES} bytes and more.`,
   });
 }

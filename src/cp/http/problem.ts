@@ -23,8 +23,8 @@ export function problemResponse(thrown: unknown, requestId: string, log: Logger,
     headers: {
       "content-type": "application/problem+json",
       ...(error.kind === "unavailable" ? { "retry-after": String(retryAfterSeconds(error)) } : {}),
-      // What is still coming is not worth reading to its end.
-      ...(status === 413 ? { connection: "close" } : {}),
+      // What is still coming would cost more to pass over than the connection is worth.
+      ...(error.details["hang_up"] === true ? { connection: "close" } : {}),
       ...(status === 401 ? { "www-authenticate": CHALLENGE } : {}),
       ...headers,
     },
