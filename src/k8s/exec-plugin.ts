@@ -1,5 +1,6 @@
 import * as v from "valibot";
 import { TransporterError, messageOf, type Ports } from "../kit/mod.ts";
+import { boundedText } from "./bounded.ts";
 
 /** The `exec` entry of a kubeconfig's user. Source: https://kubernetes.io/docs/reference/access-authn-authz/authentication/#client-go-credential-plugins */
 const ExecConfigSchema = v.looseObject({
@@ -38,6 +39,8 @@ export interface ExecPluginOptions {
 }
 
 const TIMEOUT_MS = 60_000;
+/** A token or a certificate with its key is a few kilobytes. */
+const MAX_OUTPUT_BYTES = 1024 * 1024;
 /** Renewed this long before the end, so that no request leaves with a credential that dies on the way. */
 const MARGIN_MS = 10_000;
 /** They would make a plugin that is itself a program of this runtime something else. */
@@ -138,7 +141,14 @@ export class ExecPlugin {
       }
     });
     try {
-      const [out, err, code] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text(), child.exited]);
+      const [out, err, code] = await Promise.all([
+        boundedText(child.stdout, MAX_OUTPUT_BYTES),
+        boundedText(child.stderr, MAX_OUTPUT_BYTES),
+        child.exited,
+      ]).catch((cause: unknown) => {
+        child.kill("SIGKILL");
+        throw fail("printed more than a credential can be", cause);
+      });
       if (late) throw fail(`did not answer within ${TIMEOUT_MS / 1000} s`);
       if (code !== 0) throw fail(`ended with code ${code}: ${err.trim().slice(0, 500)}`);
       try {

@@ -1,5 +1,6 @@
 import { TransporterError, messageOf, type Ports } from "../kit/mod.ts";
 import type { KubeAccess } from "./access.ts";
+import { boundedText } from "./bounded.ts";
 
 export type KubeMethod = "GET" | "POST" | "PATCH" | "PUT" | "DELETE";
 
@@ -68,7 +69,7 @@ export class Transport {
     const abort = new AbortController();
     return this.#guarded(abort, request, request.timeoutMs, async () => {
       const response = await this.#fetch(request, abort.signal);
-      return { status: response.status, headers: response.headers, text: await response.text() };
+      return { status: response.status, headers: response.headers, text: await boundedText(response.body) };
     });
   }
 

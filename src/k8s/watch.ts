@@ -1,4 +1,5 @@
 import { Backoff, messageOf, TransporterError } from "../kit/mod.ts";
+import { boundedLines, boundedText } from "./bounded.ts";
 import type { KubeClient } from "./client.ts";
 import { collectionPath, type ResourceType } from "./discovery.ts";
 import { numberOf, parseRecord, recordOf, recordsOf, textOf, type Json } from "./json.ts";
@@ -64,17 +65,6 @@ async function list(client: KubeClient, target: WatchTarget, signal: AbortSignal
   }
 }
 
-/** The lines of a stream, without their newlines. */
-async function* linesOf(body: ReadableStream<Uint8Array>): AsyncGenerator<string> {
-  const decoder = new TextDecoder();
-  let rest = "";
-  for await (const chunk of body) {
-    const parts = (rest + decoder.decode(chunk, { stream: true })).split("\n");
-    rest = parts.pop() ?? "";
-    for (const part of parts) if (part !== "") yield part;
-  }
-}
-
 /** How one stream ended: the next may go on from `resourceVersion`, or all has to be listed again. */
 interface Position {
   resourceVersion: string;
@@ -99,8 +89,8 @@ async function* stream(client: KubeClient, target: WatchTarget, position: Positi
       return;
     }
     if (response.status !== 200 || response.body === null)
-      throw errorOfAnswer({ status: response.status, headers: response.headers, text: await response.text() }, describe(target));
-    for await (const line of linesOf(response.body)) {
+      throw errorOfAnswer({ status: response.status, headers: response.headers, text: await boundedText(response.body) }, describe(target));
+    for await (const line of boundedLines(response.body)) {
       const event = parseRecord(line);
       const object = recordOf(event["object"]);
       if (event["type"] === "ERROR") {
