@@ -2,6 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { manualPorts, type ManualPorts, silentLogger, TransporterError } from "../kit/mod.ts";
 import type { ParsedObject } from "../manifests/mod.ts";
 import { RETRY_DEFAULTS, type ResourceStatus } from "../protocol/mod.ts";
+import { redactText } from "../redaction/mod.ts";
 import type { Work } from "./delivery.ts";
 import { type Ending, type Execution, Executor, type ResourceSteps, type StepContext } from "./executor.ts";
 import type { ScriptPayload, ScriptRunner } from "./script.ts";
@@ -311,5 +312,34 @@ describe("a script", () => {
     expect(statusOf(await without.ending)).toMatchObject({ details: { code: "CAPABILITY_MISSING" } });
     const readOnly = trial({}, { work, readOnly: true, runner: () => Promise.reject(new Error("never")), execution: { content: payload } });
     expect(statusOf(await readOnly.ending)).toMatchObject({ details: { code: "READ_ONLY" } });
+  });
+});
+
+describe("what an API server quotes of a Secret", () => {
+  const secret: ParsedObject = {
+    object: { apiVersion: "v1", kind: "Secret", metadata: { name: "db" }, stringData: { pin: 12345678, pw: "hunter2-and-more" } },
+    ref: { group: "", version: "v1", kind: "Secret", namespace: "default", name: "db" },
+    source: { manifest: 0, document: 1, line: 1 },
+  };
+
+  test("stays here, in words on the way and at the end, while its name is told", async () => {
+    const quoting = (code: "KUBE_UNAVAILABLE" | "APPLY_FAILED"): TransporterError =>
+      new TransporterError(code, "Secret default/db: .stringData.pin: expected string, got 12345678 beside hunter2-and-more");
+    const { manual, said, ending } = trial(
+      { failures: [quoting("KUBE_UNAVAILABLE"), quoting("APPLY_FAILED")] },
+      { execution: { content: [secret] } },
+    );
+    await manual.advance(60_000);
+    const end = statusOf(await ending);
+    expect(said.some(({ level }) => level === "warning")).toBe(true);
+    for (const status of [...said, end]) expect(JSON.stringify(status)).not.toMatch(/12345678|hunter2/);
+    expect(end.message).toContain("Secret default/db: .stringData.pin: expected string, got [redacted] beside [redacted]");
+    expect(end.result?.error_message).toContain("[redacted]");
+  });
+
+  test("is forgotten with the event", async () => {
+    const { ending } = trial({}, { execution: { content: [secret] } });
+    await ending;
+    expect(redactText("hunter2-and-more")).toBe("hunter2-and-more");
   });
 });

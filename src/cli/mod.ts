@@ -21,3 +21,9 @@ export async function main(argv: readonly string[], host: Host): Promise<number>
   const { run } = await import("./run.ts");
   return run(argv, host);
 }
+
+/** Tells of what nobody caught, without secrets, where the runtime would print it with all that hangs on it. Answers the exit code. */
+export async function tellCrash(thrown: unknown, host: Host): Promise<number> {
+  const { tellError } = await import("./errors.ts");
+  return tellError(new Error("nobody caught what was thrown", { cause: thrown }), host, true);
+}
