@@ -83,9 +83,8 @@ ${valueFlags.filter((line) => line !== "").join("\n")}
   return 1
 }
 
-_transporter() {
-  local cur=\${COMP_WORDS[COMP_CWORD]} path='' flag='' index=1 word
-  COMPREPLY=()
+_transporter_offers() {
+  local path='' flag='' index=1 word
   while ((index < COMP_CWORD)); do
     word=\${COMP_WORDS[index]}
     flag=''
@@ -124,6 +123,22 @@ ${words.join("\n")}
   case $path in
 ${positionals.join("\n")}
   esac
+  return 0
+}
+
+_transporter() {
+  local cur=\${COMP_WORDS[COMP_CWORD]} before=''
+  COMPREPLY=()
+  # Readline cuts a word at its colons and replaces the last piece alone: the rest goes before it to be compared, and off what is offered.
+  if ((COMP_CWORD > 1)) && [[ $cur == ':' ]]; then
+    before=\${COMP_WORDS[COMP_CWORD - 1]}:
+    cur=''
+  elif ((COMP_CWORD > 2)) && [[ \${COMP_WORDS[COMP_CWORD - 1]} == ':' ]]; then
+    before=\${COMP_WORDS[COMP_CWORD - 2]}:
+  fi
+  cur=$before$cur
+  _transporter_offers
+  if [[ -n $before ]]; then COMPREPLY=("\${COMPREPLY[@]#"$before"}"); fi
   return 0
 }
 

@@ -1,10 +1,15 @@
-import { chmod, mkdir, readFile, rename, writeFile } from "node:fs/promises";
-import { dirname } from "node:path";
 import * as v from "valibot";
 import type { Places } from "../config/mod.ts";
-import { TransporterError, messageOf } from "../kit/mod.ts";
+import { TransporterError } from "../kit/mod.ts";
+import { readIfThere, writePrivate } from "./private-file.ts";
 
-const ContextSchema = v.looseObject({ cp_url: v.string(), ca_file: v.optional(v.string()) });
+const ContextSchema = v.looseObject({
+  cp_url: v.string(),
+  ca_file: v.optional(v.string()),
+  /** A certificate to log in with, where no token is kept. */
+  client_cert: v.optional(v.string()),
+  client_key: v.optional(v.string()),
+});
 const ContextsSchema = v.looseObject({
   current: v.optional(v.string()),
   contexts: v.optional(v.record(v.string(), ContextSchema), {}),
@@ -22,14 +27,8 @@ function pathOf(places: Places): string {
 export async function readContexts(places: Places): Promise<Contexts> {
   if (places.config === undefined) return { contexts: {} };
   const path = pathOf(places);
-  let text: string;
-  try {
-    text = await readFile(path, "utf8");
-  } catch (error) {
-    if (typeof error === "object" && error !== null && "code" in error && (error.code === "ENOENT" || error.code === "ENOTDIR"))
-      return { contexts: {} };
-    throw new TransporterError("FILE_UNREADABLE", `${path}: ${messageOf(error)}`, { cause: error });
-  }
+  const text = await readIfThere(path);
+  if (text === undefined) return { contexts: {} };
   let value: unknown;
   try {
     value = JSON.parse(text);
@@ -44,18 +43,9 @@ export async function readContexts(places: Places): Promise<Contexts> {
   return parsed.output;
 }
 
-/** Writes the file whole and readable by its owner alone: tokens will live here. */
+/** Writes the file whole, readable by its owner alone. */
 export async function writeContexts(places: Places, contexts: Contexts, unique: string): Promise<void> {
-  const path = pathOf(places);
-  const partial = `${path}.${unique}.tmp`;
-  try {
-    await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-    await writeFile(partial, `${JSON.stringify(contexts, null, 2)}\n`, { mode: 0o600 });
-    await chmod(partial, 0o600);
-    await rename(partial, path);
-  } catch (error) {
-    throw new TransporterError("FILE_UNREADABLE", `${path}: ${messageOf(error)}`, { cause: error });
-  }
+  await writePrivate(pathOf(places), `${JSON.stringify(contexts, null, 2)}\n`, unique);
 }
 
 /** The context of that name, own keys only. */

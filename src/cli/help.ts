@@ -57,7 +57,9 @@ export function commandHelp(path: readonly string[], command: Command, below: re
   if (below.length > 0) out.push(paint("bold", "Commands"), ...commandLines(below), "");
   if (positional !== undefined) {
     const choices = positional.choices === undefined ? "" : ` (${positional.choices.join(", ")})`;
-    out.push(paint("bold", "Arguments"), `  ${positional.name}  ${positional.describe}${choices}`, "");
+    const indent = " ".repeat(displayWidth(positional.name) + 4);
+    const [first = "", ...more] = wrap(`${positional.describe}${choices}`, Math.max(40, Math.min(columns, 100) - indent.length));
+    out.push(paint("bold", "Arguments"), `  ${positional.name}  ${first}`, ...more.map((line) => `${indent}${line}`), "");
   }
   const heads = flags.map(([name, setting]) => flagHead(name, setting));
   const width = Math.min(34, Math.max(...heads.map(displayWidth), displayWidth("-h, --help")));

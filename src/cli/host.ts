@@ -17,8 +17,13 @@ export interface Host {
   /** Everything else. */
   readonly err: Sink;
   readonly stdin: () => AsyncIterable<Uint8Array>;
+  readonly stdinIsTerminal: () => boolean;
+  /** One line typed at the terminal, not shown. Rejects with the signal's reason. */
+  readonly readHidden: (signal: AbortSignal) => Promise<string>;
   /** Calls back at each SIGINT or SIGTERM until the answer is called. */
   readonly onSignal: (handler: (signal: "SIGINT" | "SIGTERM") => void) => () => void;
+  /** Calls back at each SIGHUP until the answer is called; without it SIGHUP ends the process. */
+  readonly onHangup: (handler: () => void) => () => void;
   /** Ends the process now; for a second Ctrl-C. */
   readonly exitNow: (code: number) => void;
   /** Ends the process now without any tidying up, as SIGKILL does; for failpoints. */
@@ -101,6 +106,8 @@ export function systemHost(exitNow: (code: number) => void): Host {
       writeBytes: toErr,
     },
     stdin: () => Bun.stdin.stream(),
+    stdinIsTerminal: () => isTerminal(0),
+    readHidden: async (signal) => (await import("./hidden-line.ts")).readHiddenLine(signal),
     onSignal(handler) {
       const onInt = (): void => handler("SIGINT");
       const onTerm = (): void => handler("SIGTERM");
@@ -110,6 +117,10 @@ export function systemHost(exitNow: (code: number) => void): Host {
         process.off("SIGINT", onInt);
         process.off("SIGTERM", onTerm);
       };
+    },
+    onHangup(handler) {
+      process.on("SIGHUP", handler);
+      return () => process.off("SIGHUP", handler);
     },
     exitNow,
     killSelf: () => void process.kill(process.pid, "SIGKILL"),

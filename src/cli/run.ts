@@ -1,5 +1,6 @@
 import { places as placesOf } from "../config/mod.ts";
-import { type Ports, systemPorts } from "../kit/mod.ts";
+import { type Ports, TransporterError, systemPorts } from "../kit/mod.ts";
+import { keepSecrets } from "../redaction/mod.ts";
 import { parseArgs } from "./argv.ts";
 import { type Call, type Command, Interrupted } from "./command.ts";
 import type { Settings } from "../config/mod.ts";
@@ -9,16 +10,21 @@ import { EXIT } from "./exit.ts";
 import { commandHelp, groupHelp } from "./help.ts";
 import { armFailpoint } from "./failpoint.ts";
 import { type Host, wantsColor } from "./host.ts";
+import { secretsOfEnvironment, secretsOfSettings } from "./known-secrets.ts";
 import { locate } from "./locate.ts";
 import { loadSettings } from "./settings.ts";
 import { painter, safeLine } from "./text.ts";
+import { refuseTokenArguments } from "./token-text.ts";
 import { ROOT } from "./tree.ts";
 
 /** Runs one command line to its end; answers the exit code and never throws. */
 export async function run(argv: readonly string[], host: Host, ports: Ports = systemPorts): Promise<number> {
   const debug = argv.includes("--debug") || /^(1|t|true|yes|on)$/i.test(host.env["TRANSPORTER_DEBUG"] ?? "");
+  // To the end, which may tell of an error.
+  using kept = new DisposableStack();
+  kept.defer(keepSecrets(secretsOfEnvironment(host.env)));
   try {
-    return await start(argv, host, ports);
+    return await start(argv, host, ports, kept);
   } catch (error) {
     try {
       return tellError(error, host, debug);
@@ -28,7 +34,8 @@ export async function run(argv: readonly string[], host: Host, ports: Ports = sy
   }
 }
 
-async function start(argv: readonly string[], host: Host, ports: Ports): Promise<number> {
+async function start(argv: readonly string[], host: Host, ports: Ports, kept: DisposableStack): Promise<number> {
+  refuseTokenArguments(argv);
   const located = await locate(argv, ROOT);
   const paint = painter(wantsColor(host.out, host.env));
   if (located.kind === "help") {
@@ -46,6 +53,7 @@ async function start(argv: readonly string[], host: Host, ports: Ports): Promise
   const places = placesOf(host.env);
   const deadly = armFailpoint(host);
   const settings = await loadSettings(command.settings, args.flags, host.env, places);
+  kept.defer(keepSecrets(secretsOfSettings(command.settings, settings.values)));
   const resolved = deadly === undefined ? settings : { ...settings, warnings: [deadly, ...settings.warnings] };
   const note = (text: string): void => host.err.write(`${safeLine(text)}\n`);
   // A service puts its warnings into its log, which may be JSON lines.
@@ -53,8 +61,24 @@ async function start(argv: readonly string[], host: Host, ports: Ports): Promise
     const yellow = painter(wantsColor(host.err, host.env));
     for (const warning of resolved.warnings) host.err.write(`${yellow("yellow", "warning:")} ${safeLine(warning)}\n`);
   }
-  const base = { ...resolved, positionals: args.positionals, host, ports, places, note };
+  const base = { ...resolved, positionals: args.positionals, host: readingOnce(host), ports, places, note };
   return dispatch(ROOT, located.path, () => runOne(command, base, host));
+}
+
+/** Standard input can be read once; a token and a manifest from there cannot both be meant. */
+function readingOnce(host: Host): Host {
+  let wasRead = false;
+  return {
+    ...host,
+    stdin: () => {
+      if (wasRead)
+        throw new TransporterError("USAGE", "standard input is named twice, and can be read only once", {
+          remedy: "Give one of the two by a file; a token also by TRANSPORTER_TOKEN.",
+        });
+      wasRead = true;
+      return host.stdin();
+    },
+  };
 }
 
 /** How long an interrupted command may take to tidy up. */

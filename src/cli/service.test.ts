@@ -28,6 +28,9 @@ function testHost(): TestHost {
       out: sink,
       err: sink,
       async *stdin() {},
+      stdinIsTerminal: () => false,
+      readHidden: async () => "",
+      onHangup: () => () => undefined,
       onSignal(handler) {
         handlers.add(handler);
         return () => handlers.delete(handler);

@@ -61,11 +61,17 @@ export const ROOT: Group = group("transporter", "Manage Kubernetes clusters that
     leaf("k8s", "Send Kubernetes manifests", async () => (await import("./commands/send-k8s.ts")).sendK8s),
     leaf("from-file", "Send an event file", async () => (await import("./commands/send-file.ts")).sendFile),
   ]),
-  group("get", "List events, agents or control planes", [
+  group("get", "List events, agents, identities or control planes", [
     leaf("events", "List events, newest first", async () => (await import("./commands/get-events.ts")).getEvents, ["event", "ev"]),
     leaf("agents", "List agents", async () => (await import("./commands/get-agents.ts")).getAgents, ["agent"]),
     leaf("replicas", "List the control planes that share a store", async () => (await import("./commands/get-replicas.ts")).getReplicas, [
       "replica",
+    ]),
+    leaf("enrolments", "List agents that ask for a certificate", async () => (await import("./commands/get-security.ts")).getEnrolments, [
+      "enrolment",
+    ]),
+    leaf("identities", "List agents that have an identity", async () => (await import("./commands/get-security.ts")).getIdentities, [
+      "identity",
     ]),
   ]),
   group("describe", "Show everything about one event or agent", [
@@ -87,6 +93,24 @@ export const ROOT: Group = group("transporter", "Manage Kubernetes clusters that
     leaf("agent", "Remove agents and cancel what waits for them", async () => (await import("./commands/agents.ts")).deleteAgent, [
       "agents",
     ]),
+  ]),
+  leaf("login", "Show a control plane who you are, and keep what shows it", async () => (await import("./commands/login.ts")).login),
+  leaf("logout", "Forget what shows a control plane who you are", async () => (await import("./commands/login.ts")).logout),
+  leaf("whoami", "Show who you are, and what you may", async () => (await import("./commands/whoami.ts")).whoami),
+  leaf("can-i", "Ask whether you may do something", async () => (await import("./commands/can-i.ts")).canI),
+  group("auth", "Ask who you are and what you may", [
+    leaf("whoami", "Show who you are, and what you may", async () => (await import("./commands/whoami.ts")).authWhoami),
+    leaf("can-i", "Ask whether you may do something", async () => (await import("./commands/can-i.ts")).authCanI),
+  ]),
+  group("token", "Make, list and end tokens", [
+    leaf("create", "Make a token for an agent, or for people and programs", async () => (await import("./commands/token.ts")).tokenCreate),
+    leaf("list", "List tokens", async () => (await import("./commands/token.ts")).tokenList, ["ls"]),
+    leaf("revoke", "End tokens, at once", async () => (await import("./commands/token.ts")).tokenRevoke),
+  ]),
+  group("agents", "Let agents in, and keep them out", [
+    leaf("approve", "Let agents in that wait for approval", async () => (await import("./commands/agents-identity.ts")).approveEnrolment),
+    leaf("deny", "Refuse agents that wait for approval", async () => (await import("./commands/agents-identity.ts")).denyEnrolment),
+    leaf("revoke", "End the identity of agents, at once", async () => (await import("./commands/agents-identity.ts")).revokeIdentity),
   ]),
   leaf("audit", "List who did what, newest first", async () => (await import("./commands/audit.ts")).audit),
   group("queue", "Look at the queue in front of the control planes", [

@@ -27,7 +27,30 @@ export const CONNECTION_SETTINGS = {
   }),
   context: text({ describe: "Use this context of `transporter context` instead of the current one", hint: "NAME", completes: "context" }),
   "ca-file": text({ describe: "PEM file of the CA that signed the control plane's certificate", hint: "FILE", completes: "file" }),
+  "token-file": text({
+    describe:
+      "File that holds the token to show, - for standard input; instead of what `transporter login` keeps. Also by TRANSPORTER_TOKEN itself, never as an argument",
+    hint: "FILE",
+    completes: "file",
+  }),
+  "client-cert": text({
+    describe: "PEM file of a client certificate to log in with instead of a token, with what leads to its CA",
+    hint: "FILE",
+    completes: "file",
+  }),
+  "client-key": text({ describe: "PEM file of that certificate's key, which never leaves this machine", hint: "FILE", completes: "file" }),
+  insecure: toggle(false, {
+    describe: "Show the token even where others on the way can read it: over http, or to a server whose certificate is not checked",
+    flagOnly: true,
+  }),
 } as const;
+
+/** What a context may be called; it is the name of a file too. */
+export const CONTEXT_NAME: RegExp = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/;
+
+/** Tokens come by these; no flag takes one. */
+export const TOKEN_VARIABLE = "TRANSPORTER_TOKEN";
+export const ENROLMENT_TOKEN_VARIABLE = "TRANSPORTER_ENROLMENT_TOKEN";
 
 export const OUTPUT_FORMATS = ["table", "wide", "json", "yaml", "name"] as const;
 export type OutputFormat = (typeof OUTPUT_FORMATS)[number];

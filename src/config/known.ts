@@ -1,5 +1,5 @@
 import { AGENT_SETTINGS } from "./agent.ts";
-import { CONNECTION_SETTINGS } from "./common.ts";
+import { CONNECTION_SETTINGS, ENROLMENT_TOKEN_VARIABLE, TOKEN_VARIABLE } from "./common.ts";
 import { CP_SETTINGS } from "./control-plane.ts";
 import { canonicalKey } from "./file.ts";
 import { type Env, envName, settingKey } from "./resolve.ts";
@@ -20,7 +20,7 @@ export function knownFileKeys(): ReadonlySet<string> {
 }
 
 /** Read by the command line itself, whatever the command. */
-const OTHER_VARIABLES: readonly string[] = ["TRANSPORTER_FAILPOINT"];
+const OTHER_VARIABLES: readonly string[] = ["TRANSPORTER_FAILPOINT", TOKEN_VARIABLE, ENROLMENT_TOKEN_VARIABLE];
 
 export function knownVariables(): ReadonlySet<string> {
   return new Set(

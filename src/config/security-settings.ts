@@ -122,7 +122,7 @@ export const SECURITY_SETTINGS = {
   "approve-enrolments": toggle(false, { describe: "Have each new agent approved by hand: `transporter agents approve`" }),
   "admin-token-file": file("File of an admin token, or of the hashes that `transporter cp init` wrote; taken in at the first start"),
   "trust-cluster": trustedClusters(
-    "Kubernetes cluster whose ServiceAccount tokens let agents enrol: name=NAME;issuer=URL;subjects=NAMESPACE:ACCOUNT,…;agents=PATTERN, and where needed jwks=URL|FILE, ca=FILE, audience=AUDIENCE (transporter). Repeatable",
+    "Kubernetes cluster whose ServiceAccount tokens let agents enrol: name=NAME; issuer=URL; subjects=NAMESPACE:ACCOUNT,…; agents=PATTERN, and where needed jwks=URL|FILE, ca=FILE, audience=AUDIENCE (transporter). Repeatable",
   ),
   "oidc-issuer": text({
     describe: "Take access tokens of this OpenID Connect issuer",

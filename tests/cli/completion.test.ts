@@ -22,9 +22,9 @@ const script = (shell: string): Promise<string> => runCli(["completion", shell])
 async function offers(words: readonly string[], env: Record<string, string> = {}): Promise<string[]> {
   await using files = await temporaryDirectory();
   const path = await files.file("completion.bash", await script("bash"));
-  // As readline cuts words: an equal sign is one of its own.
+  // As readline cuts words: an equal sign is one of its own, and a colon.
   const cut = words.flatMap((word) =>
-    word.startsWith("--") && word.includes("=") ? word.split(/(=)/).filter((part) => part !== "") : [word],
+    (word.startsWith("--") && word.includes("=")) || word.includes(":") ? word.split(/([=:])/).filter((part) => part !== "") : [word],
   );
   const quoted = cut.map((word) => `'${word}'`).join(" ");
   const program = `set -u; source '${path}'; COMP_WORDS=(transporter ${quoted}); COMP_CWORD=${cut.length}; COMPREPLY=(); _transporter; for each in "\${COMPREPLY[@]+"\${COMPREPLY[@]}"}"; do printf '%s\\n' "$each"; done`;
@@ -37,7 +37,12 @@ describe("in a real bash", () => {
     expect(await offers([""])).toEqual(expect.arrayContaining(["cp", "control-plane", "agent", "send", "get", "doctor"]));
     expect(await offers(["se"])).toEqual(["send"]);
     expect(await offers(["send", ""])).toEqual(["k8s", "from-file"]);
-    expect(await offers(["get", "e"])).toEqual(["events", "event", "ev"]);
+    expect(await offers(["get", "ev"])).toEqual(["events", "event", "ev"]);
+    expect(await offers(["cp", ""])).toEqual(["init", "ca"]);
+    expect(await offers(["cp", "ca", "r"])).toEqual(["rotate", "retire"]);
+    expect(await offers(["can-i", "tok"])).toEqual(["tokens:manage"]);
+    expect(await offers(["can-i", "events:c"])).toEqual(["create", "cancel"]);
+    expect(await offers(["can-i", "--agent", "a", "tokens:"])).toEqual(["manage"]);
     expect(await offers(["completion", ""])).toEqual(["bash", "zsh", "fish"]);
     expect(await offers(["nonsense", ""])).not.toContain("k8s");
   });

@@ -14,6 +14,8 @@ export interface CliOptions {
   readonly stdin?: string | (() => AsyncIterable<Uint8Array>);
   /** Both streams are terminals of this many columns. */
   readonly terminal?: number;
+  /** Standard input is a terminal as well, and this is what is typed there when something hidden is asked for. */
+  readonly typed?: string;
 }
 
 export interface RunningCli {
@@ -44,6 +46,9 @@ export function startCli(argv: readonly string[], options: CliOptions = {}): Run
     out: sink("out"),
     err: sink("err"),
     stdin: typeof options.stdin === "function" ? options.stdin : () => textStream(typeof options.stdin === "string" ? options.stdin : ""),
+    stdinIsTerminal: () => options.typed !== undefined,
+    readHidden: async () => options.typed ?? "",
+    onHangup: () => () => undefined,
     onSignal(handler) {
       handlers.add(handler);
       return () => handlers.delete(handler);

@@ -1,12 +1,12 @@
-import { apiUrl, didYouMean, text, toggle } from "../../config/mod.ts";
+import { CONTEXT_NAME, apiUrl, didYouMean, text, toggle } from "../../config/mod.ts";
 import { TransporterError } from "../../kit/mod.ts";
 import { command } from "../command.ts";
 import { type Context, contextNamed, readContexts, writeContexts } from "../contexts.ts";
+import { writeCredential } from "../credentials.ts";
 import { EXIT } from "../exit.ts";
 import { OUTPUT_SETTINGS, type Shape, outputOf, printList } from "../output.ts";
 import { safeLine } from "../text.ts";
 
-const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/;
 const one = { name: "NAME", describe: "name of the context", min: 1, max: 1, completes: "context" } as const;
 
 function missing(name: string, names: readonly string[]): TransporterError {
@@ -28,7 +28,7 @@ export const contextAdd = command({
   run: async (call) => {
     const name = call.positionals[0] ?? "";
     const { values } = call;
-    if (!NAME.test(name))
+    if (!CONTEXT_NAME.test(name))
       throw new TransporterError("USAGE", `${JSON.stringify(name)} cannot be the name of a context`, {
         remedy: "Use letters, digits, dot, dash and underscore, at most 63.",
       });
@@ -80,6 +80,7 @@ export const contextRemove = command({
     const { [name]: _removed, ...rest } = contexts.contexts;
     const { current, ...others } = contexts;
     const kept = current === undefined || current === name ? {} : { current };
+    await writeCredential(call.places, name, undefined, call.ports.ids.uuid());
     await writeContexts(call.places, { ...others, ...kept, contexts: rest }, call.ports.ids.uuid());
     call.host.out.write(`context/${safeLine(name)} removed\n`);
     return EXIT.ok;

@@ -51,7 +51,8 @@ export const doctorAgent = command({
         { name: "cluster", run: () => clusterFinding() },
       ],
       async () => {
-        const client = reached === undefined ? undefined : await clientFor({ url: reached, from: "settings", caFile: config.caFile }, call);
+        const client =
+          reached === undefined ? undefined : await clientFor({ url: reached, caFile: config.caFile, credential: undefined }, call);
         return controlPlaneFiles(client, signal);
       },
     );

@@ -79,7 +79,7 @@ export const doctorCp = command({
               probe.stop(true);
               return ok(`${address}:${port} is free`);
             } catch (error) {
-              const client = await clientFor({ url, from: "settings", caFile: undefined }, call);
+              const client = await clientFor({ url, caFile: undefined, credential: undefined }, call);
               const answer = await client.text("/livez", { signal }).catch(() => undefined);
               if (answer?.status !== 200)
                 return fail(
