@@ -1,79 +1,22 @@
-import { failpoint, type Logger, messageOf, type Ports } from "../kit/mod.ts";
-import { createKubeClient, type KubeAccessOptions, type KubeClient, loadKubeAccess } from "../k8s/mod.ts";
-import { dial, type Dialer, type ProxyEnv, proxyFor } from "../net/mod.ts";
+import { failpoint, type Logger, messageOf, toTransporterError } from "../kit/mod.ts";
+import { dial, proxyFor } from "../net/mod.ts";
 import { CLOSE, type Credit, type Feature, openDigest } from "../protocol/mod.ts";
-import { Connection, type LinkState } from "./connection.ts";
+import { type Agent, type AgentOptions, type AgentState, clientOf } from "./agent-options.ts";
+import { Connection } from "./connection.ts";
 import { CREDIT_LIMITS, CreditLine } from "./credit.ts";
 import type { Work } from "./delivery.ts";
 import { Executor, type ExecutorOptions } from "./executor.ts";
 import { Fetch } from "./fetch.ts";
+import { createKeeper, urlsWithIdentity } from "./identity-setup.ts";
+import type { IdentityKeeper } from "./identity.ts";
 import { Inbound } from "./inbound.ts";
 import { type Ledger, MemoryLedger } from "./ledger.ts";
 import { FileLedger } from "./ledger-file.ts";
 import { createParsing, type Parsing } from "./off-loop.ts";
 import { Outbound } from "./outbound.ts";
-import { type AgentIdentity, CAPABILITIES, registrationFrame } from "./registration.ts";
+import { CAPABILITIES, registrationFrame } from "./registration.ts";
 import { kubeResources } from "./resources.ts";
-import type { Runners } from "./script.ts";
 import { Workload } from "./workload.ts";
-
-/** How the agent gets at its cluster. */
-export type ClusterSource =
-  | { readonly access: Omit<KubeAccessOptions, "ports"> }
-  | { readonly client: () => KubeClient | Promise<KubeClient> }
-  /** In place of Kubernetes, for the simulation. */
-  | { readonly resources: ExecutorOptions["resources"] };
-
-export interface AgentOptions extends AgentIdentity {
-  /** ws:// or wss://, for example ws://localhost:8080/ws. At least one; several are control planes of one installation, any of which will do. */
-  readonly cpUrls: readonly string[];
-  /** Certificate authorities to trust instead of the system's. */
-  readonly caPem?: string;
-  readonly insecureTls?: boolean;
-  /** HTTPS_PROXY and its kin, as the composition root read them. */
-  readonly proxyEnv: ProxyEnv;
-  readonly heartbeatIntervalMs?: number;
-  /** Where the ledger lies. Undefined: it is kept in memory, and a restart forgets what was accepted. */
-  readonly stateDir: string | undefined;
-  /** Say what would be done, and change nothing. */
-  readonly readOnly?: boolean;
-  /** Events carried out at the same time. */
-  readonly maxConcurrent?: number;
-  /** How much it holds that is not finished; 64 deliveries and 64 MiB of what comes with them when absent. */
-  readonly hold?: Credit;
-  readonly cluster: ClusterSource;
-  readonly ports: Ports;
-  readonly log: Logger;
-  readonly dialer?: Dialer;
-  readonly parsing?: Parsing;
-  /** In place of one in `stateDir` or in memory, for proofs. The agent closes it. */
-  readonly ledger?: Ledger;
-  /** Who carries out what is no manifest; needs a ledger that outlives the process, and is left unused without one. */
-  readonly runners?: Runners;
-}
-
-export interface AgentState {
-  readonly link: LinkState;
-  readonly bootId: string;
-  /** 0 towards a 0.1 control plane; undefined while not registered. */
-  readonly protocol: number | undefined;
-  /** How often it has registered. */
-  readonly registrations: number;
-  /** When anything was last heard from the control plane, in milliseconds since the epoch. */
-  readonly lastContactMs: number | undefined;
-  readonly running: number;
-  readonly waiting: number;
-  /** Statuses that the control plane has not acknowledged. */
-  readonly unacknowledged: number;
-}
-
-export interface Agent {
-  state(): AgentState;
-  /** Takes no new work, lets what runs reach a safe point, tells what there is to tell, says goodbye. At most 10 s. Safe to call often. */
-  stop(): Promise<void>;
-  /** Resolves when it has stopped. */
-  readonly closed: Promise<void>;
-}
 
 const HEARTBEAT_MS = 10_000;
 const MAX_CONCURRENT = 4;
@@ -82,13 +25,6 @@ const DEFAULT_NAMESPACE = "default";
 const FIELD_MANAGER = "transporter";
 const STOP_GRACE_MS = 8_000;
 const FLUSH_MS = 500;
-
-async function resourcesOf(source: ClusterSource, ports: Ports, log: Logger): Promise<ExecutorOptions["resources"]> {
-  if ("resources" in source) return source.resources;
-  const client =
-    "client" in source ? await source.client() : createKubeClient(await loadKubeAccess({ ...source.access, ports }), { ports, log });
-  return kubeResources(client, { defaultNamespace: DEFAULT_NAMESPACE, fieldManager: FIELD_MANAGER });
-}
 
 /**
  * Starts an agent; resolves once it works on its own, registered or not, and it then goes on until stopped. Throws what no waiting cures:
@@ -99,8 +35,20 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   const { ports } = options;
   const log = options.log.with({ agent_id: options.id, cluster: options.clusterName });
   const proxies = new Map(options.cpUrls.map((url) => [url, proxyFor(url, options.proxyEnv)]));
-  const resources = await resourcesOf(options.cluster, ports, log);
-  return new RunningAgent(options, log, options.ledger ?? openLedger(options, log), resources, proxies).start();
+  const client = clientOf(options.cluster, ports, log);
+  const resources =
+    "resources" in options.cluster
+      ? options.cluster.resources
+      : kubeResources(await client(), { defaultNamespace: DEFAULT_NAMESPACE, fieldManager: FIELD_MANAGER });
+  const { identity, caPem, insecureTls = false, proxyEnv, id: agentId } = options;
+  let running: RunningAgent | undefined;
+  const onChange = (): void => running?.identityChanged();
+  const keeper =
+    identity === undefined
+      ? undefined
+      : await createKeeper({ agentId, identity, caPem, insecureTls, proxyEnv, client, ports, log, onChange });
+  running = new RunningAgent(options, log, options.ledger ?? openLedger(options, log), resources, proxies, keeper);
+  return running.start();
 }
 
 function openLedger({ stateDir, id, ports: { clock, timers } }: AgentOptions, log: Logger): Ledger {
@@ -115,6 +63,9 @@ interface OpenHere {
 
 class RunningAgent implements Agent {
   readonly closed: Promise<void>;
+  readonly ended: Promise<Error>;
+  readonly #options: AgentOptions;
+  readonly #keeper: IdentityKeeper | undefined;
   readonly #bootId: string;
   readonly #ledger: Ledger;
   readonly #parsing: Parsing;
@@ -130,6 +81,7 @@ class RunningAgent implements Agent {
   #seenEpoch = 0;
   #stopping: Promise<void> | undefined;
   #markClosed: () => void = () => undefined;
+  #markEnded: (error: Error) => void = () => undefined;
 
   constructor(
     options: AgentOptions,
@@ -137,8 +89,14 @@ class RunningAgent implements Agent {
     ledger: Ledger,
     resources: ExecutorOptions["resources"],
     proxies: ReadonlyMap<string, string | undefined>,
+    keeper: IdentityKeeper | undefined,
   ) {
     const { ports } = options;
+    this.#options = options;
+    this.#keeper = keeper;
+    this.ended = new Promise((resolve) => {
+      this.#markEnded = resolve;
+    });
     // At most once can be promised only by who remembers that it has begun.
     const runners = options.stateDir === undefined && options.ledger === undefined ? undefined : options.runners;
     this.closed = new Promise((resolve) => {
@@ -211,8 +169,7 @@ class RunningAgent implements Agent {
         const deliveries = this.#open().map(({ eventId, revision, state }) => ({ event_id: eventId, revision, state }));
         this.#connection.send(JSON.stringify({ type: "open", deliveries }));
       },
-      // Without an identity there is nothing that it could change.
-      trust: () => undefined,
+      trust: (bundle, renew) => keeper?.trusts(bundle, renew),
       acknowledge: (work) => this.#acknowledge(work),
       repeatsMeanAgain: () => this.#connection.agreement?.protocol === 0,
       creditKnown: () => this.#has("credit"),
@@ -222,23 +179,29 @@ class RunningAgent implements Agent {
       urls: options.cpUrls,
       dialer: options.dialer ?? dial,
       dialOptions: (url) => {
-        const proxy = proxies.get(url);
+        const proxy = proxies.has(url) ? proxies.get(url) : proxyFor(url, options.proxyEnv);
+        const ca = keeper === undefined ? options.caPem : keeper.trust;
+        const identity = keeper?.identity;
         return {
-          ...(options.caPem === undefined ? {} : { ca: options.caPem }),
+          ...(ca === undefined ? {} : { ca }),
           ...(options.insecureTls === true ? { insecureTls: true } : {}),
+          ...(identity === undefined ? {} : { client: { certificate: identity.certificate, key: identity.key } }),
           ...(proxy === undefined ? {} : { proxy }),
         };
       },
-      register: () => {
+      register: (proof) => {
         this.#registeredCredit = this.#credit.current;
         return registrationFrame(options, {
           bootId: this.#bootId,
           nowMs: ports.clock.now(),
           credit: this.#registeredCredit,
           seenEpoch: this.#seenEpoch,
+          proof,
           capabilities: runners?.script === undefined ? CAPABILITIES : [...CAPABILITIES, "script_exec"],
         });
       },
+      prover: () => (keeper?.identity === undefined ? undefined : (challenge, channel) => keeper.prove(challenge, channel)),
+      onUnwelcome: (code, reason) => keeper?.unwelcome(code, reason),
       heartbeatIntervalMs: options.heartbeatIntervalMs ?? HEARTBEAT_MS,
       heartbeat: () => ({
         ...(this.#has("credit") ? { credit: this.#credit.current } : {}),
@@ -268,8 +231,38 @@ class RunningAgent implements Agent {
     if (deliveries.length > 0) this.#log.info("Events of before the restart go on", { events: deliveries.length });
     this.#workload.recover(deliveries);
     this.#inbound.recover(deliveries);
-    this.#connection.start();
+    if (this.#keeper === undefined) this.#connection.start();
+    else void this.#begin(this.#keeper);
     return this;
+  }
+
+  /** What was accepted before is carried out meanwhile; only the connection waits. */
+  async #begin(keeper: IdentityKeeper): Promise<void> {
+    try {
+      const held = await keeper.open();
+      if (this.#stopping !== undefined) return;
+      if (held) this.#redirect();
+      this.#connection.start();
+    } catch (error) {
+      if (this.#stopping === undefined) this.#markEnded(toTransporterError(error));
+    }
+  }
+
+  #redirect(): void {
+    const { identity, insecureTls = false } = this.#options;
+    const held = this.#keeper?.identity;
+    if (identity !== undefined && held !== undefined) this.#connection.redirect(urlsWithIdentity(identity, held.agentUrls, insecureTls));
+  }
+
+  /** There is another certificate: a connection that stands goes on, one that is waited for need not wait. */
+  identityChanged(): void {
+    if (this.#connection.state === "idle") return;
+    try {
+      this.#redirect();
+    } catch (error) {
+      this.#log.error("The Control Plane names an address that cannot be used", { error: messageOf(error) });
+    }
+    this.#connection.hurry();
   }
 
   /** Takes a connection on whose epoch is above all that were seen, and remembers that on disk first. */
@@ -322,6 +315,7 @@ class RunningAgent implements Agent {
       running: this.#workload.running,
       waiting: this.#workload.waiting,
       unacknowledged: this.#outbound.unacknowledged,
+      certificateExpiresAtMs: this.#keeper?.identity?.expiresAtMs,
     };
   }
 
@@ -332,6 +326,7 @@ class RunningAgent implements Agent {
 
   async #stop(): Promise<void> {
     this.#log.info("Agent is stopping");
+    this.#keeper?.stop();
     this.#credit.stop();
     this.#inbound.stop();
     this.#fetch.stop();

@@ -1,41 +1,12 @@
-import { Backoff, messageOf, type Logger, type Ports, type TimerHandle } from "../kit/mod.ts";
+import { messageOf, type Logger, type Ports, type TimerHandle } from "../kit/mod.ts";
 import type { Dialer, DialOptions, Socket } from "../net/mod.ts";
-import { CLOSE, formatTimestamp, RegistrationReplySchema } from "../protocol/mod.ts";
+import { type ChallengeFrame, ChallengeFrameSchema, CLOSE, formatTimestamp, type Proof, RegistrationReplySchema } from "../protocol/mod.ts";
+import { Comeback } from "./comeback.ts";
+import { LINK } from "./link-times.ts";
 import { type Agreement, readReply } from "./registration.ts";
 import * as v from "valibot";
 
-/** Times of the link, in milliseconds. */
-export const LINK = {
-  backoffFirst: 200,
-  backoffMax: 15_000,
-  /** A link that had stood: all who lost the same control plane come back spread over this, and soon. */
-  lostSpread: 2_000,
-  /** Turned away at the door (503 before the upgrade, 1013 after): there are too many at once, and it passes quickly. */
-  refusedFirst: 1_000,
-  refusedMax: 5_000,
-  /** A link that stood this long counts as good: the next wait begins from the start again. */
-  settled: 5_000,
-  registrationTimeout: 10_000,
-  /** The same while there are other addresses that were not tried yet: a process that stands still takes a connection and never answers. */
-  impatientTimeout: 5_000,
-  ping: 10_000,
-  /** No life for this long: the link is half-open. Seen within 30 s, as it is looked for every second. */
-  silence: 25_000,
-  watch: 1_000,
-  /** Told to go elsewhere, or with another address to try: soon, yet not all in the same moment. */
-  moveSpread: 200,
-  /** Another agent has our id, or we were removed: whoever is right, coming back at once would only start a fight. */
-  /** Unless that may be a connection that we gave up ourselves and that a busy control plane took on all the same. */
-  replacedPauseMin: 1_000,
-  replacedPauseMax: 3_000,
-  replacedMemory: 120_000,
-  evictedPauseMin: 30_000,
-  evictedPauseMax: 60_000,
-  goodbye: 1_000,
-} as const;
-
-/** Of RFC 6455's registry: the store behind the control plane does not answer now. */
-const CLOSE_TRY_AGAIN_LATER = 1013;
+export { LINK } from "./link-times.ts";
 
 export interface ConnectionOptions {
   /** At least one; those after the first are other ways to the same installation. */
@@ -44,7 +15,14 @@ export interface ConnectionOptions {
   /** Asked before each attempt, so that what may change (a proxy, a token) is read anew. A throw is logged and tried again. */
   readonly dialOptions: (url: string) => Omit<DialOptions, "handlers">;
   /** The registration frame, made anew for each attempt. */
-  readonly register: () => string;
+  readonly register: (proof: Proof | undefined) => string;
+  /**
+   * Shows who the agent is, in answer to a challenge over a connection that is bound by `channel`; undefined as long as it has nothing to
+   * show, and then it registers at once. Throws where the challenge is not to be answered. With it, nothing is said before a challenge.
+   */
+  readonly prover?: () => ((challenge: ChallengeFrame, channel: string) => Proof) | undefined;
+  /** The control plane does not take the agent for whom it says it is, or not any more. `code` of the catalogue where it gave one. */
+  readonly onUnwelcome?: (code: string | undefined, reason: string) => void;
   readonly heartbeatIntervalMs: number;
   /** What a heartbeat says beside the time. */
   readonly heartbeat: () => Readonly<Record<string, unknown>>;
@@ -72,7 +50,24 @@ interface Attempt {
   lastLifeMs: number;
   registeredAtMs: number | undefined;
   agreement: Agreement | undefined;
+  /** What this attempt shows; undefined where it shows nothing, or has done so. */
+  prove: ((challenge: ChallengeFrame, channel: string) => Proof) | undefined;
+  /** Why it was refused, where that was for who the agent is. */
+  unwelcome: { readonly code: string | undefined; readonly reason: string } | undefined;
 }
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+const UNASKED = "Name the control plane that enrolled this agent with --cp-url, or give --identity-dir another directory.";
+const UNKNOWN = "Enrol the agent: make a token with `transporter token create --agent ID` and give it as TRANSPORTER_ENROLMENT_TOKEN.";
+/** Codes of refusals that are about who the agent is. */
+const UNWELCOME = /^(IDENTITY_|TOO_MANY_ATTEMPTS$)/;
 
 /**
  * Keeps one link to the control plane: dials, registers, sends heartbeats, notices a half-open link, and comes back for ever. What the
@@ -80,30 +75,19 @@ interface Attempt {
  */
 export class Connection {
   readonly #options: ConnectionOptions;
-  readonly #backoff: Backoff;
-  readonly #refusals: Backoff;
+  readonly #comeback: Comeback;
+  #urls: readonly string[];
   #state: LinkState = "idle";
   #attempt: Attempt | undefined;
   #retry: TimerHandle | undefined;
-  #lastImmediateMs = Number.NEGATIVE_INFINITY;
   #lastContactMs: number | undefined;
   #connects = 0;
-  /** Which of the URLs is dialled. */
-  #at: number;
-  /** When it was replaced last, and when it gave up waiting for an answer to its registration; monotonic. */
-  #replacedMs = Number.NEGATIVE_INFINITY;
-  #gaveUpMs = Number.NEGATIVE_INFINITY;
-  /** Attempts that failed since one registered. */
-  #failures = 0;
   #onClosed: (() => void) | undefined;
 
   constructor(options: ConnectionOptions) {
     this.#options = options;
-    this.#backoff = new Backoff({ firstMs: LINK.backoffFirst, maxMs: LINK.backoffMax }, options.ports.random);
-    this.#refusals = new Backoff({ firstMs: LINK.refusedFirst, maxMs: LINK.refusedMax }, options.ports.random);
-    // Agents with the same list do not all come to its first.
-    const count = options.urls.length;
-    this.#at = count > 1 ? Math.floor(options.ports.random.float() * count) : 0;
+    this.#urls = options.urls;
+    this.#comeback = new Comeback(options.urls.length, options.ports);
   }
 
   get state(): LinkState {
@@ -126,6 +110,20 @@ export class Connection {
 
   start(): void {
     if (this.#state === "idle") this.#dial();
+  }
+
+  /** Other addresses, at least one, from the next attempt on. */
+  redirect(urls: readonly string[]): void {
+    if (urls.length === this.#urls.length && urls.every((url, at) => url === this.#urls[at])) return;
+    this.#urls = urls;
+    this.#comeback.restart(urls.length);
+  }
+
+  /** What it waited for is there: tries again now, where it waits. */
+  hurry(): void {
+    if (this.#state !== "waiting") return;
+    this.#retry?.cancel();
+    this.#dial();
   }
 
   /** False when there is no registered link; nothing was sent. */
@@ -164,22 +162,16 @@ export class Connection {
     });
   }
 
-  get #url(): string {
-    const { urls } = this.#options;
-    return urls[this.#at % urls.length] ?? "";
-  }
-
   #dial(): void {
     const { dialer, ports, log } = this.#options;
-    const url = this.#url;
+    const url = this.#urls[this.#comeback.index] ?? "";
     this.#state = "connecting";
     let dialOptions: Omit<DialOptions, "handlers">;
     try {
       dialOptions = this.#options.dialOptions(url);
     } catch (error) {
       log.error("Cannot dial the Control Plane", { cp_url: url, error: messageOf(error) });
-      this.#at += 1;
-      this.#wait(this.#backoff.next());
+      this.#wait(this.#comeback.afterNoDial());
       return;
     }
     // A dialer may call its handlers before it has answered with the socket.
@@ -208,15 +200,18 @@ export class Connection {
       lastLifeMs: ports.clock.monotonic(),
       registeredAtMs: undefined,
       agreement: undefined,
+      prove: this.#options.prover?.(),
+      unwelcome: undefined,
     };
     this.#attempt = attempt;
     const mine = attempt;
-    const { length } = this.#options.urls;
-    const timeoutMs = length > 1 && this.#failures < length ? LINK.impatientTimeout : LINK.registrationTimeout;
+    const timeoutMs = this.#comeback.patienceMs;
     attempt.timers.push(
       ports.timers.after(timeoutMs, () => {
-        log.warn("The Control Plane did not answer the registration in time", { cp_url: url, timeout_ms: timeoutMs });
-        this.#gaveUpMs = ports.clock.monotonic();
+        if (mine.prove === undefined || this.#state === "connecting")
+          log.warn("The Control Plane did not answer the registration in time", { cp_url: url, timeout_ms: timeoutMs });
+        else log.error("The Control Plane did not ask who this agent is, so nothing was said to it", { cp_url: url, remedy: UNASKED });
+        this.#comeback.gaveUp();
         mine.socket.terminate();
       }),
     );
@@ -228,7 +223,7 @@ export class Connection {
     this.#alive(attempt);
     this.#state = "registering";
     this.#options.log.info("Connected to Control Plane", { cp_url: attempt.url });
-    attempt.socket.send(this.#options.register());
+    if (attempt.prove === undefined) attempt.socket.send(this.#options.register(undefined));
   }
 
   #alive(attempt: Attempt): void {
@@ -240,26 +235,53 @@ export class Connection {
     if (this.#attempt !== attempt) return;
     this.#alive(attempt);
     if (attempt.early !== undefined) attempt.early.push(text);
-    else if (this.#state === "registering") this.#reply(attempt, text);
-    else if (this.#state === "registered") this.#options.onFrame(text);
+    else if (this.#state !== "registering") {
+      if (this.#state === "registered") this.#options.onFrame(text);
+    } else if (attempt.prove !== undefined) this.#asked(attempt, text, attempt.prove);
+    else this.#reply(attempt, text);
+  }
+
+  /** The first frame, where the agent has something to show. */
+  #asked(attempt: Attempt, text: string, prove: NonNullable<Attempt["prove"]>): void {
+    const { log } = this.#options;
+    const challenge = v.safeParse(ChallengeFrameSchema, parsed(text));
+    try {
+      if (!challenge.success) throw new Error("its first frame does not ask who this agent is");
+      const sha256 = attempt.socket.serverCertificateSha256;
+      const proof = prove(challenge.output, sha256 === undefined ? "none" : `tls-server-end-point:${sha256}`);
+      // Once: what comes after is the answer.
+      attempt.prove = undefined;
+      attempt.socket.send(this.#options.register(proof));
+    } catch (error) {
+      log.error("This Control Plane is not the one that this agent belongs to, and is left", {
+        cp_url: attempt.url,
+        error: messageOf(error),
+        remedy: UNASKED,
+      });
+      attempt.socket.close(CLOSE.goingAway, "not the control plane of this agent");
+      this.#hangUp(attempt);
+    }
   }
 
   #reply(attempt: Attempt, text: string): void {
     const { log } = this.#options;
-    let parsed: unknown;
-    try {
-      parsed = JSON.parse(text);
-    } catch {
-      parsed = undefined;
+    const frame = parsed(text);
+    if (v.is(ChallengeFrameSchema, frame)) {
+      log.warn("The Control Plane asks who its agents are, and this one has nothing to show", { cp_url: attempt.url, remedy: UNKNOWN });
+      return;
     }
-    const reply = v.safeParse(RegistrationReplySchema, parsed);
+    const reply = v.safeParse(RegistrationReplySchema, frame);
     const verdict = reply.success ? readReply(reply.output) : ({ kind: "not_a_reply" } as const);
     switch (verdict.kind) {
       case "registered":
         void this.#admit(attempt, verdict.agreement);
         return;
       case "refused":
-        log.error("The Control Plane refused the registration", { error: verdict.message.slice(0, 1000) });
+        log.error("The Control Plane refused the registration", {
+          error: verdict.message.slice(0, 1000),
+          ...(verdict.code === undefined ? {} : { code: verdict.code.slice(0, 80) }),
+        });
+        if (verdict.code !== undefined && UNWELCOME.test(verdict.code)) attempt.unwelcome = { code: verdict.code, reason: verdict.message };
         attempt.socket.close(CLOSE.goingAway, "refused");
         this.#hangUp(attempt);
         return;
@@ -306,7 +328,7 @@ export class Connection {
     attempt.agreement = agreement;
     this.#state = "registered";
     this.#connects += 1;
-    this.#failures = 0;
+    this.#comeback.registered();
     log.info("Agent registered successfully", { protocol: agreement.protocol });
     attempt.timers.push(
       ports.timers.every(this.#options.heartbeatIntervalMs, () => {
@@ -316,10 +338,7 @@ export class Connection {
       }),
       ports.timers.every(LINK.ping, () => attempt.socket.ping()),
       ports.timers.every(LINK.watch, () => this.#watch(attempt)),
-      ports.timers.after(LINK.settled, () => {
-        this.#backoff.reset();
-        this.#refusals.reset();
-      }),
+      ports.timers.after(LINK.settled, () => this.#comeback.settled()),
     );
     this.#options.onRegistered(agreement);
   }
@@ -341,56 +360,31 @@ export class Connection {
       if (wasRegistered) this.#options.onLost();
       return;
     }
-    const delayMs = this.#delayAfter(attempt, code, fault);
+    if (code === CLOSE.identityRefused || code === CLOSE.identityEnded) attempt.unwelcome ??= { code: undefined, reason };
+    const delayMs = this.#comeback.after({
+      code,
+      fault,
+      unwelcome: attempt.unwelcome !== undefined,
+      protocol: attempt.agreement?.protocol,
+      stoodMs: attempt.registeredAtMs === undefined ? undefined : this.#options.ports.clock.monotonic() - attempt.registeredAtMs,
+    });
     const fields = {
       code,
-      ...(this.#options.urls.length > 1 ? { cp_url: attempt.url } : {}),
+      ...(this.#urls.length > 1 ? { cp_url: attempt.url } : {}),
       ...(reason === "" ? {} : { reason }),
       ...(fault === undefined ? {} : { error: fault }),
       retry_in_ms: Math.round(delayMs),
     };
     if (code === CLOSE.replaced) this.#options.log.warn("Another connection registered with this agent's id", fields);
     else if (code === CLOSE.removed) this.#options.log.warn("The Control Plane removed this agent", fields);
+    else if (attempt.unwelcome !== undefined) this.#options.log.error("The Control Plane does not let this agent in", fields);
     else if (code === CLOSE.moveOn) this.#options.log.info("The Control Plane sends this agent on to another", fields);
     else if (wasRegistered) this.#options.log.warn("Disconnected from Control Plane", fields);
     else this.#options.log.warn("Cannot connect to Control Plane", { cp_url: attempt.url, ...fields });
     this.#wait(delayMs);
     if (wasRegistered) this.#options.onLost();
-  }
-
-  #delayAfter(attempt: Attempt, code: number, fault: string | undefined): number {
-    const { random, clock } = this.#options.ports;
-    if (code === CLOSE.replaced && this.#mayBeOurs())
-      return LINK.replacedPauseMin + random.float() * (LINK.replacedPauseMax - LINK.replacedPauseMin);
-    if (code === CLOSE.replaced || code === CLOSE.removed) {
-      return LINK.evictedPauseMin + random.float() * (LINK.evictedPauseMax - LINK.evictedPauseMin);
-    }
-    // When a 0.1 control plane sees an id twice it drops both connections, so whoever comes back first is right. But not in a loop.
-    const immediate = attempt.agreement?.protocol === 0 && clock.monotonic() - this.#lastImmediateMs > LINK.settled;
-    if (immediate) {
-      this.#lastImmediateMs = clock.monotonic();
-      return 0;
-    }
-    const { urls } = this.#options;
-    const stoodMs = attempt.registeredAtMs === undefined ? 0 : clock.monotonic() - attempt.registeredAtMs;
-    // Any of the others, so that those who lose one control plane do not all come to the same; then one after the other.
-    this.#at += attempt.registeredAtMs === undefined || urls.length < 3 ? 1 : 1 + Math.floor(random.float() * (urls.length - 1));
-    this.#failures += 1;
-    // Not where it goes on like this: told to move on by each in turn, or turned away by all.
-    const isSoon =
-      (code === CLOSE.moveOn && stoodMs >= LINK.settled) || (attempt.registeredAtMs === undefined && this.#failures % urls.length !== 0);
-    if (isSoon) return random.float() * LINK.moveSpread;
-    // The transport says of a refused upgrade no more than this sentence.
-    if (code === CLOSE_TRY_AGAIN_LATER || fault?.includes("503") === true) return this.#refusals.next();
-    return stoodMs >= LINK.settled ? random.float() * LINK.lostSpread : this.#backoff.next();
-  }
-
-  /** Whether the connection that replaced this one may be an earlier one of this agent, and not somebody else with its id. */
-  #mayBeOurs(): boolean {
-    const nowMs = this.#options.ports.clock.monotonic();
-    const isFirst = nowMs - this.#replacedMs > LINK.replacedMemory;
-    this.#replacedMs = nowMs;
-    return isFirst || nowMs - this.#gaveUpMs < LINK.replacedMemory;
+    // Last, as it may have something to show by then and dial at once.
+    if (attempt.unwelcome !== undefined) this.#options.onUnwelcome?.(attempt.unwelcome.code, attempt.unwelcome.reason);
   }
 
   #wait(delayMs: number): void {

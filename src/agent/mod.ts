@@ -6,5 +6,7 @@
  * and restarts (with a state directory; without, over broken links), and that no body, however large, costs it a heartbeat. Against a
  * 0.1 control plane it behaves as a 0.1 agent.
  */
-export { type Agent, type AgentOptions, type AgentState, type ClusterSource, startAgent } from "./agent.ts";
+export { startAgent } from "./agent.ts";
+export type { Agent, AgentOptions, AgentState, ClusterSource } from "./agent-options.ts";
+export type { AgentIdentityOptions } from "./identity-setup.ts";
 export type { ResourceSteps, StepContext } from "./executor.ts";

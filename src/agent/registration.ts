@@ -1,4 +1,12 @@
-import { type Credit, type Feature, FEATURES, formatTimestamp, PROTOCOL_VERSION, type RegistrationReply } from "../protocol/mod.ts";
+import {
+  type Credit,
+  type Feature,
+  FEATURES,
+  formatTimestamp,
+  type Proof,
+  PROTOCOL_VERSION,
+  type RegistrationReply,
+} from "../protocol/mod.ts";
 
 /** Who this agent is, as it says when it registers. */
 export interface AgentIdentity {
@@ -24,6 +32,7 @@ export interface RegistrationNow {
   /** The highest that a control plane ever told this agent; 0 when none did. */
   readonly seenEpoch: number;
   readonly capabilities?: readonly string[];
+  readonly proof?: Proof | undefined;
 }
 
 /** The registration frame: 0.1's fields in 0.1's order, empty maps left out as there, then ours, which a 0.1 control plane ignores. */
@@ -45,6 +54,7 @@ export function registrationFrame(identity: AgentIdentity, now: RegistrationNow)
     sent_at: formatTimestamp(now.nowMs),
     credit: now.credit,
     seen_epoch: now.seenEpoch,
+    ...(now.proof === undefined ? {} : { proof: now.proof }),
   });
 }
 
@@ -63,12 +73,14 @@ const NOTHING: ReadonlySet<Feature> = new Set();
 
 export type ReplyVerdict =
   | { readonly kind: "registered"; readonly agreement: Agreement }
-  | { readonly kind: "refused"; readonly message: string }
+  /** `code` of the catalogue, where the control plane gives one. */
+  | { readonly kind: "refused"; readonly message: string; readonly code?: string }
   | { readonly kind: "not_a_reply" };
 
 /** Reads the first frame of a control plane. */
 export function readReply(reply: RegistrationReply): ReplyVerdict {
-  if (reply["error"] !== undefined) return { kind: "refused", message: reply["error"] };
+  if (reply["error"] !== undefined)
+    return { kind: "refused", message: reply["error"], ...(reply["code"] === undefined ? {} : { code: reply["code"] }) };
   if (reply["status"] !== "registered") return { kind: "not_a_reply" };
   const epoch = /^\d{1,15}$/.test(reply["epoch"] ?? "") ? Number(reply["epoch"]) : undefined;
   const protocol = /^\d{1,4}$/.test(reply["protocol"] ?? "") ? Number(reply["protocol"]) : 0;
