@@ -45,6 +45,7 @@ export const ROOT: Group = group("transporter", "Manage Kubernetes clusters that
     [
       leaf("init", "Make a CA, a server certificate and the first admin token", async () => (await import("./commands/cp-init.ts")).cpInit),
       group("ca", "Change the CA that agents and people trust", [
+        leaf("show", "Show which CAs are trusted, with their hashes", async () => (await import("./commands/cp-ca.ts")).cpCaShow),
         leaf("rotate", "Begin with a new CA beside the old one", async () => (await import("./commands/cp-ca.ts")).cpCaRotate),
         leaf("retire", "Stop trusting the old CA", async () => (await import("./commands/cp-ca.ts")).cpCaRetire),
       ]),

@@ -21,6 +21,7 @@ export { csrSha256, makeCsr, makeKey } from "./pki/csr.ts";
 export { signText, verifyText } from "./pki/signature.ts";
 export * from "./principal.ts";
 export { type Refusal, RefusalAudit } from "./refusal-audit.ts";
+export { type RotatedTrust, retireTrust, retiringCas, rotateTrust } from "./rotate-trust.ts";
 export { isScoped, matchesPattern } from "./scope.ts";
 export { createSecurity, type SecurityOptions, type TrustFiles } from "./security.ts";
 export { parseSelector, selects } from "./selector.ts";

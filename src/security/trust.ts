@@ -59,7 +59,11 @@ class WatchedTrust implements Trust {
   }
 
   tls(): TlsMaterial {
-    return this.#state.tls;
+    const { tls } = this.#state;
+    if (tls !== undefined) return tls;
+    throw new TransporterError("CONFIG_INVALID", "there is no server certificate with its key", {
+      remedy: "`transporter cp init` makes one; or give --tls-cert-file and --tls-key-file.",
+    });
   }
 
   adminTokens(): readonly TokenHash[] {

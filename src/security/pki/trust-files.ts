@@ -59,7 +59,7 @@ export async function findFiles(from: TrustFiles): Promise<FoundFiles> {
   const { directory } = from;
   if ((from.certFile === undefined) !== (from.keyFile === undefined)) {
     throw new TransporterError("CONFIG_INVALID", "the server's certificate and its key have to be named together", {
-      remedy: "Give both --cert-file and --key-file, or neither.",
+      remedy: "Give both --tls-cert-file and --tls-key-file, or neither.",
     });
   }
   const named: { readonly [K in FileName]?: string | undefined } = {

@@ -14,9 +14,9 @@ export interface TrustState {
   readonly bundle: { readonly pem: string; readonly pins: readonly string[] };
   /** Undefined where no CA's key is here: then nobody is enrolled here. */
   readonly issuer: Issuer | undefined;
-  /** The server's own first. */
+  /** The server's own first; empty where proxies end all TLS. */
   readonly server: readonly Certificate[];
-  readonly tls: TlsMaterial;
+  readonly tls: TlsMaterial | undefined;
   readonly revocations: Revocations;
   /** Who is trusted for people's and programs' certificates. */
   readonly clientCas: readonly Certificate[];
@@ -46,16 +46,16 @@ function casIn(file: FoundFile): readonly [Certificate, ...Certificate[]] {
   return cas;
 }
 
-/** Those that lead from a CA to one that signed itself, PEM. */
-function chainOf(ca: Certificate, among: readonly Certificate[]): readonly string[] {
-  const chain: string[] = [];
-  let current: Certificate | undefined = ca;
-  while (current !== undefined && !current.selfSigned && chain.length < among.length) {
-    chain.push(current.pem);
-    const below: Certificate = current;
-    current = among.find((other) => other.x509.subject === below.x509.issuer && below.x509.verify(other.publicKey));
+/** The CA and those above it, up to one that signed itself. */
+export function upwards(ca: Certificate, among: readonly Certificate[]): readonly Certificate[] {
+  const found = [ca];
+  for (let below = ca; !below.selfSigned && found.length <= among.length;) {
+    const above = among.find((other) => below.x509.checkIssued(other.x509) && below.x509.verify(other.publicKey));
+    if (above === undefined) break;
+    found.push(above);
+    below = above;
   }
-  return chain;
+  return found;
 }
 
 function issuerOf(keyFile: FoundFile | undefined, cas: readonly Certificate[], server: readonly Certificate[]): Issuer | undefined {
@@ -66,10 +66,19 @@ function issuerOf(keyFile: FoundFile | undefined, cas: readonly Certificate[], s
   if (certificate === undefined) throw invalid(`${keyFile.path} is the key of none of the CAs`);
   // Its own key signed by the CA before it leads those that know only that one.
   const crossed = server.slice(1).filter((one) => one.keySha256 === certificate.keySha256 && !one.selfSigned);
-  return { certificate, key, chain: [...chainOf(certificate, cas), ...crossed.map(({ pem }) => pem)] };
+  const between = upwards(certificate, cas).filter(({ selfSigned }) => !selfSigned);
+  return { certificate, key, chain: [...between, ...crossed].map(({ pem }) => pem) };
 }
 
-function serverOf(certFile: FoundFile, keyFile: FoundFile): readonly [Certificate, ...Certificate[]] {
+interface Server {
+  readonly server: readonly Certificate[];
+  readonly material: Pick<TlsMaterial, "cert" | "key" | "channel"> | undefined;
+}
+
+function serverOf(certFile: FoundFile | undefined, keyFile: FoundFile | undefined): Server {
+  if (certFile === undefined && keyFile === undefined) return { server: [], material: undefined };
+  if (certFile === undefined || keyFile === undefined)
+    throw invalid(`${(certFile ?? keyFile)?.path ?? ""} is there without its ${certFile === undefined ? "certificate" : "key"}`);
   const server = certificatesIn(certFile);
   const [own] = server;
   const at = `the first certificate of ${certFile.path}`;
@@ -78,7 +87,7 @@ function serverOf(certFile: FoundFile, keyFile: FoundFile): readonly [Certificat
   const weak = keyProblem(own.publicKey, "ca");
   if (weak !== undefined) throw invalid(`${at} is too weak: ${weak}`);
   if (!own.x509.checkPrivateKey(readPrivateKey(keyFile))) throw invalid(`${keyFile.path} is not the key of ${at}`);
-  return server;
+  return { server, material: { cert: server.map((one) => one.pem).join(""), key: keyFile.text, channel: channelOf(own) } };
 }
 
 /**
@@ -88,10 +97,8 @@ function serverOf(certFile: FoundFile, keyFile: FoundFile): readonly [Certificat
 export function readTrust({ files }: FoundFiles): TrustState {
   const { ca, cert, key } = files;
   if (ca === undefined) throw invalid("there is no CA", "`transporter cp init` makes one; or name yours with --ca-file.");
-  if (cert === undefined || key === undefined)
-    throw invalid("there is no server certificate with its key", "`transporter cp init` makes one; or give --cert-file and --key-file.");
   const given = casIn(ca);
-  const server = serverOf(cert, key);
+  const { server, material } = serverOf(cert, key);
   const issuer = issuerOf(files.caKey, given, server);
   const cas = issuer === undefined ? given : [issuer.certificate, ...given.filter((one) => one !== issuer.certificate)];
   const clientCas = files.clientCa === undefined ? [] : casIn(files.clientCa);
@@ -104,7 +111,7 @@ export function readTrust({ files }: FoundFiles): TrustState {
     bundle: { pem, pins: cas.map(pinOf) },
     issuer,
     server,
-    tls: { cert: server.map((one) => one.pem).join(""), key: key.text, clientCas: pem, channel: channelOf(server[0]) },
+    tls: material === undefined ? undefined : { ...material, clientCas: pem },
     revocations: files.crl === undefined ? NO_REVOCATIONS : readRevocations(files.crl.text, [...cas, ...clientCas], files.crl.path),
     clientCas,
     adminTokens: readAdminTokens(files.adminTokens),
