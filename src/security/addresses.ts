@@ -13,6 +13,10 @@ export function addressBytes(address: string): Uint8Array | undefined {
   return mapped ? bytes.slice(12) : bytes;
 }
 
+function groups(part: string): number[] {
+  return part === "" ? [] : part.split(":").map((group) => Number.parseInt(group, 16));
+}
+
 /** Of a text that node:net took for IPv6. */
 function ipv6Bytes(text: string): Uint8Array {
   const dot = text.lastIndexOf(".");
@@ -26,7 +30,6 @@ function ipv6Bytes(text: string): Uint8Array {
     plain = `${text.slice(0, colon + 1)}${((a << 8) | b).toString(16)}:${((c << 8) | d).toString(16)}`;
   }
   const [head = "", tail] = plain.split("::");
-  const groups = (part: string): number[] => (part === "" ? [] : part.split(":").map((group) => Number.parseInt(group, 16)));
   const before = groups(head);
   const after = tail === undefined ? [] : groups(tail);
   const all = [...before, ...Array.from({ length: 8 - before.length - after.length }, () => 0), ...after];

@@ -67,11 +67,12 @@ export function outsideScope(scope: Scope, target: Target, typed: boolean): "age
   return undefined;
 }
 
+function refuse(message: string): never {
+  throw new TransporterError("INVALID_REQUEST", message, { details: { pointer: "/scope" } });
+}
+
 /** Throws INVALID_REQUEST for a scope that cannot be used. An empty list is one: it would look like no restriction and be the strictest. */
 export function checkScope(scope: Scope): void {
-  const refuse = (message: string): never => {
-    throw new TransporterError("INVALID_REQUEST", message, { details: { pointer: "/scope" } });
-  };
   for (const [name, list] of [
     ["agents", scope.agents],
     ["event_types", scope.event_types],

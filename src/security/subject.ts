@@ -21,16 +21,17 @@ export function subjectOf(der: Uint8Array): Subject | undefined {
     const body = childrenOf(der, signedParts(der).body);
     // Version, where it is there; serial number, signature, issuer, validity, subject.
     const subject = expectTag(body[body[0]?.tag === VERSION ? 5 : 4], TAG.sequence);
-    const found: { [COMMON_NAME]: string[]; [ORGANISATION]: string[] } = { [COMMON_NAME]: [], [ORGANISATION]: [] };
+    const [commonNames, organisations]: [string[], string[]] = [[], []];
     for (const set of childrenOf(der, subject)) {
       for (const attribute of childrenOf(der, expectTag(set, SET))) {
         const [name, value] = childrenOf(der, expectTag(attribute, TAG.sequence));
         if (name === undefined || value === undefined) throw new DerFault("an attribute has no value");
         const oid = oidText(der, name);
-        if (oid === COMMON_NAME || oid === ORGANISATION) found[oid].push(textOf(der, value));
+        if (oid === COMMON_NAME) commonNames.push(textOf(der, value));
+        if (oid === ORGANISATION) organisations.push(textOf(der, value));
       }
     }
-    return { commonNames: found[COMMON_NAME], organisations: found[ORGANISATION] };
+    return { commonNames, organisations };
   } catch {
     return undefined;
   }
