@@ -326,7 +326,7 @@ function serve(path: string, endpoints: readonly Endpoint[], context: EndpointCo
 
 /** Whoever is known and asks for more than they may stands in the audit; what else is refused was written down where it was refused. */
 function noteRefusal(error: unknown, call: OneCall, path: string, { refusals }: EndpointContext): void {
-  if (refusals === undefined || !(error instanceof TransporterError) || error.code !== "ACCESS_DENIED") return;
+  if (refusals === undefined || call.principal === NOBODY || !(error instanceof TransporterError) || error.code !== "ACCESS_DENIED") return;
   void refusals.note({
     action: "access_refused",
     code: error.code,

@@ -15,7 +15,7 @@ const SECURITY_SCHEMES = {
   cookie: {
     type: "apiKey",
     in: "cookie",
-    name: "__Host-transporter",
+    name: "__Host-transporter-session",
     description: "Of `POST /v1/session`; what changes something needs X-CSRF-Token too.",
   },
 };
