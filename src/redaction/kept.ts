@@ -69,7 +69,11 @@ function formsOf(value: string): string[] {
   const said = [whole, ...lines.map((line) => line.trim())];
   return [
     // The padding of base64 is left out: it differs by who writes it.
-    ...[value, whole].map((text) => Buffer.from(text).toString("base64").replace(/=+$/, "")),
+    ...[value, whole].map((text) =>
+      Buffer.from(text)
+        .toString("base64")
+        .replace(/={1,2}$/, ""),
+    ),
     ...said,
     ...said.map((text) => JSON.stringify(text).slice(1, -1)),
     ...said.map((text) => encodeURIComponent(text.toWellFormed())),

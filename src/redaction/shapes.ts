@@ -79,7 +79,7 @@ function withoutPrivateKeys(text: string): string {
   return clean + text.slice(done);
 }
 
-const JSON_DATA = /(\\*["'](?:data|stringData)\\*["']\s{0,8}:\s{0,8})\{[^{}]*\}?/g;
+const JSON_DATA = /(\\{0,8}["'](?:data|stringData)\\{0,8}["']\s{0,8}:\s{0,8})\{[^{}]*\}?/g;
 const YAML_DATA = /^([ \t]*(?:- {1,8})?)(data|stringData):/;
 
 /** Takes the data of Secrets out of manifests in a text, as JSON or YAML, whole or not, as lines or escaped within one. */
