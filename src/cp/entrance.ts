@@ -3,6 +3,7 @@ import { type Logger, type Ports, TransporterError } from "../kit/mod.ts";
 import type { Peer } from "../net/mod.ts";
 import { type ChallengeFrame, CLOSE, type ErrorCode, type Registration } from "../protocol/mod.ts";
 import { agentPrincipal, type Origin, type Principal, type Security, type VerifiedAgent } from "../security/mod.ts";
+import type { Store } from "../stores/mod.ts";
 import type { AgentDoor, Arrival } from "./agent-door.ts";
 import type { Legacy } from "./legacy.ts";
 import type { Registry } from "./registry.ts";
@@ -17,6 +18,9 @@ const CLOSE_OF: Readonly<Partial<Record<ErrorCode, number>>> = {
   IDENTITY_REVOKED: CLOSE.identityEnded,
   TOO_MANY_ATTEMPTS: TRY_AGAIN_LATER,
 };
+
+/** In a registration as it is stored: hex, of the key that the agent showed. */
+const KEY_FIELD = "identity_key_sha256";
 
 /** Who an agent turned out to be. */
 export class Entrant {
@@ -33,7 +37,9 @@ export class Entrant {
 
   constructor(registration: Registration, principal: Principal, origin: Origin, verified?: VerifiedAgent) {
     const { proof, ...rest } = registration;
-    this.registration = verified === undefined ? rest : { ...rest, labels: { ...rest.labels, ...verified.labels } };
+    // The key stands with the agent in the store: other control planes compare it with what somebody shows them.
+    this.registration =
+      verified === undefined ? rest : { ...rest, labels: { ...rest.labels, ...verified.labels }, [KEY_FIELD]: verified.keySha256 };
     this.principal = principal;
     this.origin = origin;
     this.verified = verified;
@@ -76,6 +82,10 @@ export interface EntranceOptions {
   /** Who comes without an identity by the listener of 0.1; undefined where there is none. */
   readonly legacy: Pick<Legacy, "why"> | undefined;
   readonly registry: Pick<Registry, "get">;
+  readonly store: Pick<Store, "info" | "getAgent">;
+  readonly tenant: string;
+  /** Of this control plane. */
+  readonly replicaId: string;
   readonly ports: Pick<Ports, "clock">;
 }
 
@@ -107,7 +117,6 @@ export class Entrance {
         return new Entrant(registration, agentPrincipal(registration.id, "legacy"), origin);
       case "proof": {
         const verified = await this.#verify(answer, door.channel);
-        this.#arriving.add(verified);
         return new Entrant(registration, verified.principal, origin, verified);
       }
     }
@@ -131,12 +140,15 @@ export class Entrance {
       channels: [channel ?? proof?.channel ?? "none"],
       from: origin,
     });
-    const other = this.#otherKey(registration.id, verified);
+    const elsewhere = await this.#otherKeyElsewhere(registration.id, verified);
+    const other = elsewhere ?? this.#otherKey(registration.id, verified);
     if (other !== undefined) {
       const message = `another key is connected as ${registration.id}`;
       await this.#refused(of, "IDENTITY_CONFLICT", message, { key_sha256: verified.keySha256, connected_key_sha256: other });
       throw new TransporterError("IDENTITY_CONFLICT", message);
     }
+    // In the same turn: two keys that come at once must not both find nobody.
+    this.#arriving.add(verified);
     return verified;
   }
 
@@ -147,6 +159,16 @@ export class Entrance {
     for (const other of this.#arriving)
       if (other.principal.name === verified.principal.name && !isSame(other, verified)) return other.keySha256;
     return undefined;
+  }
+
+  /** Likewise, at another control plane. */
+  async #otherKeyElsewhere(agentId: string, verified: VerifiedAgent): Promise<string | undefined> {
+    const { store, tenant, replicaId } = this.#options;
+    if (!store.info.shared) return undefined;
+    const there = await store.getAgent(tenant, agentId);
+    const key: unknown = there?.registration[KEY_FIELD];
+    if (there?.replicaId === undefined || there.replicaId === replicaId || typeof key !== "string") return undefined;
+    return key === verified.keySha256 || verified.sameAs.includes(key) ? undefined : key;
   }
 
   async #checkLegacy(answer: Answer): Promise<void> {

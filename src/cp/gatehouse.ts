@@ -24,6 +24,8 @@ export interface GatehouseOptions {
   readonly legacy: Legacy | undefined;
   readonly tenant: string;
   readonly store: Store;
+  /** Of this control plane. */
+  readonly replicaId: string;
   readonly registry: Registry;
   readonly ports: Ports;
   readonly log: Logger;
@@ -118,6 +120,8 @@ export class Gatehouse {
       agent_id: session.agentId,
       remote_address: session.remoteAddress,
     });
+    // What it says from here on counts no more, nor does what waits to be stored.
+    session.fence();
     session.close(CLOSE.identityEnded, why === "revoked" ? "the agent's identity was revoked" : "the agent's certificate ran out");
   }
 }

@@ -5,8 +5,8 @@ import type { AgentSession } from "./session.ts";
 
 /** Certificates are looked at that often; revocation is told. */
 const LOOK_MS = 1_000;
-/** After a store that did not answer. */
-const AGAIN_MS = 5_000;
+/** After a store that did not answer, and while it is asked. */
+const AGAIN_MS = 2_000;
 /** Identities that are asked for at the same time, when all are. */
 const AT_ONCE = 32;
 const AGENT = "agent:";
@@ -67,13 +67,13 @@ export class IdentityWatch {
     }
     if (!credential.startsWith(AGENT)) return;
     const session = registry.get(credential.slice(AGENT.length));
-    if (session?.entrant.verified !== undefined) void this.#ask(session, true);
+    if (session?.entrant.verified !== undefined) void this.#ask(session);
   }
 
   async #askAll(): Promise<void> {
     const verified = [...this.#options.registry.values()].filter((session) => session.entrant.verified !== undefined);
     for (let at = 0; at < verified.length; at += AT_ONCE)
-      await Promise.all(verified.slice(at, at + AT_ONCE).map((session) => this.#ask(session, false)));
+      await Promise.all(verified.slice(at, at + AT_ONCE).map((session) => this.#ask(session)));
   }
 
   #look(): void {
@@ -82,23 +82,24 @@ export class IdentityWatch {
       if (session.entrant.verified !== undefined && session.entrant.untilMs <= nowMs) {
         // Not again with the next look, while the store is asked.
         session.entrant.untilMs = nowMs + AGAIN_MS;
-        void this.#ask(session, false);
+        void this.#ask(session);
       }
   }
 
-  /** `told`: somebody ended just this one, so a store that does not answer is no reason to go on serving it. */
-  async #ask(session: AgentSession, told: boolean): Promise<void> {
+  async #ask(session: AgentSession): Promise<void> {
     const { log, onEnded, ports } = this.#options;
+    const { entrant } = session;
     if (session.closed) return;
-    let stands = !told;
+    let stands: boolean;
     try {
       stands = await this.#still(session);
     } catch (error) {
       log.warn("An agent's identity could not be looked at", { agent_id: session.agentId, error: messageOf(error) });
+      entrant.untilMs = ports.clock.now() + AGAIN_MS;
+      return;
     }
     if (stands || session.closed) return;
-    const expired = session.entrant.verified !== undefined && session.entrant.verified.expiresAtMs <= ports.clock.now();
-    onEnded(session, expired ? "expired" : "revoked");
+    onEnded(session, entrant.verified !== undefined && entrant.verified.expiresAtMs <= ports.clock.now() ? "expired" : "revoked");
   }
 
   async #still(session: AgentSession): Promise<boolean> {

@@ -1,0 +1,34 @@
+import { createPrivateKey, createPublicKey } from "node:crypto";
+import { join } from "node:path";
+import { makeKey, readCertificates } from "../../src/security/mod.ts";
+import { type Issuer, issueAgent, issueServer, makeCa } from "../../src/security/pki/issue.ts";
+
+export interface RogueOptions {
+  readonly agentId: string;
+  readonly key?: string;
+  readonly nowMs?: number;
+  readonly ttlMs?: number;
+  readonly usage?: "client" | "server";
+  /** By a CA that nobody trusts. */
+  readonly otherCa?: boolean;
+}
+
+/** The CA of a security directory, as whoever has its key has it. */
+export async function issuerOf(directory: string): Promise<Issuer> {
+  const [certificate] = readCertificates(await Bun.file(join(directory, "ca.crt")).text(), 1) ?? [];
+  if (certificate === undefined) throw new Error(`${directory} has no CA`);
+  return { certificate, key: createPrivateKey(await Bun.file(join(directory, "ca.key")).text()), chain: [] };
+}
+
+/** A certificate that no enrolment made, PEM. */
+export async function agentCertificate(directory: string, of: RogueOptions): Promise<string> {
+  const nowMs = of.nowMs ?? Date.now();
+  const by = of.otherCa === true ? (await makeCa(nowMs)).issuer : await issuerOf(directory);
+  const publicKey = createPublicKey(createPrivateKey(of.key ?? makeKey()));
+  const ttlMs = of.ttlMs ?? 3_600_000;
+  const issued =
+    of.usage === "server"
+      ? await issueServer(by, { publicKey, names: ["127.0.0.1"], nowMs, ttlMs })
+      : await issueAgent(by, { publicKey, agentId: of.agentId, nowMs, ttlMs });
+  return issued.pem;
+}
