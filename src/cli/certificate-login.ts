@@ -1,4 +1,4 @@
-import { X509Certificate, createHash, createPrivateKey, sign, type KeyObject } from "node:crypto";
+import { X509Certificate, createHash, createPrivateKey, type KeyObject } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import type { Client, Credential } from "../client/mod.ts";
 import { type Clock, TransporterError, messageOf } from "../kit/mod.ts";
@@ -29,17 +29,17 @@ async function ownCertificate(path: string): Promise<{ readonly pem: string; rea
   }
 }
 
-async function ownKey(path: string, certificate: X509Certificate): Promise<KeyObject> {
+async function ownKey(path: string, certificate: X509Certificate): Promise<string> {
   let key: KeyObject;
+  const pem = await textOf("--client-key", path);
   try {
-    key = createPrivateKey(await textOf("--client-key", path));
+    key = createPrivateKey(pem);
   } catch (error) {
-    if (error instanceof TransporterError) throw error;
     throw new TransporterError("FILE_UNREADABLE", `--client-key ${path}: holds no PEM key that can be used without a passphrase`, {
       cause: error,
     });
   }
-  if (certificate.checkPrivateKey(key)) return key;
+  if (certificate.checkPrivateKey(key)) return pem;
   throw new TransporterError("CONFIG_INVALID", `--client-key ${path} is not the key of that certificate`, {
     remedy: "Give the key that the certificate was made for.",
   });
@@ -53,9 +53,8 @@ export function certificateCredential(of: CertificateFiles & { readonly client: 
     const key = await ownKey(of.keyFile, certificate);
     const { nonce, audience } = await of.client.challenge({ signal });
     const certificateSha256 = createHash("sha256").update(certificate.raw).digest("hex");
-    const statement = Buffer.from(loginStatement({ audience, nonce, certificateSha256 }), "utf8");
-    // Ed25519 has its digest inside.
-    const signature = sign(key.asymmetricKeyType === "ed25519" ? null : "sha256", statement, key).toString("base64");
+    const { signText } = await import("../security/mod.ts");
+    const signature = signText(loginStatement({ audience, nonce, certificateSha256 }), key);
     const { token, expires_at } = await of.client.certificateLogin({ nonce, certificate: pem, signature }, { signal });
     current = { token, expiresAtMs: Date.parse(expires_at) };
     return token;

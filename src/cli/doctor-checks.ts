@@ -1,7 +1,7 @@
 import { mkdir, rm, statfs, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Client } from "../client/mod.ts";
-import type { Ports } from "../kit/mod.ts";
+import { type Ports, RUNTIME_VARIABLES } from "../kit/mod.ts";
 import { formatDurationMs } from "../protocol/mod.ts";
 import type { ArchiveFile } from "./archive.ts";
 import { type Check, type Finding, fail, ok, warn } from "./doctor.ts";
@@ -22,8 +22,8 @@ export function environmentCheck(env: Host["env"], insecure: boolean): Check {
           "NODE_TLS_REJECT_UNAUTHORIZED=0: no certificate is checked",
           "Unset it, and name the CA with --ca-file.",
         );
-      for (const name of ["BUN_OPTIONS", "BUN_BE_BUN"])
-        if ((env[name] ?? "") !== "") return warn(`${name} is set and changes how this program runs`, `Unset ${name}.`);
+      for (const name of RUNTIME_VARIABLES)
+        if ((env[name] ?? "") !== "") return fail(`${name} is set and makes something else of this program`, `Unset ${name}.`);
       const proxies = ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY"].filter((name) => (env[name] ?? env[name.toLowerCase()] ?? "") !== "");
       return ok(proxies.length === 0 ? "nothing unusual" : `connections go through a proxy (${proxies.join(", ")})`);
     },
@@ -112,7 +112,9 @@ export async function controlPlaneFiles(client: Client | undefined, signal: Abor
     ["cp-agents.json", "/v1/agents?limit=500"],
   ] as const) {
     try {
-      files.push({ name, content: (await client.text(path, { signal })).body });
+      const { status, body } = await client.text(path, { signal });
+      // What nobody here may ask, or this listener does not have, tells nothing.
+      if (status === 200 || status === 503) files.push({ name, content: body });
     } catch {
       signal.throwIfAborted();
       return files;

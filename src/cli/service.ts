@@ -1,16 +1,15 @@
-import { type Logger, type Ports, TransporterError, createLogger, messageOf } from "../kit/mod.ts";
+import { type Logger, type Ports, RUNTIME_VARIABLES, TransporterError, createLogger, messageOf } from "../kit/mod.ts";
 import { EXIT } from "./exit.ts";
 import { type Host, wantsColor } from "./host.ts";
 
 const STOP_BUDGET_MS = 10_000;
 
 /**
- * Refuses a service whose environment weakens it. ENVIRONMENT_REFUSED: BUN_OPTIONS loads code before ours, BUN_BE_BUN makes an
- * interpreter of the executable. INSECURE_REFUSED: NODE_TLS_REJECT_UNAUTHORIZED=0 is an order to the runtime to check no certificate, as
+ * Refuses a service whose environment weakens it. ENVIRONMENT_REFUSED: what makes something else of this program. INSECURE_REFUSED: NODE_TLS_REJECT_UNAUTHORIZED=0 is an order to the runtime to check no certificate, as
  * a client and, worse, as a server; only that may be, where insecurity was asked for.
  */
 export function refuseEnvironment(env: Host["env"], insecure: boolean): void {
-  for (const name of ["BUN_OPTIONS", "BUN_BE_BUN"])
+  for (const name of RUNTIME_VARIABLES)
     if ((env[name] ?? "") !== "")
       throw new TransporterError("ENVIRONMENT_REFUSED", `environment variable ${name} changes what this program is`, {
         remedy: `Unset ${name}; no setting of Transporter needs it.`,

@@ -1,4 +1,5 @@
 import { TransporterError } from "../kit/mod.ts";
+import { keepSecret } from "../redaction/mod.ts";
 
 /** Ours, wherever in a text: prefix, id, and at least the beginning of what is secret. */
 const OURS = /tp[ues]_[0-9A-Za-z]{12}_[0-9A-Za-z]/;
@@ -30,6 +31,7 @@ export async function tokenOf(text: string, from: string): Promise<string> {
   if (token === "") throw wrong("there is no token", "Give the token that `transporter cp init` or `transporter token create` showed.");
   if (token.length > MAX_CHARS || !/^[\x21-\x7e]+$/.test(token))
     throw wrong("this is not a token: one word of printable characters", "Give the token alone, on one line.");
+  keepSecret(token);
   if (!token.startsWith("tp")) return token;
   const { parseToken } = await import("../security/mod.ts");
   const parsed = parseToken(token);

@@ -191,8 +191,15 @@ export class Transport {
 
   /** Says what was shown, since the control plane does not say what it was shown. */
   #refusal(error: TransporterError): TransporterError {
-    if (error.code !== "UNAUTHENTICATED") return error;
-    if (this.#credential === undefined) return error;
+    if (error.code === "TOO_MANY_ATTEMPTS") {
+      const seconds = Math.ceil(retryAfterMs(error) / 1000);
+      if (seconds === 0) return error;
+      return new TransporterError(error.code, `${error.message}; nothing is looked at for ${seconds} s`, {
+        details: error.details,
+        remedy: "Correct the token, then wait so long: each further attempt makes it longer.",
+      });
+    }
+    if (error.code !== "UNAUTHENTICATED" || this.#credential === undefined) return error;
     return new TransporterError("UNAUTHENTICATED", `${error.message} (${this.#credential.describe} was shown)`, {
       details: error.details,
       remedy: "It may have ended, have been revoked, or belong to another control plane. Log in anew with `transporter login`.",

@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import { TransporterError, messageOf, type Ports } from "../kit/mod.ts";
+import { TransporterError, messageOf, type Ports, childEnvironment } from "../kit/mod.ts";
 import { boundedText } from "./bounded.ts";
 
 /** The `exec` entry of a kubeconfig's user. Source: https://kubernetes.io/docs/reference/access-authn-authz/authentication/#client-go-credential-plugins */
@@ -43,8 +43,6 @@ const TIMEOUT_MS = 60_000;
 const MAX_OUTPUT_BYTES = 1024 * 1024;
 /** Renewed this long before the end, so that no request leaves with a credential that dies on the way. */
 const MARGIN_MS = 10_000;
-/** They would make a plugin that is itself a program of this runtime something else. */
-const STRIPPED = new Set(["BUN_OPTIONS", "BUN_BE_BUN", "BUN_INSPECT", "BUN_INSPECT_PRELOAD"]);
 
 /** Runs the credential plugin that the operator's own kubeconfig names, and remembers its answer until that expires. */
 export class ExecPlugin {
@@ -97,9 +95,7 @@ export class ExecPlugin {
   }
 
   #environment(extra: readonly { readonly name: string; readonly value: string }[]): Record<string, string> {
-    const environment: Record<string, string> = {};
-    for (const [name, value] of Object.entries(this.#options.env))
-      if (value !== undefined && !STRIPPED.has(name)) environment[name] = value;
+    const environment = childEnvironment(this.#options.env);
     for (const { name, value } of extra) environment[name] = value;
     environment["KUBERNETES_EXEC_INFO"] = JSON.stringify({
       apiVersion: this.#config.apiVersion ?? "client.authentication.k8s.io/v1",

@@ -3,6 +3,7 @@
  * randomness and ids. Elsewhere the globals behind those ports are banned by lint, so that tests and the simulation own time.
  */
 export * from "./backoff.ts";
+export * from "./child-environment.ts";
 export * from "./error.ts";
 export * from "./failpoint.ts";
 export * from "./log.ts";

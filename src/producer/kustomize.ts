@@ -1,4 +1,4 @@
-import { TransporterError, messageOf } from "../kit/mod.ts";
+import { TransporterError, childEnvironment, messageOf } from "../kit/mod.ts";
 import { type ManifestText, collectText } from "./sources.ts";
 
 /**
@@ -9,13 +9,11 @@ export async function buildKustomization(
   env: Readonly<Record<string, string | undefined>>,
   signal: AbortSignal,
 ): Promise<ManifestText> {
-  // Either would make a program of this kind act on our behalf.
-  const { BUN_OPTIONS: _options, BUN_BE_BUN: _be, ...rest } = env;
   let child;
   try {
     // `--` would not help: kubectl takes what follows `kustomize` as its directory, so a leading dash is made a path.
     child = Bun.spawn(["kubectl", "kustomize", directory.startsWith("-") ? `./${directory}` : directory], {
-      env: rest,
+      env: childEnvironment(env),
       stdin: "ignore",
       stdout: "pipe",
       stderr: "pipe",

@@ -1,5 +1,6 @@
 import { CP_SETTINGS, type ControlPlaneConfig, type ListenersConfig, controlPlaneConfig } from "../../config/mod.ts";
 import type { Logger, Ports } from "../../kit/mod.ts";
+import type { Security } from "../../security/mod.ts";
 import type { Store } from "../../stores/mod.ts";
 import { command } from "../command.ts";
 import { seenSecurity } from "../security-place.ts";
@@ -57,7 +58,13 @@ export const cp = command({
           ports,
           log,
         });
-        return { stop: () => controlPlane.stop(), stopBudgetMs: controlPlane.stopBudgetMs };
+        // Without security a SIGHUP ends the program, as ever: a terminal that was closed.
+        const forget = security === undefined ? undefined : host.onHangup(() => void reloaded(security, log));
+        const stop = async (): Promise<void> => {
+          await controlPlane.stop();
+          forget?.();
+        };
+        return { stop, stopBudgetMs: controlPlane.stopBudgetMs };
       } catch (error) {
         for (const part of parts.toReversed()) await part.close();
         throw error;
@@ -65,6 +72,11 @@ export const cp = command({
     });
   },
 });
+
+async function reloaded(security: Security, log: Logger): Promise<void> {
+  log.info("Looking at the files of certificates, as SIGHUP asks");
+  await security.trust.reload().catch((error: unknown) => log.error("The files of certificates cannot be read", { error }));
+}
 
 function otherListeners({ trustedProxies, agentsBehindProxy, agents, probes, legacy }: ListenersConfig) {
   return {
