@@ -56,8 +56,10 @@ export async function createKeeper(parts: KeeperParts): Promise<IdentityKeeper> 
 /** Where an agent with an identity connects; `told`: what the control plane said. Throws CONFIG_INVALID for an address where everybody could read along. */
 export function urlsWithIdentity(options: AgentIdentityOptions, told: readonly string[], insecureTls: boolean): readonly string[] {
   const { agentUrls, guessedUrls } = options;
-  const others = guessedUrls.length === 0 ? [] : told.length === 0 ? guessedUrls : told;
-  const urls = [...new Set([...agentUrls, ...others])];
+  // Whoever names only the agents' listener wants that and no other.
+  const others = guessedUrls.length === 0 ? [] : told;
+  const known = [...new Set([...agentUrls, ...others])];
+  const urls = known.length === 0 ? guessedUrls : known;
   const plain = urls.find((url) => !url.startsWith("wss://"));
   if (plain !== undefined && !insecureTls)
     throw new TransporterError("CONFIG_INVALID", `an agent that has an identity connects over TLS only, and not to ${plain}`, {

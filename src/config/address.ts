@@ -33,3 +33,45 @@ export function agentUrl(text: string): string | undefined {
   const ownPath = path === "" || !parsed.url.protocol.startsWith("ws") ? `${path}/ws` : path;
   return `${parsed.scheme.ws}//${parsed.url.host}${ownPath.replace(/\/ws\/ws$/, "/ws")}`;
 }
+
+/** Where an agent with an identity finds a control plane: the API that enrols and renews it, and the listener that it connects to. */
+export interface ControlPlaneAddresses {
+  /** http:// or https://, without a slash at the end. */
+  readonly apiUrls: readonly string[];
+  /** Of addresses that were given as ws:// or wss://: as given. */
+  readonly agentUrls: readonly string[];
+  /** Of addresses that were given as http:// or https://: where agents connect if the control plane names no other place. */
+  readonly guessedUrls: readonly string[];
+}
+
+const API_PORT = "8080";
+const AGENTS_PORT = "8443";
+
+/**
+ * The API and the agents' listener have ports of their own: whoever names one of them need not name the other. An address with a path stands
+ * for both, as something in front of the control plane tells them apart, or does not. Addresses that cannot be used are left out.
+ */
+export function controlPlaneAddresses(texts: readonly string[]): ControlPlaneAddresses {
+  const apiUrls = new Set<string>();
+  const agentUrls = new Set<string>();
+  const guessedUrls = new Set<string>();
+  for (const text of texts) {
+    const [api, agents, parsed] = [apiUrl(text), agentUrl(text), parse(text)];
+    if (api === undefined || agents === undefined || parsed === undefined) continue;
+    const { protocol, port, pathname } = parsed.url;
+    if (protocol.startsWith("ws")) {
+      agentUrls.add(agents);
+      apiUrls.add(port === AGENTS_PORT ? withPort(api, API_PORT) : api);
+      continue;
+    }
+    apiUrls.add(api);
+    guessedUrls.add(protocol === "https:" && pathname === "/" ? withPort(agents, AGENTS_PORT) : agents);
+  }
+  return { apiUrls: [...apiUrls], agentUrls: [...agentUrls], guessedUrls: [...guessedUrls] };
+}
+
+function withPort(text: string, port: string): string {
+  const url = new URL(text);
+  url.port = port;
+  return url.href.replace(/\/$/, "");
+}

@@ -1,6 +1,6 @@
 import { TransporterError } from "../kit/mod.ts";
 import { idProblem } from "../protocol/mod.ts";
-import { agentUrl } from "./address.ts";
+import { agentUrl, type ControlPlaneAddresses, controlPlaneAddresses } from "./address.ts";
 import { COMMON_SETTINGS, LOG_SETTINGS } from "./common.ts";
 import type { Places } from "./places.ts";
 import { type Resolved, describeOrigin } from "./resolve.ts";
@@ -24,7 +24,28 @@ export const AGENT_SETTINGS = {
     hint: "URL",
   }),
   "ca-file": text({ describe: "PEM file of the CA that signed the control plane's certificate", hint: "FILE", completes: "file" }),
-  insecure: toggle(false, { describe: "Do not check the control plane's certificate", key: "agent-insecure" }),
+  "ca-hash": text({
+    describe: "Hash of the control plane's CA, as `transporter cp init` prints it: the first contact cannot be caught then",
+    hint: "sha256:HEX",
+    check: (hash) => (CA_HASH.test(hash) ? undefined : "sha256: and 64 hex digits"),
+  }),
+  "enrolment-token-file": text({
+    describe:
+      "File that holds the token that lets the agent in the first time, or its ServiceAccount's; also by TRANSPORTER_ENROLMENT_TOKEN itself, never as an argument",
+    hint: "FILE",
+    completes: "file",
+  }),
+  "identity-dir": text({
+    describe: "Directory of the agent's key and certificate; without it `identity` in its state directory",
+    hint: "DIR",
+    completes: "dir",
+  }),
+  "identity-secret": text({
+    describe: "Keep key and certificate in this Secret of the cluster instead",
+    hint: "NAMESPACE/NAME",
+    check: (name) => (SECRET.test(name) ? undefined : "NAMESPACE/NAME of a Secret"),
+  }),
+  insecure: toggle(false, { describe: "Do not check the control plane's certificate, and connect without TLS too", key: "agent-insecure" }),
   kubeconfig: text({ describe: "Kubeconfig of the cluster; without it KUBECONFIG or ~/.kube/config", hint: "FILE", completes: "file" }),
   context: text({
     describe: "Context of the kubeconfig; its current one when not given",
@@ -56,7 +77,13 @@ export interface AgentConfig {
   readonly labels: Readonly<Record<string, string>>;
   /** ws or wss; at least one, each once. */
   readonly cpUrls: readonly [string, ...string[]];
+  /** The same, as they matter to an agent that has or wants an identity. */
+  readonly addresses: ControlPlaneAddresses;
   readonly caFile: string | undefined;
+  /** `sha256:` and 64 hex digits in lower case. */
+  readonly caHash: string | undefined;
+  readonly enrolmentTokenFile: string | undefined;
+  readonly identityHome: { readonly directory: string } | { readonly secret: { readonly namespace: string; readonly name: string } };
   readonly insecure: boolean;
   readonly kubeconfig: string | undefined;
   readonly context: string | undefined;
@@ -69,6 +96,9 @@ export interface AgentConfig {
   readonly logFormat: "text" | "json" | undefined;
   readonly warnings: readonly string[];
 }
+
+const CA_HASH = /^sha256:[0-9a-f]{64}$/i;
+const SECRET = /^([a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)\/([a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?)$/;
 
 /** An id as one path segment: two ids never share a directory, and none leaves it. */
 function segment(id: string): string {
@@ -110,6 +140,13 @@ export function agentConfig({ values, origins, warnings }: Resolved<typeof AGENT
     throw new TransporterError("CONFIG_INVALID", "there is no place for the ledger: neither HOME nor XDG_STATE_HOME is set", {
       remedy: "Give --state-dir DIR.",
     });
+  const stateDir = values["state-dir"] ?? `${where.state ?? ""}/agents/${segment(id)}`;
+  const [, namespace, name] = SECRET.exec(values["identity-secret"] ?? "") ?? [];
+  if (name !== undefined && values["identity-dir"] !== undefined)
+    throw new TransporterError(
+      "CONFIG_INVALID",
+      `${describeOrigin(origins["identity-secret"])} and ${describeOrigin(origins["identity-dir"])} contradict each other: an identity is kept in one place`,
+    );
   return {
     id,
     name: values["agent-name"] ?? id,
@@ -119,13 +156,20 @@ export function agentConfig({ values, origins, warnings }: Resolved<typeof AGENT
     namespace: values.namespace,
     labels: values.label,
     cpUrls,
+    addresses: controlPlaneAddresses(values["cp-url"]),
     caFile: values["ca-file"],
+    caHash: values["ca-hash"]?.toLowerCase(),
+    enrolmentTokenFile: values["enrolment-token-file"],
+    identityHome:
+      namespace === undefined || name === undefined
+        ? { directory: values["identity-dir"] ?? `${stateDir}/identity` }
+        : { secret: { namespace, name } },
     insecure: values.insecure,
     kubeconfig: values.kubeconfig,
     context: values.context,
     inCluster: values["in-cluster"],
     heartbeatIntervalMs: values["heartbeat-interval"],
-    stateDir: values["state-dir"] ?? `${where.state ?? ""}/agents/${segment(id)}`,
+    stateDir,
     readOnly: values["read-only"],
     maxConcurrent: values["max-concurrent"],
     debug: values.debug,
