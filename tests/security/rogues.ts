@@ -1,6 +1,7 @@
-import { createPrivateKey, createPublicKey } from "node:crypto";
+import { createPrivateKey, createPublicKey, type KeyObject, randomBytes, sign, X509Certificate } from "node:crypto";
 import { join } from "node:path";
 import { makeKey, readCertificates } from "../../src/security/mod.ts";
+import { childrenOf, encode, TAG, wholeElement } from "../../src/security/pki/der.ts";
 import { type Issuer, issueAgent, issueServer, makeCa } from "../../src/security/pki/issue.ts";
 
 export interface RogueOptions {
@@ -31,4 +32,22 @@ export async function agentCertificate(directory: string, of: RogueOptions): Pro
       ? await issueServer(by, { publicKey, names: ["127.0.0.1"], nowMs, ttlMs })
       : await issueAgent(by, { publicKey, agentId: of.agentId, nowMs, ttlMs });
   return issued.pem;
+}
+
+/** The same certificate with a serial number of its own, signed anew by whoever has `key` (P-256): a thousand of them take no time. */
+export function withNewSerial(certificatePem: string, key: KeyObject): string {
+  const { raw, serialNumber } = new X509Certificate(certificatePem);
+  const [body, algorithm] = childrenOf(raw, wholeElement(raw, TAG.sequence));
+  if (body === undefined || algorithm === undefined) throw new Error("that is no certificate");
+  const content = Buffer.from(raw.subarray(body.start, body.to));
+  const serial = randomBytes(serialNumber.length / 2);
+  serial[0] = 0x40;
+  serial.copy(content, content.indexOf(Buffer.from(serialNumber, "hex")));
+  const signature = encode(TAG.bitString, Uint8Array.of(0), sign("sha256", content, key));
+  const der = encode(TAG.sequence, content, raw.subarray(algorithm.start, algorithm.to), signature);
+  const lines =
+    Buffer.from(der)
+      .toString("base64")
+      .match(/.{1,64}/g) ?? [];
+  return `-----BEGIN CERTIFICATE-----\n${lines.join("\n")}\n-----END CERTIFICATE-----\n`;
 }
