@@ -1,0 +1,64 @@
+import { describe, expect, test } from "bun:test";
+import { LastUse } from "./last-use.ts";
+import { memoryDocuments } from "./memory-documents.ts";
+import { testParts } from "./parts-for-tests.ts";
+
+const START_MS = Date.parse("2026-01-01T00:00:00Z");
+
+describe("the last use of a token", () => {
+  test("is told to the minute, and written once a minute", async () => {
+    const parts = testParts();
+    const lastUse = new LastUse(parts);
+    lastUse.start();
+    await parts.manual.advance(59_000);
+    lastUse.note("a", START_MS + 1);
+    expect(parts.documents.of("token-use")).toEqual([]);
+    expect(await lastUse.of(["a", "b"])).toEqual(new Map([["a", START_MS]]));
+    await parts.manual.advance(1_000);
+    expect(parts.documents.of("token-use")).toEqual([
+      { id: "a", value: { atMs: START_MS, sweptAtMs: START_MS + 1 }, expiresAtMs: START_MS + 1 },
+    ]);
+    lastUse.note("a", START_MS + 1);
+    await lastUse.stop();
+    expect(await lastUse.of(["a"])).toEqual(new Map([["a", START_MS + 60_000]]));
+    expect(parts.manual.pending).toBe(0);
+  });
+
+  test("is the latest of all control planes", async () => {
+    const documents = memoryDocuments();
+    const [one, other] = [testParts(documents), testParts(documents)];
+    await other.manual.advance(120_000);
+    const [first, second] = [new LastUse(one), new LastUse(other)];
+    second.note("a", undefined);
+    await second.flush();
+    first.note("a", undefined);
+    await first.flush();
+    expect(documents.of("token-use")).toEqual([{ id: "a", value: { atMs: START_MS + 120_000 }, expiresAtMs: undefined }]);
+  });
+
+  test("is not written again within its minute", async () => {
+    const parts = testParts();
+    const lastUse = new LastUse(parts);
+    lastUse.note("a", undefined);
+    await lastUse.flush();
+    const seq = await parts.documents.lastDocumentSeq();
+    lastUse.note("a", undefined);
+    await lastUse.flush();
+    expect(await parts.documents.lastDocumentSeq()).toBe(seq);
+  });
+
+  test("is written later where the store is away, and does not go over what came meanwhile", async () => {
+    const parts = testParts();
+    const lastUse = new LastUse(parts);
+    lastUse.note("a", undefined);
+    parts.documents.failure = new Error("gone");
+    const flushing = lastUse.flush();
+    await parts.manual.advance(60_000);
+    await flushing;
+    lastUse.note("a", undefined);
+    await lastUse.flush();
+    parts.documents.failure = undefined;
+    await lastUse.flush();
+    expect(parts.documents.of("token-use")).toMatchObject([{ value: { atMs: START_MS + 60_000 } }]);
+  });
+});
