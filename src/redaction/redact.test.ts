@@ -101,7 +101,7 @@ describe("manifests of Secrets", () => {
         stringData: { pin: 12345678, where: "shop-a", few: "abc" },
         data: { k: base64("top-sec/ret") },
       },
-      { kind: "List", items: [{ kind: "Secret", metadata: { name: "inner" }, stringData: { x: "within-list" } }] },
+      { kind: "List", items: [{ kind: "Secret", metadata: { name: "inner" }, stringData: { x: [{ deep: "within-list" }] } }] },
       { kind: "ConfigMap", data: { x: "plain-text" } },
     ];
     const said = `Secret shop-a/db-one: value 12345678, top-sec/ret, ${base64("top-sec/ret")}, within-list, abc, plain-text`;

@@ -37,13 +37,18 @@ function gather(object: unknown, values: Set<string>, plain: Set<string>, depth:
   if (Array.isArray(items)) for (const item of items) gather(item, values, plain, depth + 1);
   if (kind !== "Secret") return;
   const { data, stringData } = object;
-  if (isRecord(stringData)) for (const value of Object.values(stringData)) values.add(String(value));
-  if (!isRecord(data)) return;
-  for (const value of Object.values(data)) {
-    const text = String(value);
+  for (const text of leavesOf(stringData, 0)) values.add(text);
+  for (const text of leavesOf(data, 0)) {
     values.add(text);
     const decoded = Buffer.from(text, "base64").toString("utf8");
     // What is no text cannot be quoted as one.
     if (!decoded.includes("\ufffd")) values.add(decoded);
   }
+}
+
+/** What stands where a text should, too: it is refused, and quoted. */
+function leavesOf(value: unknown, depth: number): string[] {
+  if (typeof value === "object" && value !== null)
+    return depth < 8 ? Object.values(value as Json).flatMap((child) => leavesOf(child, depth + 1)) : [];
+  return value === undefined || value === null ? [] : [String(value)];
 }
