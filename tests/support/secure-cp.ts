@@ -1,10 +1,27 @@
+import { X509Certificate } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type ControlPlane, type ControlPlaneOptions, startControlPlane } from "../../src/cp/mod.ts";
 import { type Logger, silentLogger, systemPorts } from "../../src/kit/mod.ts";
-import type { AuditEntry, CreatedToken, EnrolmentAnswer, Role, TokenRequest } from "../../src/protocol/mod.ts";
-import { createSecurity, initTrust, makeCsr, makeKey, type Security, type SecurityOptions } from "../../src/security/mod.ts";
+import {
+  type AuditEntry,
+  type CreatedToken,
+  type EnrolmentAnswer,
+  renewalStatement,
+  type Role,
+  type TokenRequest,
+} from "../../src/protocol/mod.ts";
+import {
+  createSecurity,
+  csrSha256,
+  initTrust,
+  makeCsr,
+  makeKey,
+  type Security,
+  signText,
+  type SecurityOptions,
+} from "../../src/security/mod.ts";
 import { openStore, type Store } from "../../src/stores/mod.ts";
 import { dialWithProof, type EnrolledAgent, type ProofOptions } from "./secure-agent.ts";
 import type { WireAgent } from "./wire-agent.ts";
@@ -33,6 +50,8 @@ export interface SecureControlPlane extends AsyncDisposable {
   token(request: TokenRequest): Promise<CreatedToken>;
   /** By the real endpoints: a token for it, a key of its own, a certificate. */
   enrol(agentId: string, token?: Partial<TokenRequest>): Promise<EnrolledAgent>;
+  /** By the real endpoint: a new key, vouched for by the old one. */
+  renew(agent: EnrolledAgent): Promise<EnrolledAgent>;
   /** An agent on the agents' listener, with its certificate in the handshake and its proof inside. */
   dial(agent: EnrolledAgent, registration?: Json, options?: Partial<ProofOptions>): Promise<WireAgent>;
   /** The audit's entries of an action, oldest first. */
@@ -160,6 +179,16 @@ export async function startSecureCp(options: SecureControlPlaneOptions = {}): Pr
       });
       if (answer.certificate === undefined) throw new Error(`the enrolment of ${agentId} is ${answer.status}`);
       return { agentId, key, certificate: answer.certificate, trust: answer.trust_bundle, audience: answer.audience };
+    },
+    async renew(agent) {
+      const key = makeKey();
+      const csr = makeCsr(key);
+      const certificateSha256 = new Bun.CryptoHasher("sha256").update(new X509Certificate(agent.certificate).raw).digest("hex");
+      const signature = signText(renewalStatement({ certificateSha256, csrSha256: csrSha256(csr) }), agent.key);
+      const response = await send("/v1/enrolments/renew", post({ certificate: agent.certificate, csr, signature }));
+      const answer = (await response.json()) as EnrolmentAnswer;
+      if (answer.certificate === undefined) throw new Error(`the renewal of ${agent.agentId} was answered: ${JSON.stringify(answer)}`);
+      return { ...agent, key, certificate: answer.certificate, trust: answer.trust_bundle };
     },
     dial: (agent, registration = {}, proofOptions = {}) =>
       dialWithProof(agentsUrl, { ca, agent, ...proofOptions }, { id: agent.agentId, name: agent.agentId, ...registration }),
