@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { type Ports, TransporterError } from "../kit/mod.ts";
-import { type Certificate, pinOf } from "./pki/certificate.ts";
+import { type Certificate, isIssuedBy, pinOf } from "./pki/certificate.ts";
 import { type Issuer, crossSign, issueServer, makeCa } from "./pki/issue.ts";
 import { FILES, findFiles } from "./pki/trust-files.ts";
 import { type TrustState, readTrust, upwards } from "./pki/trust-state.ts";
@@ -18,10 +18,6 @@ async function own(directory: string): Promise<{ readonly state: TrustState; rea
       "A CA that is kept elsewhere is replaced there; put its new certificate first into ca.crt.",
     );
   return { state, issuer: state.issuer };
-}
-
-function isIssuedBy(certificate: Certificate, { certificate: ca }: Issuer): boolean {
-  return certificate.x509.checkIssued(ca.x509) && certificate.x509.verify(ca.publicKey);
 }
 
 export interface RotatedTrust {
@@ -55,7 +51,7 @@ export async function rotateTrust(directory: string, { ports }: { readonly ports
   await write("ca", `${next.certificate.pem}${oldCa.pem}`);
   const [server] = state.server;
   // Somebody else's certificate for the server leads wherever it led.
-  if (server !== undefined && isIssuedBy(server, old)) {
+  if (server !== undefined && isIssuedBy(server, oldCa)) {
     const renewed = await issueServer(next, { publicKey: server.publicKey, names: server.names, nowMs });
     await write("cert", `${renewed.pem}${await crossSign(next.certificate, old, nowMs)}`);
   }

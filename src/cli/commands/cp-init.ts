@@ -74,7 +74,9 @@ export const cpInit = command({
       enrolmentTokenTtlMs: values["token-ttl"],
     });
     const url = urlOf(values.name[0] ?? machine, values["ws-port"]);
-    const line = (text = ""): void => void host.out.write(`${text}\n`);
+    const line = (text = ""): void => {
+      host.out.write(`${text}\n`);
+    };
     line(`The CA and the server's certificate are in ${safeLine(directory)}; start the control plane with:`);
     line();
     line(values["security-dir"] === undefined ? "  transporter cp" : `  transporter cp --security-dir ${quoted(directory)}`);

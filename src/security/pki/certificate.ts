@@ -14,6 +14,9 @@ export interface Certificate {
   readonly sha256: string;
   readonly publicKey: KeyObject;
   readonly keySha256: string;
+  /** Hex of the DER: names are one when their bytes are. */
+  readonly subject: string;
+  readonly issuer: string;
   /** Lower-case hex without leading zeros. */
   readonly serial: string;
   readonly notBeforeMs: number;
@@ -103,6 +106,13 @@ function read(x509: X509Certificate): Certificate {
   const bytes: Uint8Array = x509.raw;
   const signed = signedParts(bytes);
   const body = childrenOf(bytes, signed.body);
+  // Version 3, as all with extensions are, tells its version first; before it there is none.
+  const names = body[0]?.tag === 0xa0 ? [body[3], body[5]] : [body[2], body[4]];
+  const [issuer, subject] = names.map((name) => {
+    const { start, to } = expectTag(name, TAG.sequence);
+    return Buffer.from(bytes.subarray(start, to)).toString("hex");
+  });
+  if (issuer === undefined || subject === undefined) throw new DerFault("it has no names");
   const list = body.find((part) => part.tag === 0xa3);
   const [inner] = list === undefined ? [] : childrenOf(bytes, list);
   const extensions: ReadonlyMap<string, Extension> = inner === undefined ? new Map() : readExtensions(bytes, inner);
@@ -114,10 +124,12 @@ function read(x509: X509Certificate): Certificate {
     sha256: sha256Hex(bytes),
     publicKey,
     keySha256: keySha256(publicKey),
+    subject,
+    issuer,
     serial: serialText(x509.serialNumber),
     notBeforeMs: x509.validFromDate.getTime(),
     notAfterMs: x509.validToDate.getTime(),
-    selfSigned: x509.subject === x509.issuer && x509.checkIssued(x509) && x509.verify(publicKey),
+    selfSigned: subject === issuer && x509.verify(publicKey),
     signatureAlgorithm: signed.algorithm,
     ...basicConstraints(extensions.get(EXTENSION.basicConstraints)?.value),
     keyUsage: keyUsage(extensions.get(EXTENSION.keyUsage)?.value),
@@ -131,6 +143,11 @@ function read(x509: X509Certificate): Certificate {
 function pemOf(x509: X509Certificate): string {
   const lines = x509.raw.toString("base64").match(/.{1,64}/g) ?? [];
   return `-----BEGIN CERTIFICATE-----\n${lines.join("\n")}\n-----END CERTIFICATE-----\n`;
+}
+
+/** Whether a CA's key has signed a certificate in its name. Whether it may is another question. */
+export function isIssuedBy(certificate: Certificate, ca: Certificate): boolean {
+  return certificate.issuer === ca.subject && certificate.x509.verify(ca.publicKey);
 }
 
 const BLOCK = /-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]*-----END CERTIFICATE-----/g;

@@ -1,6 +1,6 @@
 import { TransporterError } from "../../kit/mod.ts";
 import type { TlsMaterial } from "../gate.ts";
-import { type Certificate, SERVER_AUTH, channelOf, pinOf, readCertificates } from "./certificate.ts";
+import { type Certificate, SERVER_AUTH, channelOf, isIssuedBy, pinOf, readCertificates } from "./certificate.ts";
 import { type Revocations, NO_REVOCATIONS, readRevocations } from "./crl.ts";
 import type { Issuer } from "./issue.ts";
 import { keyProblem } from "./signature.ts";
@@ -50,7 +50,7 @@ function casIn(file: FoundFile): readonly [Certificate, ...Certificate[]] {
 export function upwards(ca: Certificate, among: readonly Certificate[]): readonly Certificate[] {
   const found = [ca];
   for (let below = ca; !below.selfSigned && found.length <= among.length;) {
-    const above = among.find((other) => below.x509.checkIssued(other.x509) && below.x509.verify(other.publicKey));
+    const above = among.find((other) => isIssuedBy(below, other));
     if (above === undefined) break;
     found.push(above);
     below = above;
