@@ -133,6 +133,13 @@ describe("a scope by labels", () => {
     const { token } = await user("operator", { selector: "env=test" });
     expect((await ask("POST", "/v1/agents/l-test/pause", { token })).status).toBe(200);
     expect(await codeOf(await ask("POST", "/v1/agents/l-prod/pause", { token }))).toBe("403 ACCESS_DENIED");
+    for (const [agent, allowed] of [
+      ["l-test", true],
+      ["l-prod", false],
+    ] as const) {
+      const said = (await (await ask("GET", `/v1/can-i?action=agents:pause&agent=${agent}`, { token })).json()) as CanI;
+      expect([agent, said.allowed]).toEqual([agent, allowed]);
+    }
     const list = await (await ask("GET", "/v1/agents", { token })).text();
     expect(list).toContain("l-test");
     expect(list).not.toContain("l-prod");

@@ -287,6 +287,11 @@ const ROWS: Readonly<Record<string, Row>> = {
     ...operators(LISTED),
     ask: async (whose) => ({ path: "/v1/audit?limit=50&action=event_received_http", sought: await anEventOf(whose) }),
   },
+  // A line that is about no agent is for those who may see all of them.
+  "GET /v1/audit about a token": {
+    ...operators(["hidden", "hidden", "shown"]),
+    ask: async () => ({ path: "/v1/audit?limit=50&action=token_created", sought: (await cp.token({ kind: "user", role: "viewer" })).name }),
+  },
   "GET /v1/audit ?agent=": {
     ...operators([200, 403, 200]),
     ask: (whose) => ({ path: `/v1/audit?agent=${fresh(whose)}` }),
@@ -326,6 +331,11 @@ const ROWS: Readonly<Record<string, Row>> = {
     ...operators(["hidden", "hidden", "hidden"]),
     admin: ["hidden", "hidden", "shown"],
     ask: async () => ({ path: "/v1/tokens?limit=7", sought: (await cp.token({ kind: "user", role: "viewer" })).id }),
+  },
+  "GET /v1/tokens ?kind=user": {
+    ...operators(["hidden", "hidden", "hidden"]),
+    admin: ["hidden", "hidden", "shown"],
+    ask: async () => ({ path: "/v1/tokens?limit=7&kind=user", sought: (await cp.token({ kind: "user", role: "viewer" })).id }),
   },
   "GET /v1/tokens/{id}": {
     ...operators([200, 404, 200]),

