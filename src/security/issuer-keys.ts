@@ -32,10 +32,9 @@ const RETRY_MS = 5_000;
 const STALE_MS = 24 * 3_600_000;
 const LIMITS = { maxBytes: 1024 * 1024, timeoutMs: 10_000 } as const;
 const MAX_KEYS = 100;
-const ASYMMETRIC: ReadonlySet<string> = new Set(["RSA", "EC", "OKP"]);
 
 const KeysSchema = v.object({
-  keys: v.array(v.looseObject({ kty: v.string(), use: v.optional(v.string()), kid: v.optional(v.string()) })),
+  keys: v.array(v.looseObject({ kty: v.string() })),
 });
 const DiscoverySchema = v.object({ issuer: v.string(), jwks_uri: v.string() });
 
@@ -78,14 +77,16 @@ export class IssuerKeys {
   /** Throws ISSUER_UNAVAILABLE where there are none, or only ones that are too old. */
   async get(): Promise<KeySet> {
     const nowMs = this.#options.ports.clock.monotonic();
-    if (nowMs - this.#fetchedAtMs >= this.#freshMs && nowMs - this.#triedAtMs >= RETRY_MS) await this.#fetch();
+    const wanted = nowMs - this.#fetchedAtMs >= this.#freshMs;
+    if (wanted && (this.#fetching !== undefined || nowMs - this.#triedAtMs >= RETRY_MS)) await this.#fetch();
     return this.#known();
   }
 
   /** Newer keys than `of`, which lacks one; undefined where there are none to be had yet. */
   async newerThan(of: KeySet): Promise<KeySet | undefined> {
     const quietMs = Math.min(UNKNOWN_KEY_MS, this.#freshMs);
-    if (this.#set === of && this.#options.ports.clock.monotonic() - this.#triedAtMs >= quietMs) await this.#fetch();
+    const due = this.#options.ports.clock.monotonic() - this.#triedAtMs >= quietMs;
+    if (this.#set === of && (this.#fetching !== undefined || due)) await this.#fetch();
     return this.#set === of ? undefined : this.#set;
   }
 
@@ -108,7 +109,7 @@ export class IssuerKeys {
     try {
       const text = await this.#text();
       const { createLocalJWKSet } = await import("jose");
-      this.#set = { find: createLocalJWKSet(publicKeys(text)) };
+      this.#set = { find: createLocalJWKSet(keySetOf(text)) };
       this.#fetchedAtMs = ports.clock.monotonic();
     } catch (error) {
       log.warn("the keys of an issuer cannot be had", { issuer, reason: messageOf(error) });
@@ -130,9 +131,9 @@ export class IssuerKeys {
   }
 }
 
-/** Those that verify signatures of others: a symmetric key in a set that anybody can read is nobody's. */
-function publicKeys(text: string): JSONWebKeySet {
+/** Only keys that verify others' signatures are ever taken from it: jose leaves out symmetric ones and those that are there to encrypt. */
+function keySetOf(text: string): JSONWebKeySet {
   const { keys } = v.parse(KeysSchema, JSON.parse(text));
   if (keys.length > MAX_KEYS) throw new Error(`there are more than ${MAX_KEYS} keys`);
-  return { keys: keys.filter(({ kty, use }) => ASYMMETRIC.has(kty) && use !== "enc") as JSONWebKeySet["keys"] };
+  return { keys: keys as JSONWebKeySet["keys"] };
 }
