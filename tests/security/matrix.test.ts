@@ -3,9 +3,10 @@
  * comes of it stands in a table written by hand, so that a route that is added without a word about who may call it fails.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import type { CreatedToken, EnrolmentView } from "../../src/protocol/mod.ts";
+import type { CreatedToken, EnrolmentAnswer, EnrolmentView } from "../../src/protocol/mod.ts";
 import { makeCsr, makeKey } from "../../src/security/mod.ts";
 import { anEvent } from "../support/cp.ts";
+import type { EnrolledAgent } from "../support/secure-agent.ts";
 import { type SecureControlPlane, startSecureCp } from "../support/secure-cp.ts";
 import { anAgent } from "../support/store-inputs.ts";
 
@@ -95,13 +96,19 @@ async function anEnrolmentOf(whose: Whose): Promise<{ readonly id: string; reado
 }
 
 async function anIdentityOf(whose: Whose): Promise<string> {
+  return (await anEnrolledAgent(whose)).agentId;
+}
+
+async function anEnrolledAgent(whose: Whose): Promise<EnrolledAgent> {
   const { token, agent = "" } = await aTokenOf(whose);
-  const asked = { path: "/v1/enrolments", body: { agent_id: agent, csr: makeCsr(makeKey()) } };
+  const key = makeKey();
+  const asked = { path: "/v1/enrolments", body: { agent_id: agent, csr: makeCsr(key) } };
   const { id } = (await (await send("POST", asked, token)).json()) as { readonly id: string };
   await asAdmin<EnrolmentView>("POST", { path: `/v1/enrolments/${id}/approve` });
-  const issued = (await (await send("POST", asked, token)).json()) as { readonly status: string };
-  if (issued.status !== "issued") throw new Error(`the enrolment of ${agent} is ${issued.status}`);
-  return agent;
+  const issued = (await (await send("POST", asked, token)).json()) as EnrolmentAnswer;
+  const { certificate, trust_bundle: trust, audience } = issued;
+  if (certificate === undefined) throw new Error(`the enrolment of ${agent} is ${issued.status}`);
+  return { agentId: agent, key, certificate, trust, audience };
 }
 
 /** Whether a list shows what is sought, however many pages it has. */
@@ -461,4 +468,38 @@ describe.each(Object.entries(ROWS))("%s", (name, row) => {
     should["agent"] = row.agent;
     expect(is).toEqual(should);
   }, 30_000);
+});
+
+describe("/ws where agents come", () => {
+  test("lets an agent in as itself, and as nobody else", async () => {
+    const mine = await anEnrolledAgent("mine");
+    const other = await anEnrolledAgent("other");
+    await using own = await cp.dial(mine);
+    await own.frame("trust");
+    await using foreign = await cp.dial(mine, { id: other.agentId });
+    expect((await foreign.closed).code).toBe(4007);
+    expect(JSON.stringify(foreign.frames)).not.toContain("registered");
+  });
+
+  test("lets nobody in by a token, whatever its role", async () => {
+    for (const token of [undefined, ...Object.values(scoped), ...Object.values(unscoped)]) {
+      const headers = token === undefined ? {} : { authorization: `Bearer ${token}` };
+      const socket = new WebSocket(cp.agentsUrl, { headers, tls: { ca: cp.ca } });
+      const heard: unknown[] = [];
+      socket.addEventListener("message", ({ data }) => heard.push(data));
+      await new Promise((resolve) => socket.addEventListener("close", resolve));
+      expect(heard).toEqual([]);
+    }
+  });
+
+  test("gives an agent the events that are for it alone", async () => {
+    const mine = await anEnrolledAgent("mine");
+    const other = await anEnrolledAgent("other");
+    await using agent = await cp.dial(mine);
+    await using neighbour = await cp.dial(other);
+    const event = anEvent({ target_agent: mine.agentId });
+    await asAdmin("POST", { path: "/v1/events", body: event });
+    await agent.event(event.id);
+    expect(neighbour.deliveries(event.id)).toBe(0);
+  });
 });
