@@ -23,6 +23,7 @@ import { DEFAULT_TENANT } from "./principal.ts";
 import { AttemptLimiter, SIGNINGS } from "./rate-limit.ts";
 import { RefusalAudit } from "./refusal-audit.ts";
 import { parseToken } from "./token-format.ts";
+import { toldDocuments } from "./told-documents.ts";
 import { Tokens } from "./tokens.ts";
 import { createTrust } from "./trust.ts";
 
@@ -81,7 +82,8 @@ export async function createSecurity(options: SecurityOptions): Promise<Security
   const issuers = new Issuers(options);
   const known = new KnownCallers(ports.clock);
   const lastUse = new LastUse({ documents, ports, log, tenant });
-  const identities = createIdentities({ parts, trust });
+  const ofAgents: Parts = { ...parts, documents: toldDocuments(documents, (kind, id) => endings.documentChanged(kind, id)) };
+  const identities = createIdentities({ parts: ofAgents, trust });
   const tokens = new Tokens(parts, lastUse, (id) => endings.documentChanged("token", id));
   const nonces = new LoginNonces({ documents, ports, tenant, key: installation.nonceKey });
   const certificateTrust = {
@@ -102,7 +104,7 @@ export async function createSecurity(options: SecurityOptions): Promise<Security
   const clusters = new TrustedClusters(clusterKeys, ports.clock);
   const { certificateTtlMs, renewalGraceMs, approveByHand, agentUrls } = options;
   const enrolment = createEnrolment({
-    parts,
+    parts: ofAgents,
     trust,
     tokens,
     clusters,
