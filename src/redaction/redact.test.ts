@@ -40,6 +40,7 @@ describe("what looks like a secret", () => {
       "users:\n- user:\n    token: abc123def456\n    password: geheim\n  name: a",
       `users:\n- user:\n    token: ${REDACTED}\n    password: ${REDACTED}\n  name: a`,
     ],
+    ['JSON Parse error: Unexpected identifier "hunter2"', `JSON Parse error: Unexpected identifier "${REDACTED}"`],
     ["token: password=hunter", `token: password=${REDACTED}`],
     ["token_id: 'x' password: 'y z'", `token_id: 'x' password: '${REDACTED}'`],
   ])("%j", (text, expected) => {
@@ -226,6 +227,8 @@ describe("time", () => {
     "bearer ",
     "basic    ",
     "token:",
+    "JSON Parse error: ",
+    'JSON Parse error: a"',
     "token=token: ",
     'token"',
     "token='",

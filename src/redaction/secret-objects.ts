@@ -50,5 +50,5 @@ function gather(object: unknown, values: Set<string>, plain: Set<string>, depth:
 function leavesOf(value: unknown, depth: number): string[] {
   if (typeof value === "object" && value !== null)
     return depth < 8 ? Object.values(value as Json).flatMap((child) => leavesOf(child, depth + 1)) : [];
-  return value === undefined || value === null ? [] : [String(value)];
+  return typeof value === "string" ? [value] : typeof value === "number" || typeof value === "bigint" ? [value.toString()] : [];
 }

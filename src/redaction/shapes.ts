@@ -11,6 +11,8 @@ const PEM_IN_BASE64 = /LS0tLS1CRUdJTi(?!BDRVJUSUZJQ0FUR)[A-Za-z0-9+/=_-]*/g;
 const SCHEME = /\b(bearer|basic)(\s{1,4})(?!tokens?\b|auth)[A-Za-z0-9._~+/=-]{6,}/gi;
 const HEADER =
   /((?:set-)?cookie|authorization)(\\?["']?\s{0,3}[:=]\s{0,3}\\?["']?)(?!\s|(?:bearer|basic)\s{1,4}\[redacted\]|\[redacted\])[^\s"'\\][^\n"'\\]{0,4096}/gi;
+/** The engine quotes the word at which JSON ended, which may be a password that somebody forgot to quote. */
+const JSON_WORD = /(JSON Parse error: [A-Za-z ]{1,40}\\?")[^"\\\n]{1,4096}/g;
 const URL_PASSWORD = /(:\/\/[^\s:/@"']{0,256}):[^\s/"']+@/g;
 /** A name alone before the `@` is a token where it is long. */
 const URL_TOKEN = /:\/\/[^\s:/@"']{16,}@/g;
@@ -24,6 +26,7 @@ export function withoutShapes(text: string): string {
     .replace(OUR_TOKEN, (_all, known: string) => `${known}_${REDACTED}`)
     .replace(BROKEN_TOKEN, (_all, type: string) => `${type}_${REDACTED}`)
     .replace(JSON_IN_BASE64, REDACTED)
+    .replace(JSON_WORD, `$1${REDACTED}`)
     .replace(SCHEME, (_all, scheme: string, space: string) => `${scheme}${space}${REDACTED}`);
   if (clean.includes("://")) clean = clean.replace(URL_PASSWORD, `$1:${REDACTED}@`).replace(URL_TOKEN, `://${REDACTED}@`);
   if (/kind\\*["']?\s{0,3}[:=]\s{0,3}\\*["']?Secret\b/.test(clean)) clean = withoutSecretData(clean);
