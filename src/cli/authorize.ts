@@ -16,6 +16,8 @@ export type ClientCall = Pick<Call<typeof CONNECTION_SETTINGS>, "values" | "orig
 export interface Place {
   readonly url: string;
   readonly caFile: string | undefined;
+  /** PEM, where it is known already; goes before the file. */
+  readonly caPem?: string | undefined;
   /** The context that this address is. */
   readonly context: { readonly name: string; readonly value: Context } | undefined;
 }
@@ -58,7 +60,7 @@ async function ofCertificate(call: ClientCall, place: Place, certificateFile: st
     baseUrl: place.url,
     timers: ports.timers,
     random: ports.random,
-    fetch: fetchTrusting(place.caFile === undefined ? undefined : await caText(place.caFile)),
+    fetch: fetchTrusting(place.caPem ?? (place.caFile === undefined ? undefined : await caText(place.caFile))),
   });
   return { ...certificateCredential({ certificateFile, keyFile, client, clock: ports.clock }), isToken: false };
 }

@@ -1,11 +1,13 @@
 import { dirname } from "node:path";
-import type { Client } from "../../client/mod.ts";
+import { type Client, createClient } from "../../client/mod.ts";
 import { CP_SETTINGS, controlPlaneConfig, isRedisUrl, withoutSecrets } from "../../config/mod.ts";
 import { silentLogger } from "../../kit/mod.ts";
 import { command } from "../command.ts";
-import { clientFor } from "../connect.ts";
+import { bypassProxyForLoopback } from "../connect.ts";
 import { type Check, DOCTOR_SETTINGS, examine, fail, ok, warn } from "../doctor.ts";
+import { askable, listenText, reachable, securityChecks } from "../doctor-security.ts";
 import { seenSecurity } from "../security-place.ts";
+import { fetchTrusting } from "../trusting.ts";
 import { redisStoreChecks } from "../doctor-redis.ts";
 import { queueChecks } from "../doctor-queue.ts";
 import { controlPlaneFiles, directoryFinding, environmentCheck, readinessFinding, versionFinding } from "../doctor-checks.ts";
@@ -23,10 +25,11 @@ export const doctorCp = command({
   run: async (call) => {
     const { ports, signal, host } = call;
     const config = controlPlaneConfig(call, call.places, seenSecurity(call));
-    const { host: address, port } = config.listeners.api;
-    // Wildcards are listened on, not connected to.
-    const connectTo = address === "0.0.0.0" ? "127.0.0.1" : address === "::" ? "::1" : address;
-    const url = `http://${connectTo.includes(":") ? `[${connectTo}]` : connectTo}:${port}`;
+    const { api, tls } = config.listeners;
+    const address = listenText(api);
+    const speaksTls = config.security !== undefined && !tls.byProxy;
+    const url = `${speaksTls ? "https" : "http"}://${listenText(reachable(api))}`;
+    let isRunning = false;
     let running: Client | undefined;
     const storeFile = config.storeUrl.startsWith("sqlite:")
       ? config.storeUrl.slice("sqlite:".length).replace(/^\/\/(?=\/)/, "")
@@ -44,7 +47,7 @@ export const doctorCp = command({
         name: "store",
         run: async () => {
           // The running one has it open, and has just said whether it can write.
-          if (running !== undefined || storeFile === undefined) return undefined;
+          if (isRunning || storeFile === undefined) return undefined;
           const { existsSync } = await import("node:fs");
           if (!existsSync(storeFile)) return ok(`${storeFile} will be made at the first start`);
           const { openStore } = await import("../../stores/mod.ts");
@@ -67,7 +70,7 @@ export const doctorCp = command({
           name: "settings",
           run: async () =>
             config.warnings.length === 0
-              ? ok(`${address}:${port}, store ${withoutSecrets(config.storeUrl)}`)
+              ? ok(`${address}, store ${withoutSecrets(config.storeUrl)}`)
               : warn(config.warnings.join("; "), "`transporter cp --help` says what each setting does."),
         },
         environmentCheck(host.env, config.insecure),
@@ -75,24 +78,31 @@ export const doctorCp = command({
           name: "address",
           run: async () => {
             try {
-              const probe = Bun.listen({ hostname: address, port: port, socket: { data: () => undefined } });
+              const probe = Bun.listen({ hostname: api.host, port: api.port, socket: { data: () => undefined } });
               probe.stop(true);
-              return ok(`${address}:${port} is free`);
+              return ok(`${address} is free`);
             } catch (error) {
-              const client = await clientFor({ url, caFile: undefined, credential: undefined }, call);
+              // Only whether somebody is there: nothing is told or believed, so the certificate is not looked at.
+              const client = createClient({ baseUrl: url, timers: ports.timers, random: ports.random, fetch: fetchTrusting("nobody") });
+              bypassProxyForLoopback(url, host);
               const answer = await client.text("/livez", { signal }).catch(() => undefined);
-              if (answer?.status !== 200)
+              if (answer === undefined || (answer.status !== 200 && !tls.byProxy))
                 return fail(
-                  `${address}:${port} cannot be listened on: ${error instanceof Error ? error.message : "in use"}`,
+                  `${address} cannot be listened on: ${error instanceof Error ? error.message : "in use"}`,
                   "Stop the program that uses it, or choose another port with --ws-port.",
                 );
-              running = client;
+              isRunning = true;
+              running = await askable(config, call);
               return ok(`a control plane is running at ${url}`);
             }
           },
         },
+        ...securityChecks(config, call, () => isRunning),
         { name: "running", run: async () => (running === undefined ? undefined : readinessFinding(running, signal)) },
-        { name: "version", run: async () => (running === undefined ? undefined : versionFinding(running, signal)) },
+        {
+          name: "version",
+          run: async () => (running === undefined || config.security !== undefined ? undefined : versionFinding(running, signal)),
+        },
         ...(shared ? redisStoreChecks(config.storeUrl, config.storePassword, ports) : fileChecks()),
         ...queueChecks(config, ports, signal),
       ],

@@ -1,14 +1,18 @@
 import { text } from "../../config/mod.ts";
+import { TransporterError } from "../../kit/mod.ts";
 import { command } from "../command.ts";
 import { CLIENT_SETTINGS, bypassProxyForLoopback, clientFor, findTarget } from "../connect.ts";
 import { DOCTOR_SETTINGS, examine, fail, ok, warn } from "../doctor.ts";
 import { clockFinding, controlPlaneFiles, environmentCheck, reach, readinessFinding, versionFinding } from "../doctor-checks.ts";
+import { scopeText } from "../security-shapes.ts";
 
 const SETTINGS = {
   agent: text({ describe: "Also check that this agent is there", hint: "ID", flagOnly: true, completes: "agent" }),
   ...DOCTOR_SETTINGS,
   ...CLIENT_SETTINGS,
 } as const;
+
+const SOON_MS = 7 * 86_400_000;
 
 export const doctorSend = command({
   summary: "Check the way to the control plane, and whether somebody is there to do the work",
@@ -50,6 +54,27 @@ export const doctorSend = command({
             clockOffsetMs = (await reach(`${target.url}/livez`, target.caFile, ports, signal)).clockOffsetMs;
             return ok(`answered in ${tookMs} ms`);
           },
+        },
+        {
+          name: "identity",
+          run: whenReached(async () => {
+            let known: Awaited<ReturnType<typeof client.whoami>>;
+            try {
+              known = await client.whoami({ signal });
+            } catch (error) {
+              // One of an earlier version asks nobody who they are, and cannot be asked.
+              if (error instanceof TransporterError && error.code === "CP_ANSWER") return undefined;
+              // What comes next would be refused as well.
+              reached = false;
+              throw error;
+            }
+            const { secured, name, role, scope, expires_at: ends } = known;
+            if (!secured) return ok("nobody has to show who they are");
+            const who = `${name}, role ${role}, for ${scopeText(scope)}`;
+            if (ends !== undefined && Date.parse(ends) - ports.clock.now() < SOON_MS)
+              return warn(`${who}; it ends at ${ends}`, "Have a new token made with `transporter token create`, and log in with it.");
+            return ok(who);
+          }),
         },
         { name: "ready", run: whenReached(() => readinessFinding(client, signal)) },
         { name: "version", run: whenReached(() => versionFinding(client, signal)) },

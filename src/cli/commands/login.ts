@@ -3,7 +3,7 @@ import { type Client, type Credential, createClient } from "../../client/mod.ts"
 import { CONTEXT_NAME, TOKEN_VARIABLE, text } from "../../config/mod.ts";
 import { TransporterError } from "../../kit/mod.ts";
 import type { Whoami } from "../../protocol/mod.ts";
-import { givenCredential, readInput, refuseInTheClear } from "../authorize.ts";
+import { type Place, givenCredential, readInput, refuseInTheClear } from "../authorize.ts";
 import { type Call, command } from "../command.ts";
 import { CLIENT_SETTINGS, bypassProxyForLoopback, findPlace } from "../connect.ts";
 import { type Context, contextNamed, readContexts, writeContexts } from "../contexts.ts";
@@ -44,7 +44,7 @@ export const login = command({
     bypassProxyForLoopback(url, host);
     refuseInTheClear(call, url, "a token");
     const ca = await trustOf(call, url, place.caFile);
-    const { credential, token } = await shownCredential(call, { ...place, url });
+    const { credential, token } = await shownCredential(call, { ...place, caPem: ca.pem });
     const client: Client = createClient({
       baseUrl: url,
       timers: ports.timers,
@@ -123,7 +123,7 @@ async function trustOf(
 /** What is shown, and the token where it is one that is to be kept. */
 async function shownCredential(
   call: LoginCall,
-  place: Awaited<ReturnType<typeof placeOf>>,
+  place: Place,
 ): Promise<{ readonly credential: Credential; readonly token: string | undefined }> {
   const { host, signal } = call;
   const given = await givenCredential(call, place);
