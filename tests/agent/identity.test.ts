@@ -263,3 +263,20 @@ test("a new CA beside the old: agents are told, renew, and go on when the old on
   await using again = await startIdentityAgent(options);
   await registered(again);
 });
+
+test("a new CA while an agent is away: what it trusts leads it to the new one, and it goes over to that", async () => {
+  await using cp = await startSecureCp();
+  await using home = await freshDirectory();
+  const options = { id: "ship-1", directory: home.path, cp, identity: { caHash: cp.pin } };
+  {
+    await using running = await startIdentityAgent({ ...options, token: await enrolmentToken(cp, "ship-1") });
+    await registered(running);
+  }
+  const before = new X509Certificate(await read(home.path, "certificate.pem"));
+  await rotateTrust(cp.directory, { ports: systemPorts });
+  await cp.security.trust.reload();
+  await using again = await startIdentityAgent(options);
+  await registered(again);
+  await eventually(async () => new X509Certificate(await read(home.path, "certificate.pem")).issuer !== before.issuer);
+  expect(again.agent.state().registrations).toBe(1);
+});
