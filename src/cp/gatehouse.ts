@@ -84,7 +84,13 @@ export class Gatehouse {
   }
 
   connected(session: AgentSession): void {
-    if (session.entrant.verified !== undefined) this.#news?.connected(session);
+    const { verified, principal } = session.entrant;
+    if (verified !== undefined) this.#news?.connected(session);
+    if (principal.via === "legacy")
+      this.#options.log.warn("Agent let in without showing who it is", {
+        agent_id: session.agentId,
+        remote_address: session.remoteAddress,
+      });
   }
 
   disconnected(session: AgentSession): void {
