@@ -28,6 +28,8 @@ export interface Wanted {
   /** A kind of key, or a private key (PEM) that is there already. */
   readonly key?: KeyKind | { readonly pem: string };
   readonly name?: string;
+  /** Attributes of the subject in order, instead of `name`: `["CN", "alice"]`. */
+  readonly subject?: readonly (readonly [string, string])[];
   readonly fromMs: number;
   readonly untilMs: number;
   /** True: without a limit; a number: its path length. */
@@ -68,7 +70,7 @@ export async function makeCertificate(wanted: Wanted): Promise<Made> {
   const { key: signingKey, algorithm } = await signer(by?.keyPem ?? keyPem, hash);
   const issuer = by === undefined ? undefined : new lib.X509Certificate(by.certificate.x509.raw);
   const publicKey = new lib.PublicKey(createPublicKey(createPrivateKey(keyPem)).export({ type: "spki", format: "der" }));
-  const subject = [{ CN: [name] }];
+  const subject = (wanted.subject ?? [["CN", name]]).map(([attribute, value]) => ({ [attribute]: [value] }));
   const flags = wanted.keyUsage?.reduce((sum, flag) => sum | lib.KeyUsageFlags[flag], 0);
   const { usages, uris = [], names = [], extra = [] } = wanted;
   const alternatives = [
