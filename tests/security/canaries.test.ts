@@ -315,24 +315,24 @@ async function runEverything(site: Site, ids: readonly string[]): Promise<void> 
   const kubeconfig = await site.space.kube.kubeconfigFor("nobody", canaries.plant("the token of another kubeconfig"), site.space.name);
   const bundle = join(files.path, "report.tar.gz");
   const commands: readonly (readonly string[])[] = [
-    ["send", "k8s", "--agent", "works", "-f", broken, "--wait", "--debug"],
     ["get", "events", "-o", "json"],
     ["get", "agents", "-o", "json"],
     ["audit", "-o", "json"],
-    ...ids.flatMap((id) => [
-      ["describe", "event", id],
-      ["describe", "event", id, "-o", "json"],
-    ]),
+    ["describe", "event", "denied"],
+    ...ids.map((id) => ["describe", "event", id, "-o", "json"]),
     ["watch", ids[1] ?? "", "--debug"],
     ["doctor", "send", "-o", "json"],
     ["doctor", "cp", "--config", config, "--debug"],
     ["doctor", "agent", "--agent-id", "works", "--kubeconfig", kubeconfig, "--debug", "--bundle", bundle],
   ];
-  for (const command of commands) {
+  const run = async (command: readonly string[]): Promise<void> => {
     const more = { DB_PASSWORD: canaries.plant(`the environment of ${command.slice(0, 2).join(" ")}`) };
     const { stdout, stderr } = await runTransporter(command, { compiled: true, env: { ...env, ...more } });
     show(`transporter ${command.slice(0, 2).join(" ")}`, stdout + stderr);
-  }
+  };
+  // What comes of it is to be seen by all others.
+  await run(["send", "k8s", "--agent", "works", "-f", broken, "--wait", "--debug"]);
+  await Promise.all(commands.map(run));
   const into = join(files.path, "unpacked");
   await Bun.$`mkdir ${into} && tar -xzf ${bundle} -C ${into}`.quiet();
   for (const name of await readdir(into, { recursive: true }))
