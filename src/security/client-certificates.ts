@@ -174,7 +174,7 @@ export class ClientCertificates {
       verifyChain({ leaf, others, anchors, revocations: this.#trust.revocations(), nowMs, usage: CLIENT_AUTH });
     // Each CA for its own: that of agents must not make administrators, nor that of people agents.
     const asPerson = chain(this.#trust.clientCas());
-    const believed = asPerson.ok ? asPerson : chain(this.#trust.agentCas());
+    const believed = asPerson.ok || asPerson.fault !== "untrusted" ? asPerson : chain(this.#trust.agentCas());
     if (!believed.ok) return { why: believed.message, subject: leaf.x509.subject.slice(0, 200) };
     const holder = asPerson.ok ? personOf(leaf) : await this.#agentOf(leaf);
     if ("why" in holder) return { ...holder, subject: leaf.x509.subject.slice(0, 200) };
