@@ -45,3 +45,22 @@ doctor part="send" *args:
 # Format everything in place
 format:
     {{ bun }} x --bun --no-install oxfmt
+
+# Take every check of the security room away, one at a time: a test must notice each. Takes long; names of files narrow it
+mutate *args:
+    {{ bun }} scripts/mutate.ts {{ args }}
+
+# Known faults of the packages, their licences, and the bill of materials
+supply: audit licences sbom
+
+# Known faults of the packages, as the registry has them
+audit:
+    {{ bun }} scripts/audit.ts
+
+# Licences of all packages against those that are allowed
+licences:
+    {{ bun }} scripts/licences.ts
+
+# The bill of materials, CycloneDX
+sbom file="transporter.cdx.json":
+    {{ bun }} scripts/sbom.ts {{ file }}

@@ -1,0 +1,12 @@
+/** A change that no test can notice, and why. */
+export interface Equivalent {
+  readonly what: string;
+  /** Part of what is changed. */
+  readonly original: string;
+  /** Part of the lines where it stands, to tell it from others. */
+  readonly within?: string;
+  readonly because: string;
+}
+
+/** By file of the room. Only what makes no difference: a check that only lacks its test does not belong here. */
+export const EQUIVALENTS: Readonly<Record<string, readonly Equivalent[]>> = {};
