@@ -4,8 +4,8 @@ const CTRL_C = "\u0003";
 const CTRL_D = "\u0004";
 const MAX_CHARS = 16_384;
 
-/** Reads one line from the terminal while it shows nothing. Ctrl-C is a signal as ever; Ctrl-D ends the line. */
-export async function readHiddenLine(signal: AbortSignal): Promise<string> {
+/** Calls `ask` once nothing is shown any more, and reads one line from the terminal. Ctrl-C is a signal as ever; Ctrl-D ends the line. */
+export async function readHiddenLine(ask: () => void, signal: AbortSignal): Promise<string> {
   const { stdin } = process;
   const done = Promise.withResolvers<string>();
   let line = "";
@@ -33,6 +33,7 @@ export async function readHiddenLine(signal: AbortSignal): Promise<string> {
   stdin.resume();
   try {
     signal.throwIfAborted();
+    ask();
     return await done.promise;
   } finally {
     stdin.off("data", onData);

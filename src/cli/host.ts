@@ -18,8 +18,8 @@ export interface Host {
   readonly err: Sink;
   readonly stdin: () => AsyncIterable<Uint8Array>;
   readonly stdinIsTerminal: () => boolean;
-  /** One line typed at the terminal, not shown. Rejects with the signal's reason. */
-  readonly readHidden: (signal: AbortSignal) => Promise<string>;
+  /** One line typed at the terminal, not shown; `ask` is called once that is so. Rejects with the signal's reason. */
+  readonly readHidden: (ask: () => void, signal: AbortSignal) => Promise<string>;
   /** Calls back at each SIGINT or SIGTERM until the answer is called. */
   readonly onSignal: (handler: (signal: "SIGINT" | "SIGTERM") => void) => () => void;
   /** Calls back at each SIGHUP until the answer is called; without it SIGHUP ends the process. */
@@ -107,7 +107,7 @@ export function systemHost(exitNow: (code: number) => void): Host {
     },
     stdin: () => Bun.stdin.stream(),
     stdinIsTerminal: () => isTerminal(0),
-    readHidden: async (signal) => (await import("./hidden-line.ts")).readHiddenLine(signal),
+    readHidden: async (ask, signal) => (await import("./hidden-line.ts")).readHiddenLine(ask, signal),
     onSignal(handler) {
       const onInt = (): void => handler("SIGINT");
       const onTerm = (): void => handler("SIGTERM");

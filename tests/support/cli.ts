@@ -47,7 +47,10 @@ export function startCli(argv: readonly string[], options: CliOptions = {}): Run
     err: sink("err"),
     stdin: typeof options.stdin === "function" ? options.stdin : () => textStream(typeof options.stdin === "string" ? options.stdin : ""),
     stdinIsTerminal: () => options.typed !== undefined,
-    readHidden: async () => options.typed ?? "",
+    readHidden: async (ask) => {
+      ask();
+      return options.typed ?? "";
+    },
     onHangup: () => () => undefined,
     onSignal(handler) {
       handlers.add(handler);

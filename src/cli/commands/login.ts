@@ -129,8 +129,8 @@ async function shownCredential(
   const given = await givenCredential(call, place);
   if (given !== undefined) return { credential: given, token: given.isToken ? await given.token(signal) : undefined };
   const isTerminal = host.stdinIsTerminal();
-  if (isTerminal) host.err.write(`Token for ${place.url} (not shown): `);
-  const typed = isTerminal ? await host.readHidden(signal) : await readInput(host, "a token");
+  const ask = (): void => host.err.write(`Token for ${place.url} (not shown): `);
+  const typed = isTerminal ? await host.readHidden(ask, signal) : await readInput(host, "a token");
   if (isTerminal) host.err.write("\n");
   const token = await tokenOf(typed, isTerminal ? "the terminal" : `standard input (${TOKEN_VARIABLE} and --token-file are not given)`);
   return { credential: { describe: "the token given", token: async () => token, refused: () => undefined }, token };
