@@ -83,6 +83,23 @@ test("whoever may not is refused, and that stands in the audit under their name"
   expect(line).toMatchObject({ remote_address: from, details: { code: "ACCESS_DENIED", request: "POST /v1/agents/:id/pause" } });
 });
 
+test("what looks as if it were not there stands in the audit too, and what is not there does not", async () => {
+  const event = anEvent({ target_agent: "somebody-elses" });
+  await ask("POST", "/events", { token: cp.tokens.admin, body: event });
+  const { token, name } = await user("operator", { agents: ["mine-*"] });
+  const answers: string[] = [];
+  for (const id of ["never-was", event.id]) {
+    const answer = (await (await ask("GET", `/v1/events/${id}`, { token })).json()) as Problem;
+    answers.push(JSON.stringify({ ...answer, request_id: "" }).replaceAll(id, "ID"));
+  }
+  expect(answers[0]).toBe(answers[1] ?? "");
+  const lines = await eventually(async () => {
+    const mine = (await cp.audit("access_refused")).filter(({ principal }) => principal === `token:${name}`);
+    return mine.length > 0 ? mine : undefined;
+  });
+  expect(lines.map(({ details }) => details?.["reason"])).toEqual([`there is no event ${event.id}`]);
+});
+
 describe("who somebody is", () => {
   test("is what the token says, and who made an event stays a claim", async () => {
     const { token, name } = await user("producer", { agents: ["claim-*"] });

@@ -2,6 +2,7 @@ import type { BunRequest, Server } from "bun";
 import type { GenericSchema } from "valibot";
 import { type Logger, type Ports, TransporterError } from "../../kit/mod.ts";
 import type { Metrics } from "../../metrics/mod.ts";
+import type { ErrorCode } from "../../protocol/mod.ts";
 import {
   type Access,
   type Action,
@@ -107,6 +108,13 @@ const USUAL_HEADERS = {
 };
 /** Two years. */
 const HTTPS_HEADERS = { ...USUAL_HEADERS, "strict-transport-security": "max-age=63072000" };
+
+const HIDDEN = "hidden";
+
+/** What is there and looks as if it were not, for whoever may not see it; it is a refusal all the same, for the audit. */
+export function hidden(code: ErrorCode, message: string, isThere: boolean): TransporterError {
+  return new TransporterError(code, message, isThere ? { details: { [HIDDEN]: true } } : {});
+}
 
 type UsualHeaders = Readonly<Record<string, string>>;
 
@@ -326,7 +334,8 @@ function serve(path: string, endpoints: readonly Endpoint[], context: EndpointCo
 
 /** Whoever is known and asks for more than they may stands in the audit; what else is refused was written down where it was refused. */
 function noteRefusal(error: unknown, call: OneCall, path: string, { refusals }: EndpointContext): void {
-  if (refusals === undefined || call.principal === NOBODY || !(error instanceof TransporterError) || error.code !== "ACCESS_DENIED") return;
+  if (refusals === undefined || call.principal === NOBODY || !(error instanceof TransporterError)) return;
+  if (error.code !== "ACCESS_DENIED" && error.details[HIDDEN] !== true) return;
   void refusals.note({
     action: "access_refused",
     code: error.code,

@@ -20,7 +20,7 @@ import type { IntakeResult, IntakeSource } from "../intake.ts";
 import { wireRetry } from "../prepare.ts";
 import { withBody } from "./body.ts";
 import type { HttpContext } from "./context.ts";
-import type { Call, Endpoint } from "./endpoint.ts";
+import { type Call, type Endpoint, hidden } from "./endpoint.ts";
 import { liveStream } from "./live.ts";
 import { withPayload } from "./payload-stream.ts";
 import { Query } from "./query.ts";
@@ -53,8 +53,8 @@ function locationOf(eventId: string): string {
   return `/v1/events/${encodeURIComponent(eventId)}`;
 }
 
-function missing(id: string): TransporterError {
-  return new TransporterError("EVENT_NOT_FOUND", `there is no event ${id}`);
+function missing(id: string, isThere = false): TransporterError {
+  return hidden("EVENT_NOT_FOUND", `there is no event ${id}`, isThere);
 }
 
 function detailOf(stored: StoredEvent): EventDetail {
@@ -146,7 +146,7 @@ export function eventEndpoints(context: HttpContext): Endpoint[] {
   async function found(call: Call, parts = { payload: false, log: false }): Promise<StoredEvent> {
     const stored = await store.getEvent(call.principal.tenant, call.param("id"), parts);
     if (stored === undefined || !(await call.sees({ agentId: stored.event.targetAgent, eventType: stored.event.type })))
-      throw missing(call.param("id"));
+      throw missing(call.param("id"), stored !== undefined);
     return stored;
   }
 

@@ -16,7 +16,7 @@ import {
 import type { Page } from "../../stores/mod.ts";
 import { securityOf } from "./asking.ts";
 import type { HttpContext } from "./context.ts";
-import type { Call, Endpoint } from "./endpoint.ts";
+import { type Call, type Endpoint, hidden } from "./endpoint.ts";
 import { jsonBody } from "./json-body.ts";
 import { Query } from "./query.ts";
 import { SealedCursors } from "./sealed-cursors.ts";
@@ -55,7 +55,7 @@ export function identityEndpoints(context: HttpContext): Endpoint[] {
       const id = call.param("id");
       const asked = (await enrolment.list()).find((one) => one.id === id);
       if (asked === undefined || !(await call.sees({ agentId: asked.agent_id })))
-        throw new TransporterError("ENROLMENT_NOT_FOUND", `there is no request ${id}`);
+        throw hidden("ENROLMENT_NOT_FOUND", `there is no request ${id}`, asked !== undefined);
       return Response.json(await enrolment.decide(id, approve, call.principal, call.origin));
     };
   }

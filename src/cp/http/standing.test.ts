@@ -5,10 +5,10 @@ import { stand } from "./standing.ts";
 
 const DAY_MS = 86_400_000;
 
-function setUp(principal: Partial<Principal> = {}) {
+function setUp(principal: Partial<Principal> = {}, isCurrent: () => boolean | Promise<boolean> = () => true) {
   const manual = manualPorts();
   const listeners = new Set<(credential: string | undefined) => void>();
-  const state = { isCurrent: (): boolean | Promise<boolean> => true };
+  const state = { isCurrent };
   const security = {
     authenticator: { isCurrent: () => state.isCurrent() },
     onEnded(listener: (credential: string | undefined) => void) {
@@ -63,6 +63,12 @@ test("a stream ends when the time of its reader is up, however far that is", asy
   expect(far.standing.ended.aborted).toBe(false);
   await far.manual.advance(1);
   expect(far.standing.ended.aborted).toBe(true);
+});
+
+test("whoever ended before the stream began has none", async () => {
+  const { standing, manual } = setUp({}, () => false);
+  await manual.settle();
+  expect(standing.ended.aborted).toBe(true);
 });
 
 test("whoever has left is not watched any more", async () => {

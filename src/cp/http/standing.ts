@@ -45,6 +45,8 @@ export function stand(principal: Principal, { security, ports, log }: StandingPa
     else timer = ports.timers.after(Math.min(leftMs, LOOK_AGAIN_MS), () => wait(until), { background: true });
   };
   if (expiresAtMs !== undefined) wait(expiresAtMs);
+  // What ended between the request and now was told to nobody here.
+  void lookAgain();
   return {
     ended: controller.signal,
     release: () => {

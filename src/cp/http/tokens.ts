@@ -15,7 +15,7 @@ import { allows, isScoped, needsLabels } from "../../security/mod.ts";
 import type { Page } from "../../stores/mod.ts";
 import { securityOf } from "./asking.ts";
 import type { HttpContext } from "./context.ts";
-import type { Call, Endpoint } from "./endpoint.ts";
+import { type Call, type Endpoint, hidden } from "./endpoint.ts";
 import { jsonBody } from "./json-body.ts";
 import { Query } from "./query.ts";
 import { SealedCursors } from "./sealed-cursors.ts";
@@ -29,8 +29,8 @@ const LIST_PARAMETERS = {
 /** A field with a typing error, left out silently, would be a token that may more than was meant. */
 const RequestSchema = v.strictObject({ ...TokenRequestSchema.entries, scope: v.optional(v.strictObject(ScopeSchema.entries)) });
 
-function missing(id: string): TransporterError {
-  return new TransporterError("TOKEN_NOT_FOUND", `there is no token ${id}`);
+function missing(id: string, isThere: boolean): TransporterError {
+  return hidden("TOKEN_NOT_FOUND", `there is no token ${id}`, isThere);
 }
 
 function seesToken(call: Call, token: TokenView): boolean | Promise<boolean> {
@@ -99,7 +99,7 @@ export function tokenEndpoints(context: HttpContext): Endpoint[] {
     const id = call.param("id");
     const token = await securityOf(context).tokens.get(id);
     call.scopeSeen();
-    if (token === undefined || !(await seesToken(call, token))) throw missing(id);
+    if (token === undefined || !(await seesToken(call, token))) throw missing(id, token !== undefined);
     return token;
   }
 
