@@ -70,7 +70,7 @@ export class Approvals {
   }
 
   /** How the request stands, which is made where there is none. Throws ENROLMENT_REFUSED where too many wait. */
-  async ask(asking: Asking, from: Origin): Promise<{ readonly status: EnrolmentView["status"]; readonly decidedAtMs: number | undefined }> {
+  async ask(asking: Asking, from: Origin): Promise<EnrolmentView["status"]> {
     const id = enrolmentId(asking);
     const nowMs = this.#nowMs;
     const fresh: EnrolmentRecord = { ...asking, status: "pending", remoteAddress: from.address, requestedAtMs: nowMs };
@@ -78,9 +78,9 @@ export class Approvals {
     const isNew = ({ voucher, requestedAtMs }: EnrolmentRecord): boolean => voucher !== asking.voucher || requestedAtMs + KEPT_MS <= nowMs;
     const there = await this.#records.get(id);
     if (there === undefined || isNew(there.record)) await this.#refuseWhereFull();
-    if (there === undefined && (await this.#records.make(id, fresh, audit))) return { status: "pending", decidedAtMs: undefined };
+    if (there === undefined && (await this.#records.make(id, fresh, audit))) return "pending";
     const held = await this.#records.change(id, (record) => (isNew(record) ? { record: fresh, audit } : undefined));
-    return { status: held?.record.status ?? "pending", decidedAtMs: held?.record.decidedAtMs };
+    return held?.record.status ?? "pending";
   }
 
   async #refuseWhereFull(): Promise<void> {

@@ -9,7 +9,7 @@ import {
   renewalStatement,
 } from "../protocol/mod.ts";
 import { checkAgentCertificate } from "./agent-certificate.ts";
-import { Approvals, type Asking, enrolmentId } from "./approvals.ts";
+import { Approvals, enrolmentId } from "./approvals.ts";
 import type { EnrolmentService, Origin } from "./gate.ts";
 import { type Word, IdentityIssue } from "./identity-issue.ts";
 import { Knock } from "./knock.ts";
@@ -74,9 +74,11 @@ class Enrolment implements EnrolmentService {
       if (token !== undefined && !(await this.#options.tokens.bind(token.id, to)))
         throw refused("the token was used already, with another key");
       knock.right();
-      const word = await this.#approval({ ...to, voucher: voucher.voucher, vouchedBy: voucher.by }, voucher, from);
-      if (typeof word === "string") return this.#answer(word, to);
-      return this.#issued(issuer, await this.#issue.enrol(issuer, agentId, csr, word, from), to);
+      const status = this.#options.approveByHand
+        ? await this.#approvals.ask({ ...to, voucher: voucher.voucher, vouchedBy: voucher.by }, from)
+        : "approved";
+      if (status !== "approved") return this.#answer(status, to);
+      return this.#issued(issuer, await this.#issue.enrol(issuer, agentId, csr, voucher, from), to);
     });
   }
 
@@ -171,13 +173,6 @@ class Enrolment implements EnrolmentService {
       labels,
       token,
     };
-  }
-
-  /** On whose word it is issued, once somebody approved where somebody has to. */
-  async #approval(asking: Asking, voucher: Voucher, from: Origin): Promise<Word | "pending" | "denied"> {
-    if (!this.#options.approveByHand) return voucher;
-    const { status, decidedAtMs } = await this.#approvals.ask(asking, from);
-    return status === "approved" ? { ...voucher, atMs: Math.max(voucher.atMs, decidedAtMs ?? 0) } : status;
   }
 
   #answer(status: EnrolmentAnswer["status"], of: { readonly agentId: string; readonly keySha256: string }): EnrolmentAnswer {
