@@ -1,6 +1,8 @@
 import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
-import { type CliRun, runCli } from "../support/cli.ts";
+import { type CliRun, runCli, startCli } from "../support/cli.ts";
+import { anEvent } from "../support/cp.ts";
+import { eventually } from "../support/eventually.ts";
 import { type SecureControlPlane, startSecureCp } from "../support/secure-cp.ts";
 
 /** The command line as whoever has this token, who trusts the CA by its file. */
@@ -100,6 +102,26 @@ test("tokens are listed without themselves, and revoked at once", async () => {
   expect(ended.code).toBe(3);
   expect(ended.err).toMatch(/the token in TRANSPORTER_TOKEN was shown[\s\S]*UNAUTHENTICATED[\s\S]*transporter login/);
   expect((await admin(["token", "list"])).out).toMatch(new RegExp(`^${id} .* revoked `, "m"));
+});
+
+test("a live stream ends with the token that it was opened with, and says so", async () => {
+  await using cp = await startSecureCp();
+  const admin = await as(cp, cp.tokens.admin);
+  const made = (await admin(["token", "create", "--role", "viewer"])).out.trim();
+  const env = { TRANSPORTER_TOKEN: made, TRANSPORTER_CP_URL: cp.url, TRANSPORTER_CA_FILE: join(cp.directory, "ca.crt") };
+  const watching = startCli(["watch"], { env });
+  // Events until it has shown one: then the stream is open.
+  await eventually(
+    async () => {
+      await cp.fetch("/events", { method: "POST", token: cp.tokens.admin, body: JSON.stringify(anEvent()) });
+      return watching.out() === "" ? undefined : true;
+    },
+    { what: "the stream to be opened" },
+  );
+  await admin(["token", "revoke", made.split("_")[1] ?? ""]);
+  const ended = await watching.ended;
+  expect(ended.code).toBe(3);
+  expect(ended.err).toMatch(/the token in TRANSPORTER_TOKEN was shown\)\ncode: {2}UNAUTHENTICATED/);
 });
 
 test("guessing is stopped, and told with how long to wait", async () => {
