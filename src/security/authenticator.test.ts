@@ -123,6 +123,20 @@ describe("a bearer token", () => {
     expect(await codeOf(() => ask(`Bearer ${token}`))).toBe("UNAUTHENTICATED");
   });
 
+  test("is not looked at again and again because others end all the time", async () => {
+    const { ask, user, known, documents } = await bench();
+    const { token } = await user();
+    const get = documents.getDocument.bind(documents);
+    documents.getDocument = async (key) => {
+      const found = await get(key);
+      known.end("others");
+      return found;
+    };
+    const { calls } = documents;
+    await ask(`Bearer ${token}`);
+    expect(documents.calls).toBe(calls + 1);
+  });
+
   test.each([
     ["nothing", null, "no credentials"],
     ["an empty header", "", "no bearer token"],
@@ -215,6 +229,20 @@ describe("guesses", () => {
     for (let count = 0; count < 30; count += 1) await codeOf(() => ask(guess()));
     known.end(undefined);
     expect(await codeOf(() => ask(`Bearer ${token}`))).toBe("ok");
+  });
+
+  test("are not made possible by somebody who is known", async () => {
+    const { ask, user, known, documents } = await bench();
+    const { token } = await user();
+    await ask(`Bearer ${token}`);
+    for (let count = 0; count < 20; count += 1) await codeOf(() => ask(guess()));
+    known.end(undefined);
+    await ask(`Bearer ${token}`);
+    known.end(undefined);
+    documents.failure = new Error("gone");
+    await codeOf(() => ask(`Bearer ${token}`));
+    documents.failure = undefined;
+    expect(await codeOf(() => ask(guess()))).toBe("TOO_MANY_ATTEMPTS");
   });
 
   test("with a token that was revoked are guesses from the second on", async () => {

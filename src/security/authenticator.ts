@@ -4,6 +4,7 @@ import { type FoundSession, SESSION_CREDENTIAL, sessionCookie, type StoredBrowse
 import { type ClientCertificates, SHORT_CREDENTIAL } from "./client-certificates.ts";
 import type { Authenticator, Credentials, IdentityService, Origin } from "./gate.ts";
 import { claimedIssuer, looksLikeJwt } from "./jwt.ts";
+import { Knock } from "./knock.ts";
 import { Known, KnownCallers } from "./known-callers.ts";
 import type { LastUse } from "./last-use.ts";
 import type { Oidc } from "./oidc.ts";
@@ -59,7 +60,7 @@ export class StandardAuthenticator implements Authenticator {
   }
 
   isCurrent(principal: Principal): boolean | Promise<boolean> {
-    if (principal.expiresAtMs !== undefined && principal.expiresAtMs <= this.#ports.clock.now()) return false;
+    if ((principal.expiresAtMs ?? Number.POSITIVE_INFINITY) <= this.#ports.clock.now()) return false;
     return principal.credential === undefined ? true : this.credentialIsCurrent(principal.credential);
   }
 
@@ -85,21 +86,17 @@ export class StandardAuthenticator implements Authenticator {
 
   async #slow(key: string, secret: string, byCookie: boolean, credentials: Credentials): Promise<Principal> {
     // Somebody who was right a moment ago guesses nothing, and must not suffer for a neighbour behind the same address who does.
-    const guess = !this.#known.has(key);
-    if (guess) await this.#take(credentials);
+    const knock = this.#known.has(key) ? undefined : await this.#knock(credentials);
     let found: Found;
     try {
       found = await this.#look(key, secret, byCookie);
     } catch (error) {
-      if (guess) this.#giveBack(credentials);
+      knock?.right();
       throw error;
     }
-    if ("why" in found) {
-      if (found.denied !== true) return this.#refuse(credentials, "UNAUTHENTICATED", found);
-      if (guess) this.#giveBack(credentials);
-      return this.#refuse(credentials, "ACCESS_DENIED", found);
-    }
-    if (guess) this.#giveBack(credentials);
+    if ("why" in found && found.denied !== true) return this.#refuse(credentials, "UNAUTHENTICATED", found);
+    knock?.right();
+    if ("why" in found) return this.#refuse(credentials, "ACCESS_DENIED", found);
     if (!csrfHolds(found.known, credentials)) return this.#refuse(credentials, "CSRF_REQUIRED", { why: "no CSRF token" });
     return found.known.principal;
   }
@@ -118,9 +115,12 @@ export class StandardAuthenticator implements Authenticator {
     for (;;) {
       const { endings } = this.#known;
       const found = byCookie ? await this.#byCookie(secret) : await this.#byBearer(secret);
-      if (endings !== this.#known.endings) continue;
-      if ("known" in found) this.#known.remember(key, found.known);
-      else this.#known.forget(key);
+      if ("why" in found) {
+        this.#known.forget(key);
+        return found;
+      }
+      if (this.#known.endedSince(endings, found.known.endedBy)) continue;
+      this.#known.remember(key, found.known);
       return found;
     }
   }
@@ -163,17 +163,13 @@ export class StandardAuthenticator implements Authenticator {
     return "why" in found ? found : { known: new Known(found.principal, []) };
   }
 
-  async #take(credentials: Credentials): Promise<void> {
+  async #knock(credentials: Credentials): Promise<Knock> {
     try {
-      this.#options.parts.attempts.take(credentials.address);
+      return new Knock(this.#options.parts.attempts, credentials.address);
     } catch (error) {
       if (error instanceof TransporterError) await this.#note(credentials, error.code, { why: "too many attempts" });
       throw error;
     }
-  }
-
-  #giveBack(credentials: Credentials): void {
-    this.#options.parts.attempts.giveBack(credentials.address);
   }
 
   /** The answer tells no more than that it does not count; the audit tells why. */

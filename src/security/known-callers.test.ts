@@ -47,6 +47,24 @@ describe("who was here a moment ago", () => {
     expect(known.endings).toBe(2);
   });
 
+  test("is told from whoever ended meanwhile", () => {
+    const { known } = bench();
+    known.end("one");
+    const before = known.endings;
+    expect(known.endedSince(before, ["one"])).toBe(false);
+    known.end("two");
+    expect(known.endedSince(before, ["one"])).toBe(false);
+    expect(known.endedSince(before, ["one", "two"])).toBe(true);
+    expect(known.endedSince(before - 1, ["one"])).toBe(true);
+    known.end(undefined);
+    expect(known.endedSince(before, ["one"])).toBe(true);
+    const later = known.endings;
+    for (let count = 0; count < 1_000; count += 1) known.end("others");
+    expect(known.endedSince(later, ["one"])).toBe(false);
+    known.end("others");
+    expect(known.endedSince(later, ["one"])).toBe(true);
+  });
+
   test("is forgotten for others where there are too many", () => {
     const { known } = bench();
     for (let count = 0; count < 10_001; count += 1) known.remember(`k${count}`, new Known(ADMIN, []));

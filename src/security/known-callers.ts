@@ -4,6 +4,8 @@ import type { Principal } from "./principal.ts";
 /** So long somebody counts as known without a look into the store: what the word of another control plane would not reach, this ends. */
 const FRESH_MS = 5_000;
 const MAX_KNOWN = 10_000;
+/** So many endings are remembered, for whoever asks the store meanwhile. */
+const MAX_ENDED = 1_000;
 /** From so many on, sessions that ran out are looked for. */
 const MANY_SESSIONS = 1_000;
 
@@ -33,6 +35,8 @@ export class KnownCallers {
   readonly #entries = new Map<string, Entry>();
   /** Sessions that came here: what they were begun with, and when they run out. They outlast `#entries`, as connections do. */
   readonly #sessions = new Map<string, { readonly parent: string; readonly untilMs: number }>();
+  /** What ended last; undefined stands for everything. */
+  readonly #ended: (string | undefined)[] = [];
   #endings = 0;
 
   constructor(clock: Clock) {
@@ -78,9 +82,19 @@ export class KnownCallers {
   /** Something of this credential has changed: whoever came by it is looked at anew. Undefined: everybody is. */
   end(credential: string | undefined): void {
     this.#endings += 1;
+    this.#ended.push(credential);
+    if (this.#ended.length > MAX_ENDED) this.#ended.shift();
     for (const entry of this.#entries.values()) {
       if (credential === undefined || entry.known.endedBy.includes(credential)) entry.freshUntilMs = Number.NEGATIVE_INFINITY;
     }
+  }
+
+  /** Whether one of these ended since `endings` was that number. Yes, where that is too long ago to know. */
+  endedSince(endings: number, credentials: readonly string[]): boolean {
+    const since = this.#endings - endings;
+    if (since === 0) return false;
+    if (since > this.#ended.length) return true;
+    return this.#ended.slice(-since).some((ended) => ended === undefined || credentials.includes(ended));
   }
 
   /** Credentials of sessions that were begun with this one and came here. */
