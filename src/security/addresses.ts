@@ -3,8 +3,8 @@ import { isIP } from "node:net";
 /** An address as its bytes: 4 for IPv4, 16 for IPv6; IPv4 in IPv6 (`::ffff:1.2.3.4`) counts as IPv4. Undefined where it is none. */
 export function addressBytes(address: string): Uint8Array | undefined {
   const bare = address.startsWith("[") && address.endsWith("]") ? address.slice(1, -1) : address;
-  const zone = bare.indexOf("%");
-  const text = zone < 0 ? bare : bare.slice(0, zone);
+  // Without its zone, such as %eth0.
+  const [text = ""] = bare.split("%");
   const version = isIP(text);
   if (version === 4) return Uint8Array.from(text.split("."), Number);
   if (version !== 6) return undefined;
@@ -13,15 +13,15 @@ export function addressBytes(address: string): Uint8Array | undefined {
   return mapped ? bytes.slice(12) : bytes;
 }
 
+/** Nothing stands for one group of zeros, so that what `::` leaves out is filled up all the same. */
 function groups(part: string): number[] {
-  return part === "" ? [] : part.split(":").map((group) => Number.parseInt(group, 16));
+  return part.split(":").map((group) => Number.parseInt(`0${group}`, 16));
 }
 
 /** Of a text that node:net took for IPv6. */
 function ipv6Bytes(text: string): Uint8Array {
-  const dot = text.lastIndexOf(".");
   let plain = text;
-  if (dot >= 0) {
+  if (text.includes(".")) {
     const colon = text.lastIndexOf(":");
     const [a = 0, b = 0, c = 0, d = 0] = text
       .slice(colon + 1)
@@ -29,10 +29,9 @@ function ipv6Bytes(text: string): Uint8Array {
       .map(Number);
     plain = `${text.slice(0, colon + 1)}${((a << 8) | b).toString(16)}:${((c << 8) | d).toString(16)}`;
   }
-  const [head = "", tail] = plain.split("::");
-  const before = groups(head);
-  const after = tail === undefined ? [] : groups(tail);
-  const all = [...before, ...Array.from({ length: 8 - before.length - after.length }, () => 0), ...after];
+  const [before, after = []] = plain.split("::").map(groups);
+  const head = before ?? [];
+  const all = [...head, ...Array.from({ length: 8 - head.length - after.length }, () => 0), ...after];
   return Uint8Array.from(all.flatMap((group) => [group >> 8, group & 255]));
 }
 
@@ -42,7 +41,5 @@ function ipv6Bytes(text: string): Uint8Array {
  */
 export function addressGroup(address: string): string {
   const bytes = addressBytes(address);
-  if (bytes === undefined) return "other";
-  if (bytes.length === 4) return bytes.join(".");
-  return `${Buffer.from(bytes.subarray(0, 8)).toString("hex")}/64`;
+  return bytes === undefined ? "other" : Buffer.from(bytes.subarray(0, 8)).toString("hex");
 }
