@@ -39,7 +39,11 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   const resources =
     "resources" in options.cluster
       ? options.cluster.resources
-      : kubeResources(await client(), { defaultNamespace: DEFAULT_NAMESPACE, fieldManager: FIELD_MANAGER });
+      : kubeResources(await client(), {
+          defaultNamespace: DEFAULT_NAMESPACE,
+          fieldManager: FIELD_MANAGER,
+          lookOnly: options.readOnly === true,
+        });
   const { identity, caPem, insecureTls = false, proxyEnv, id: agentId } = options;
   let running: RunningAgent | undefined;
   const onChange = (): void => running?.identityChanged();

@@ -19,6 +19,8 @@ import type { ExecutorOptions, ResourceSteps, StepContext } from "./executor.ts"
 export interface KubeResourcesOptions {
   readonly defaultNamespace: string;
   readonly fieldManager: string;
+  /** Nothing is ever applied: what cannot be dry-run for want of rights is at least looked for. */
+  readonly lookOnly?: boolean;
 }
 
 /** 0.1's words, which people's scripts look for. */
@@ -42,6 +44,8 @@ function statusOf(planned: PlannedObject, status: string, message: string): Reso
   };
 }
 
+const UNJUDGED = "the API server did not judge it, as this account may only read and a dry run needs the right to create and patch";
+
 /** What a dry run found, in words that claim no change. */
 function previewOf(planned: PlannedObject, finding: Finding | undefined): ResourceStatus {
   if (finding === undefined) {
@@ -60,6 +64,12 @@ function previewOf(planned: PlannedObject, finding: Finding | undefined): Resour
       return statusOf(planned, "unchanged", OUTCOME_MESSAGES.unchanged);
     case "unknown":
       return statusOf(planned, "unknown", "Cannot be dry-run: an admission webhook refuses dry runs");
+    case "unjudged":
+      return finding.resourceVersion === undefined
+        ? statusOf(planned, "would_create", `Would be created; ${UNJUDGED}`)
+        : statusOf(planned, "unknown", `Exists, and what would change is not known; ${UNJUDGED}`);
+    case "unseen":
+      return statusOf(planned, "unknown", "Neither judged nor looked for: this account may not read it, nor dry-run it");
   }
 }
 
@@ -115,6 +125,7 @@ class KubeResourceSteps implements ResourceSteps {
     try {
       this.#validation = await validatePlan(this.#client, plan, {
         ...this.#applyOptions(),
+        lookOnly: this.#options.lookOnly === true,
         onProgress: (done, total) => progress(`${done} of ${total} objects checked by the API server`),
       });
     } catch (error) {

@@ -25,8 +25,10 @@ export interface Finding {
    * - `create`, `update`: what an apply would do; `update` also where nothing would change and that could not be proven.
    * - `unchanged`: proven that an apply would change nothing.
    * - `unknown`: could not be dry-run, because an admission webhook refuses every dry run.
+   * - `unjudged`: was only looked for, because the account may read and nothing else, and a dry run needs the right to do it.
+   * - `unseen`: not even that, because it may not be read either.
    */
-  readonly would: "create" | "update" | "unchanged" | "unknown";
+  readonly would: "create" | "update" | "unchanged" | "unknown" | "unjudged" | "unseen";
   /** Of the object as it stood; undefined for a new one. */
   readonly resourceVersion: string | undefined;
   readonly generation: number | undefined;
@@ -43,6 +45,8 @@ export interface Validation {
 }
 
 export interface ValidateOptions extends ApplyOptions {
+  /** Nothing will be applied: where the account may not dry-run, that an object is there or not is better than no answer. */
+  readonly lookOnly?: boolean;
   /** After each object. */
   readonly onProgress?: (done: number, total: number) => void;
 }
@@ -163,6 +167,22 @@ async function dryRun(client: KubeClient, planned: PlannedObject, isNew: boolean
   return dryApply(client, planned, options);
 }
 
+function isForbidden(error: unknown): boolean {
+  return error instanceof TransporterError && error.code === "FORBIDDEN";
+}
+
+/** What can be known of an object without trying anything. */
+async function look(client: KubeClient, planned: PlannedObject, options: ApplyOptions): Promise<Finding> {
+  const found = { legacy: new Set<string>(), atMs: client.ports.clock.monotonic() };
+  try {
+    const there = await readMetadata(client, planned, options.signal);
+    return { ...found, would: "unjudged", resourceVersion: there?.resourceVersion, generation: there?.generation };
+  } catch (error) {
+    if (!isForbidden(error)) throw error;
+    return { ...found, would: "unseen", resourceVersion: undefined, generation: undefined };
+  }
+}
+
 /**
  * Dry-runs these objects and adds what was found; collects every fault. A namespace that comes with the event and that the account may not
  * read shows only here: then the object is put off, not refused.
@@ -182,6 +202,12 @@ export async function dryRunAll(
       into.set(planned, await dryRun(client, planned, newcomers.has(planned), options));
     } catch (error) {
       if (options.signal?.aborted === true || isClusterFault(error)) throw error;
+      if (options.lookOnly === true && isForbidden(error)) {
+        into.set(planned, await look(client, planned, options));
+        done += 1;
+        options.onProgress?.(done, objects.length);
+        return;
+      }
       faults.push({
         planned,
         error: error instanceof TransporterError ? error : new TransporterError("INTERNAL", messageOf(error), { cause: error }),

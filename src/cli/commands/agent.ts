@@ -13,13 +13,12 @@ import { refuseEnvironment, runService, serviceLog } from "../service.ts";
  * is enrolled. Throws FILE_UNREADABLE.
  */
 function enrolmentToken(file: AgentConfig["enrolmentTokenFile"], env: Host["env"]): () => Promise<string | undefined> {
-  let kept: string | undefined;
-  let forget = (): void => undefined;
+  let kept: { readonly token: string; readonly forget: () => void } | undefined;
   const keep = (token: string): string => {
-    if (token === kept) return token;
-    const before = forget;
-    [kept, forget] = [token, keepSecrets([token])];
-    before();
+    if (token === kept?.token) return token;
+    const before = kept;
+    kept = { token, forget: keepSecrets([token]) };
+    before?.forget();
     return token;
   };
   return async () => {
