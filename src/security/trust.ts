@@ -20,6 +20,8 @@ export interface Trust extends TrustService {
   /** Begins to look at the files every two seconds. */
   start(): void;
   stop(): void;
+  /** Resolves when a look that has begun is over. */
+  settled(): Promise<void>;
 }
 
 const WATCH_MS = 2_000;
@@ -98,6 +100,10 @@ class WatchedTrust implements Trust {
   stop(): void {
     this.#timer?.cancel();
     this.#timer = undefined;
+  }
+
+  async settled(): Promise<void> {
+    await this.#looking;
   }
 
   async reload(): Promise<void> {
