@@ -209,6 +209,31 @@ test("a cursor names no agent that whoever holds it does not see, and leads on",
   expect(await codeOf(await ask("GET", "/v1/agents?cursor=eyJ2IjoxLCJrIjoiYWdlbnRzIiwiYXQiOiJ6In0", { token }))).toBe("400 INVALID_CURSOR");
 });
 
+test("whoever sees one agent alone is shown it, in its cluster only, and nothing of others", async () => {
+  await store("sole-1");
+  await store("sole-2");
+  await cp.enrol("sole-1");
+  await cp.enrol("sole-2");
+  const idsAt = async (path: string, token: string): Promise<readonly string[]> => {
+    const { items } = (await (await ask("GET", path, { token })).json()) as {
+      readonly items: readonly { readonly id?: string; readonly agent_id?: string }[];
+    };
+    return items.map(({ id, agent_id: agentId }) => id ?? agentId ?? "");
+  };
+  const { token } = await user("viewer", { agents: ["sole-1"] });
+  expect(await idsAt("/v1/agents", token)).toEqual(["sole-1"]);
+  expect(await idsAt("/v1/agents?cluster=kind", token)).toEqual(["sole-1"]);
+  expect(await idsAt("/v1/agents?cluster=elsewhere", token)).toEqual([]);
+  expect(await idsAt("/v1/identities", token)).toEqual(["sole-1"]);
+  const nobody = await user("viewer", { agents: ["sole-0"] });
+  expect(await idsAt("/v1/agents", nobody.token)).toEqual([]);
+  expect(await idsAt("/v1/identities", nobody.token)).toEqual([]);
+  // Its labels count as well, where the scope says so.
+  const labelled = await user("viewer", { agents: ["sole-1"], selector: "env=test" });
+  expect(await idsAt("/v1/agents", labelled.token)).toEqual([]);
+  expect(await idsAt("/v1/identities", labelled.token)).toEqual([]);
+});
+
 /** What a stream said until it said this; fails where it ends before. */
 async function readUntil(response: Response, what: string): Promise<string> {
   expect(response.status).toBe(200);

@@ -1,12 +1,12 @@
 import { messageOf, TransporterError } from "../../kit/mod.ts";
 import { AgentPageSchema, type AgentView, AgentViewSchema, formatTimestamp, RemovedAgentSchema } from "../../protocol/mod.ts";
-import type { NewAudit, OpenCounts, StoredAgent } from "../../stores/mod.ts";
+import type { NewAudit, OpenCounts, Page, StoredAgent } from "../../stores/mod.ts";
 import type { HttpContext } from "./context.ts";
 import type { Call, Endpoint } from "./endpoint.ts";
 import { isScoped } from "../../security/mod.ts";
 import { Query } from "./query.ts";
 import { SealedCursors } from "./sealed-cursors.ts";
-import { pageFor } from "./visible-page.ts";
+import { onlyAgentOf, pageFor } from "./visible-page.ts";
 
 const LIST_PARAMETERS = {
   cluster: "Agents of this cluster.",
@@ -21,6 +21,11 @@ function missing(id: string): TransporterError {
 function auditOf(call: Call, action: string, agentId: string, atMs: number): NewAudit {
   const { principal, remoteAddress, requestId } = call;
   return { tenant: principal.tenant, atMs, principal: principal.name, action, agentId, remoteAddress, requestId };
+}
+
+function oneOf(agent: StoredAgent | undefined, clusterName: string | undefined): Page<StoredAgent> {
+  const is = agent !== undefined && (clusterName === undefined || agent.registration.cluster_name === clusterName);
+  return { items: is ? [agent] : [], nextCursor: undefined };
 }
 
 export function agentEndpoints(context: HttpContext): Endpoint[] {
@@ -77,13 +82,17 @@ export function agentEndpoints(context: HttpContext): Endpoint[] {
     const page = await pageFor(call, {
       limit: query.limit(),
       cursor: given !== undefined && scoped ? await cursors.open(given) : given,
-      fetch: (limit, cursor) =>
-        store.listAgents({
+      fetch: async (limit, cursor) => {
+        // Who sees one agent alone need not have all looked through.
+        const only = onlyAgentOf(call.principal);
+        if (only !== undefined) return oneOf(await store.getAgent(tenant, only), clusterName);
+        return store.listAgents({
           tenant,
           ...(clusterName === undefined ? {} : { clusterName }),
           limit,
           ...(cursor === undefined ? {} : { cursor }),
-        }),
+        });
+      },
       sees: ({ id, registration }) =>
         call.sees({ agentId: id, agentLabels: (registry.get(id)?.registration ?? registration).labels ?? {} }),
     });

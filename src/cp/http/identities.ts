@@ -20,7 +20,7 @@ import { type Call, type Endpoint, hidden } from "./endpoint.ts";
 import { jsonBody } from "./json-body.ts";
 import { Query } from "./query.ts";
 import { SealedCursors } from "./sealed-cursors.ts";
-import { pageFor } from "./visible-page.ts";
+import { onlyAgentOf, pageFor } from "./visible-page.ts";
 
 const LIST_PARAMETERS = {
   limit: "How many at most, 1 to 500; 50 when absent.",
@@ -68,6 +68,11 @@ export function identityEndpoints(context: HttpContext): Endpoint[] {
       limit: query.limit(),
       cursor: given === undefined ? undefined : await cursors.open(given),
       fetch: async (limit, after): Promise<Page<IdentityView>> => {
+        const only = onlyAgentOf(call.principal);
+        if (only !== undefined) {
+          const identity = await identities.get(only);
+          return { items: identity === undefined ? [] : [identity], nextCursor: undefined };
+        }
         const items = await identities.list({ ...(after === undefined ? {} : { after }), limit });
         return { items, nextCursor: items.length < limit ? undefined : items.at(-1)?.agent_id };
       },
