@@ -195,6 +195,11 @@ export class ControlPlaneProcess {
       requestId: "request",
       request: new Request("http://cp/"),
       param: () => id,
+      // Nobody is asked who they are, so everybody sees everything.
+      permit: () => undefined,
+      sees: () => true,
+      scopeSeen: () => undefined,
+      require: () => undefined,
       reply: (status: number) => new Response(null, { status }),
     } as unknown as Call;
     return this.#answer(async () => (await handler(call))?.status ?? 0);
