@@ -1,6 +1,6 @@
 import { mkdir, rm, statfs, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import type { Client } from "../client/mod.ts";
+import type { Client, Fetch } from "../client/mod.ts";
 import { type Ports, RUNTIME_VARIABLES } from "../kit/mod.ts";
 import { formatDurationMs } from "../protocol/mod.ts";
 import type { ArchiveFile } from "./archive.ts";
@@ -51,10 +51,14 @@ export interface Reached {
 
 /** One request, timed, with the clock of whoever answers. */
 export async function reach(url: string, caFile: string | undefined, ports: Ports, signal: AbortSignal): Promise<Reached> {
+  return reachBy(await fetchWith(caFile), url, ports, signal);
+}
+
+/** The same by a `fetch` of the caller's. */
+export async function reachBy(send: Fetch, url: string, ports: Ports, signal: AbortSignal): Promise<Reached> {
   const limit = new AbortController();
   const timer = ports.timers.after(10_000, () => limit.abort(new Error("no answer within 10 s")));
   try {
-    const send = await fetchWith(caFile);
     const startedMs = ports.clock.monotonic();
     const response = await send(url, { method: "GET", redirect: "manual", signal: AbortSignal.any([signal, limit.signal]) });
     const tookMs = ports.clock.monotonic() - startedMs;

@@ -5,9 +5,6 @@ import { fetchTrusting } from "./trusting.ts";
 
 const CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
 
-/** `sha256:` and the hex digest of a key, as `transporter cp init` prints it and `openssl` computes it. */
-export const CA_HASH: RegExp = /^sha256:[0-9a-f]{64}$/i;
-
 /** The pins of the certificates in a text, in order; what is no certificate is left out. */
 export function pinsOf(pem: string): readonly { readonly pin: string; readonly pem: string }[] {
   return [...pem.matchAll(CERTIFICATE)].flatMap(([text]) => {

@@ -1,7 +1,7 @@
 import { TransporterError } from "../kit/mod.ts";
 import { idProblem } from "../protocol/mod.ts";
 import { agentUrl, type ControlPlaneAddresses, controlPlaneAddresses } from "./address.ts";
-import { COMMON_SETTINGS, LOG_SETTINGS } from "./common.ts";
+import { CA_HASH, COMMON_SETTINGS, LOG_SETTINGS } from "./common.ts";
 import type { Places } from "./places.ts";
 import { type Resolved, describeOrigin } from "./resolve.ts";
 import { durationOr, integerOr, listOr, pairs, text, textOr, toggle } from "./setting.ts";
@@ -97,7 +97,6 @@ export interface AgentConfig {
   readonly warnings: readonly string[];
 }
 
-const CA_HASH = /^sha256:[0-9a-f]{64}$/i;
 const SECRET = /^([a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)\/([a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?)$/;
 
 /** An id as one path segment: two ids never share a directory, and none leaves it. */

@@ -48,6 +48,9 @@ export const CONNECTION_SETTINGS = {
 /** What a context may be called; it is the name of a file too. */
 export const CONTEXT_NAME: RegExp = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/;
 
+/** The hash of a CA's key, as `transporter cp init` prints it and `openssl` computes it. */
+export const CA_HASH: RegExp = /^sha256:[0-9a-f]{64}$/i;
+
 /** Tokens come by these; no flag takes one. */
 export const TOKEN_VARIABLE = "TRANSPORTER_TOKEN";
 export const ENROLMENT_TOKEN_VARIABLE = "TRANSPORTER_ENROLMENT_TOKEN";

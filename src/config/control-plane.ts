@@ -130,8 +130,9 @@ export function controlPlaneConfig(
     ...(outlet === undefined ? (["publish-password", "publish-token"] as const).filter((name) => values[name] !== undefined) : []),
   ];
   const security = securityConfig(resolved, where, seen.securityFound);
+  const listeners = listenersConfig(resolved, security);
   return {
-    listeners: listenersConfig(resolved, security),
+    listeners,
     security,
     insecure: values.insecure,
     storeUrl: store.url,
@@ -152,9 +153,20 @@ export function controlPlaneConfig(
     warnings: [
       ...warnings,
       ...store.warnings,
+      ...untold(listeners, security),
       ...noEffect.map((name) => `${describeOrigin(origins[name])} has no effect: nothing selects what it belongs to`),
     ],
   };
+}
+
+const AGENTS_PORT = 8443;
+
+/** Agents that are told nothing try the usual port of the host that they enrolled at. */
+function untold({ agents }: ListenersConfig, security: SecurityConfig | undefined): readonly string[] {
+  if (agents === undefined || agents.port === AGENTS_PORT || security === undefined || security.agentUrls.length > 0) return [];
+  return [
+    `agents are not told of port ${agents.port === 0 ? "that is taken" : agents.port}, and try ${AGENTS_PORT}; give --advertise-agents wss://HOST:PORT/ws`,
+  ];
 }
 
 function queueOf({ values, origins }: Resolved<typeof CP_SETTINGS>, storeUrl: string): QueueTarget | undefined {

@@ -76,6 +76,11 @@ describe("with security", () => {
     expect(cp([DIR, ["probe-port", "none"]]).listeners.probes).toBeUndefined();
     expect(cp([["probe-port", "9091"]]).listeners.probes).toEqual({ host: "127.0.0.1", port: 9091 });
   });
+  test("agents that would look at the wrong port are a warning", () => {
+    expect(cp([DIR]).warnings).toEqual([]);
+    expect(cp([DIR, ["agent-port", "9443"]]).warnings).toEqual([expect.stringContaining("agents are not told of port 9443, and try 8443")]);
+    expect(cp([DIR, ["agent-port", "9443"], ["advertise-agents", "wss://h:9443/ws"]]).warnings).toEqual([]);
+  });
   test("behind a proxy that ends all TLS there may be nothing to show, and no listener for agents", () => {
     const proxied = [
       ["tls-by-proxy", "true"],

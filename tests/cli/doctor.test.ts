@@ -1,9 +1,10 @@
 import { describe, expect, test } from "bun:test";
-import { readdir, stat } from "node:fs/promises";
+import { chmod, readdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { startCp } from "../support/cp.ts";
-import { runCli, temporaryDirectory } from "../support/cli.ts";
+import { type CliRun, runCli, temporaryDirectory } from "../support/cli.ts";
 import { runTransporter, startTransporter } from "../support/process.ts";
+import { startSecureCp } from "../support/secure-cp.ts";
 import { dialAgent } from "../support/wire-agent.ts";
 
 const PATH = process.env["PATH"] ?? "";
@@ -140,5 +141,36 @@ describe("doctor agent", () => {
     expect(bad.exitCode).toBe(1);
     expect(bad.stdout).toMatch(/^FAIL +control plane +.*answers 404/m);
     await kube.stop(true);
+  });
+});
+
+describe("doctor agent, of one that has enrolled", () => {
+  test("looks at certificate and key, at the agents' listener as the agent would, and at the API", async () => {
+    await using cp = await startSecureCp();
+    await using state = await temporaryDirectory();
+    const agent = await cp.enrol("agent-1");
+    const identity = join(state.path, "identity");
+    for (const [name, text] of [
+      ["certificate.pem", agent.certificate],
+      ["key.pem", agent.key],
+      ["trust.pem", cp.ca],
+      ["identity.json", JSON.stringify({ agent_urls: [cp.agentsUrl] })],
+    ] as const) {
+      await Bun.write(join(identity, name), text);
+      await chmod(join(identity, name), 0o600);
+    }
+    const doctor = (): Promise<CliRun> =>
+      runCli(["doctor", "agent", "--agent-id", "agent-1", "--state-dir", state.path, "--cp-url", cp.url, "--kubeconfig", "/nonexistent"], {
+        env: { PATH },
+      });
+    const run = await doctor();
+    for (const name of ["identity", "agents' port", "API"]) expect(run.out).toMatch(new RegExp(`^ok +${name} `, "m"));
+    await chmod(join(identity, "key.pem"), 0o640);
+    expect((await doctor()).out).toMatch(/^FAIL +identity .*key\.pem can be read by others/m);
+    await rm(identity, { recursive: true });
+    const none = await doctor();
+    expect(none.out).toMatch(/^warn +identity +none, and no token to enrol with/m);
+    expect(none.out).toContain("transporter token create --agent agent-1");
+    expect(none.out).not.toContain("INTERNAL");
   });
 });

@@ -1,10 +1,12 @@
-import { AGENT_SETTINGS, agentConfig, apiUrl } from "../../config/mod.ts";
-import { silentLogger } from "../../kit/mod.ts";
+import { AGENT_SETTINGS, ENROLMENT_TOKEN_VARIABLE, agentConfig, apiUrl } from "../../config/mod.ts";
+import { messageOf, silentLogger } from "../../kit/mod.ts";
 import { clusterAccess } from "../cluster-source.ts";
 import { command } from "../command.ts";
 import { clientFor } from "../connect.ts";
 import { DOCTOR_SETTINGS, type Finding, examine, fail, ok, warn } from "../doctor.ts";
 import { clockFinding, controlPlaneFiles, directoryFinding, environmentCheck, reach } from "../doctor-checks.ts";
+import { identityChecks, keptIdentity } from "../doctor-identity.ts";
+import { caText } from "../trusting.ts";
 
 const SETTINGS = { ...AGENT_SETTINGS, ...DOCTOR_SETTINGS } as const;
 
@@ -13,6 +15,7 @@ export const doctorAgent = command({
   settings: SETTINGS,
   examples: [
     "transporter doctor agent --agent-id agent-1 --cp-url wss://cp.example.com/ws --kubeconfig ~/.kube/config",
+    "transporter doctor agent --agent-id agent-1 --cp-url https://cp.example.com:8080",
     "transporter doctor agent --agent-id agent-1 --in-cluster --bundle report.tar.gz",
   ],
   run: async (call) => {
@@ -20,6 +23,11 @@ export const doctorAgent = command({
     const config = agentConfig(call, call.places);
     let clockOffsetMs: number | undefined;
     let reached: string | undefined;
+    const kept = await keptIdentity(config);
+    const hasToken = config.enrolmentTokenFile !== undefined || (host.env[ENROLMENT_TOKEN_VARIABLE] ?? "") !== "";
+    // An agent that has or gets an identity dials another listener than one without.
+    const withoutIdentity = kept === undefined && !hasToken && "directory" in config.identityHome;
+    const ca = config.caFile === undefined ? undefined : await caText(config.caFile);
     return examine(
       call,
       SETTINGS,
@@ -30,11 +38,23 @@ export const doctorAgent = command({
         },
         environmentCheck(host.env, config.insecure),
         { name: "state", run: () => directoryFinding(config.stateDir, ports) },
-        ...config.cpUrls.map((cpUrl) => ({
+        ...(withoutIdentity && config.cpUrls.every((url) => url.startsWith("ws:"))
+          ? []
+          : identityChecks(config, kept, { ca, hasToken, ports, signal })),
+        ...(withoutIdentity ? config.cpUrls : []).map((cpUrl) => ({
           name: "control plane",
           run: async () => {
             const dialled = cpUrl.replace(/^ws/, "http");
-            const { status, tookMs, clockOffsetMs: offset } = await reach(dialled, config.caFile, ports, signal);
+            const answer = await reach(dialled, config.caFile, ports, signal).catch((error: unknown) => {
+              signal.throwIfAborted();
+              return messageOf(error);
+            });
+            if (typeof answer === "string")
+              return fail(
+                `${cpUrl} cannot be reached: ${answer}`,
+                "Check the address and the CA (--ca-file). A control plane that is secured takes agents that enrolled, by https:// or wss:// only.",
+              );
+            const { status, tookMs, clockOffsetMs: offset } = answer;
             clockOffsetMs ??= offset;
             // A plain GET where a WebSocket is expected: a control plane says so (426; 0.1: 400).
             if (status === 426 || status === 400) {

@@ -1,6 +1,6 @@
 import { join, resolve } from "node:path";
 import { type Client, type Credential, createClient } from "../../client/mod.ts";
-import { CONTEXT_NAME, TOKEN_VARIABLE, text } from "../../config/mod.ts";
+import { CA_HASH, CONTEXT_NAME, TOKEN_VARIABLE, text } from "../../config/mod.ts";
 import { TransporterError } from "../../kit/mod.ts";
 import type { Whoami } from "../../protocol/mod.ts";
 import { type Place, givenCredential, readInput, refuseInTheClear } from "../authorize.ts";
@@ -9,7 +9,7 @@ import { CLIENT_SETTINGS, bypassProxyForLoopback, findPlace } from "../connect.t
 import { type Context, contextNamed, readContexts, writeContexts } from "../contexts.ts";
 import { writeCredential } from "../credentials.ts";
 import { EXIT } from "../exit.ts";
-import { CA_HASH, pinnedBundle } from "../first-contact.ts";
+import { pinnedBundle } from "../first-contact.ts";
 import { writePrivate } from "../private-file.ts";
 import { remaining, scopeText } from "../security-shapes.ts";
 import { safeLine } from "../text.ts";
