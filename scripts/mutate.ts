@@ -6,10 +6,11 @@
  *
  * FILE: parts of the paths of those to mutate. `--list` only says what would be tried.
  */
-import { cp, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { basename, join } from "node:path";
+import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { type Coverage, readCoverage, testsOf } from "./mutate-coverage.ts";
 import { EQUIVALENTS } from "./mutate-equivalents.ts";
 import { type Mutant, mutantsOf } from "./mutants.ts";
 import { BUN, ROOT, seconds } from "./run.ts";
@@ -17,8 +18,8 @@ import { BUN, ROOT, seconds } from "./run.ts";
 const ROOM = "src/security";
 /** What stands in for something in tests is no check. */
 const NOT_MUTATED = /\.test\.ts$|-for-tests\.ts$|\/memory-documents\.ts$|\/mod\.ts$|\/gate\.ts$/;
-/** Tests of other places that hold checks of the room which need a real listener, openssl or a real client; tried when the room's own notice nothing. */
-const FURTHER_TESTS: readonly string[] = ["./tests/security/pki"];
+/** Folders of tests elsewhere that hold checks of the room by openssl or a real client. */
+const FURTHER_TESTS: readonly string[] = ["tests/security/pki"];
 /** A mutant may make a test wait for what never comes. */
 const TIMEOUT_MS = 60_000;
 
@@ -42,12 +43,13 @@ class Workshop {
     return new Workshop(directory);
   }
 
-  async try(mutant: Mutant, source: string, tests: readonly (readonly string[])[]): Promise<Verdict> {
+  /** One file of tests after the other, until one notices. */
+  async try(mutant: Mutant, source: string, tests: readonly string[]): Promise<Verdict> {
     const path = join(this.#directory, mutant.file);
     await writeFile(path, source.slice(0, mutant.start) + mutant.replacement + source.slice(mutant.end));
     try {
-      for (const some of tests) {
-        const code = await this.test(some);
+      for (const test of tests) {
+        const code = await this.test([test]);
         if (code !== 0) return code === undefined ? "late" : "killed";
       }
       return "survived";
@@ -57,8 +59,8 @@ class Workshop {
   }
 
   /** The exit code of these tests; undefined where they took too long. */
-  async test(paths: readonly string[]): Promise<number | undefined> {
-    const child = Bun.spawn([BUN, "test", "--bail=1", "--timeout=20000", ...paths], {
+  async test(paths: readonly string[], options: readonly string[] = []): Promise<number | undefined> {
+    const child = Bun.spawn([BUN, "test", "--bail=1", "--timeout=20000", ...options, ...paths], {
       cwd: this.#directory,
       env: { ...process.env, NO_COLOR: "1" },
       stdio: ["ignore", "ignore", "ignore"],
@@ -75,26 +77,18 @@ class Workshop {
   }
 }
 
-/** The room's tests that name a file: they notice most of what is done to it, and the others need not run then. */
-async function testsNear(room: string): Promise<(file: string) => string[]> {
-  const paths = [...new Bun.Glob(`${room}/**/*.test.ts`).scanSync({ cwd: ROOT })];
-  const texts = await Promise.all(paths.map(async (path) => [path, await readFile(join(ROOT, path), "utf8")] as const));
-  return (file) => {
-    const name = basename(file, ".ts");
-    return texts
-      .filter(([path, text]) => basename(path, ".test.ts") === name || text.includes(`/${name}.ts"`))
-      .map(([path]) => `./${path}`);
-  };
-}
-
-async function existing(paths: readonly string[]): Promise<string[]> {
-  const found = await Promise.all(
-    paths.map(async (path) => {
-      const entries = await readdir(join(ROOT, path), { recursive: true }).catch(() => []);
-      return entries.some((entry) => entry.endsWith(".test.ts"));
-    }),
-  );
-  return paths.filter((_, at) => found[at]);
+/** What each file of tests runs. They must pass as things are, or nothing could be said. */
+async function coverageOf(workshop: Workshop, base: string): Promise<Coverage[]> {
+  const paths = [ROOM, ...FURTHER_TESTS].flatMap((folder) => [...new Bun.Glob(`${folder}/**/*.test.ts`).scanSync({ cwd: ROOT })]);
+  const coverages: Coverage[] = [];
+  for (const path of paths.toSorted()) {
+    const directory = join(base, "coverage");
+    const testMs = performance.now();
+    const code = await workshop.test([`./${path}`], ["--coverage", "--coverage-reporter=lcov", `--coverage-dir=${directory}`]);
+    if (code !== 0) throw new Error(`${path} fails without any change: nothing can be said`);
+    coverages.push(await readCoverage(`./${path}`, directory, performance.now() - testMs));
+  }
+  return coverages;
 }
 
 function describe({ file, line, what, original, replacement }: Mutant): string {
@@ -132,13 +126,10 @@ let tried = 0;
 let late = 0;
 try {
   const jobs = Number(values.jobs ?? 2);
-  const further = await existing(FURTHER_TESTS);
-  const tests = [[`./${ROOM}`], ...(further.length > 0 ? [further] : [])];
   const workshops = await Promise.all(Array.from({ length: jobs }, (_, at) => Workshop.open(base, String(at))));
   const [first] = workshops;
-  for (const some of tests)
-    if ((await first?.test(some)) !== 0) throw new Error(`the tests of ${some.join(", ")} fail without any change: nothing can be said`);
-  const near = await testsNear(ROOM);
+  if (first === undefined) throw new Error("--jobs is 1 or more");
+  const coverages = await coverageOf(first, base);
   const queue = mutants.values();
   await Promise.all(
     workshops.map(async (workshop) => {
@@ -148,8 +139,7 @@ try {
           excused.push(mutant);
           continue;
         }
-        const nearest = near(mutant.file);
-        const verdict = await workshop.try(mutant, sources.get(mutant.file) ?? "", nearest.length > 0 ? [nearest, ...tests] : tests);
+        const verdict = await workshop.try(mutant, sources.get(mutant.file) ?? "", testsOf(coverages, mutant.file, mutant.line));
         tried += 1;
         if (verdict === "late") late += 1;
         if (verdict === "survived") {
