@@ -68,7 +68,7 @@ describe("a bearer token", () => {
     const { ask, user, lastUse, ports } = await bench();
     const { token, id } = await user({ name: "ci", role: "operator", scope: { agents: ["a"] } });
     const principal = await ask(`Bearer ${token}`);
-    expect(principal).toEqual({
+    expect(principal).toStrictEqual({
       tenant: "default",
       name: "token:ci",
       kind: "user",
@@ -178,7 +178,7 @@ describe("a bearer token", () => {
     expect(messages).toHaveLength(2);
     expect(messages[0]).toBe(messages[1]);
     for (const { token } of [revoked, unknown]) expect(JSON.stringify(documents.audit)).not.toContain(token.slice(17));
-    expect(documents.audit.slice(-2).map(({ details }) => details)).toEqual([
+    expect(documents.audit.slice(-2).map(({ details }) => details)).toStrictEqual([
       { code: "UNAUTHENTICATED", why: "revoked", token_id: revoked.id },
       { code: "UNAUTHENTICATED", why: "unknown", token_id: unknown.id },
     ]);
@@ -208,7 +208,7 @@ describe("guesses", () => {
     const counted = documents.audit.filter(({ action }) => action === "authentication_refused");
     const count = (code: string) =>
       counted.filter(({ details }) => details?.["code"] === code).reduce((sum, { details }) => sum + Number(details?.["further"] ?? 1), 0);
-    expect([count("UNAUTHENTICATED"), count("TOO_MANY_ATTEMPTS")]).toEqual([21, 31]);
+    expect([count("UNAUTHENTICATED"), count("TOO_MANY_ATTEMPTS")]).toStrictEqual([21, 31]);
   });
 
   test("of one address do not keep others out, nor those behind it who are known", async () => {
@@ -298,14 +298,14 @@ describe("an access token of the identity provider", () => {
       await issuer.signWithPublicKey("k1"),
     ];
     for (const token of wrong) expect(await codeOf(() => ask(`Bearer ${token}`.replace(/\.$/, ".x")))).toBe("UNAUTHENTICATED");
-    expect(whys()).toEqual(["wrong audience", "expired", "wrong algorithm", "wrong algorithm"]);
+    expect(whys()).toStrictEqual(["wrong audience", "expired", "wrong algorithm", "wrong algorithm"]);
   });
 
   test("of another issuer is not even looked at", async () => {
     const { ask, issuer, whys } = await bench();
     expect(await codeOf(async () => ask(`Bearer ${await issuer.sign({ iss: "https://other" })}`))).toBe("UNAUTHENTICATED");
-    expect(whys()).toEqual(["unknown issuer"]);
-    expect(issuer.asked).toEqual([]);
+    expect(whys()).toStrictEqual(["unknown issuer"]);
+    expect(issuer.asked).toStrictEqual([]);
   });
 
   test("is no fault of whoever sends it where the issuer is away", async () => {
@@ -331,7 +331,7 @@ describe("a short token", () => {
   test("comes by a challenge and a login", async () => {
     const { authenticator } = await bench();
     expect(authenticator.challenge().nonce).toBe("n");
-    expect(await authenticator.certificateLogin({ nonce: "x", certificate: "", signature: "" }, FROM)).toEqual({
+    expect(await authenticator.certificateLogin({ nonce: "x", certificate: "", signature: "" }, FROM)).toStrictEqual({
       token: "x",
       expires_at: FROM.address,
     });

@@ -33,7 +33,7 @@ describe("a browser's session", () => {
     expect(kept).not.toContain(session.csrf_token);
     expect(documents.audit).toMatchObject([{ principal: "token:boss", action: "session_begun", remoteAddress: FROM.address }]);
     const found = await sessions.find(secret);
-    expect(found).toEqual({
+    expect(found).toStrictEqual({
       principal: {
         tenant: "default",
         name: "token:boss",
@@ -59,7 +59,7 @@ describe("a browser's session", () => {
     await manual.advance(4_999);
     expect(await sessions.isCurrent(secretOf(cookie).slice(4, 16))).toBe(true);
     await manual.advance(1);
-    expect(await sessions.find(secretOf(cookie))).toEqual({ why: "expired" });
+    expect(await sessions.find(secretOf(cookie))).toStrictEqual({ why: "expired" });
     expect(await sessions.isCurrent(secretOf(cookie).slice(4, 16))).toBe(false);
   });
 
@@ -77,7 +77,7 @@ describe("a browser's session", () => {
     const { sessions, ended } = bench();
     const { cookie } = await sessions.begin(ADMIN, FROM);
     ended.add(ADMIN.credential ?? "");
-    expect(await sessions.find(secretOf(cookie))).toEqual({ why: "begun with what counts no more" });
+    expect(await sessions.find(secretOf(cookie))).toStrictEqual({ why: "begun with what counts no more" });
   });
 
   test("ends when it is told to, which is told and written down once", async () => {
@@ -85,10 +85,10 @@ describe("a browser's session", () => {
     const { cookie } = await sessions.begin(ADMIN, FROM);
     const sent = cookie.split(";")[0] ?? "";
     expect(await sessions.end(sent, FROM)).toBe("__Host-transporter-session=; Path=/; Secure; HttpOnly; SameSite=Strict; Max-Age=0");
-    expect(changed).toEqual([secretOf(cookie).slice(4, 16)]);
-    expect(await sessions.find(secretOf(cookie))).toEqual({ why: "ended" });
+    expect(changed).toStrictEqual([secretOf(cookie).slice(4, 16)]);
+    expect(await sessions.find(secretOf(cookie))).toStrictEqual({ why: "ended" });
     await sessions.end(sent, FROM);
-    expect(documents.audit.map(({ action }) => action)).toEqual(["session_begun", "session_ended"]);
+    expect(documents.audit.map(({ action }) => action)).toStrictEqual(["session_begun", "session_ended"]);
   });
 
   test("is not ended by whoever only knows its id", async () => {
@@ -108,19 +108,19 @@ describe("a browser's session", () => {
     });
     await sessions.end(`__Host-transporter-session=${secret}`, FROM);
     expect(documents.of("session")[0]?.value).not.toHaveProperty("endedAtMs");
-    expect(await sessions.find(secret)).toEqual({ why: "unknown" });
+    expect(await sessions.find(secret)).toStrictEqual({ why: "unknown" });
   });
 
   test("that is none is nobody's, and nothing to end", async () => {
     const { sessions, documents } = bench();
-    expect(await sessions.find("")).toEqual({ why: "malformed" });
-    expect(await sessions.find(makeToken("user").token)).toEqual({ why: "malformed" });
-    expect(await sessions.find(makeToken("session").token)).toEqual({ why: "unknown" });
+    expect(await sessions.find("")).toStrictEqual({ why: "malformed" });
+    expect(await sessions.find(makeToken("user").token)).toStrictEqual({ why: "malformed" });
+    expect(await sessions.find(makeToken("session").token)).toStrictEqual({ why: "unknown" });
     expect(await sessions.isCurrent("unknown")).toBe(false);
     for (const cookie of [null, "a=b", `__Host-transporter-session=${makeToken("user").token}`]) {
       expect(await sessions.end(cookie, FROM)).toContain("Max-Age=0");
     }
-    expect(documents.audit).toEqual([]);
+    expect(documents.audit).toStrictEqual([]);
   });
 });
 

@@ -77,7 +77,7 @@ describe("a person's client certificate", () => {
     expect(expires_at).toBe(new Date(expiresAtMs).toISOString());
     const found = await certificates.find(token);
     const id = token.slice(4, 16);
-    expect(found).toEqual({
+    expect(found).toStrictEqual({
       principal: {
         tenant: "default",
         name: "cert:alice",
@@ -107,7 +107,7 @@ describe("a person's client certificate", () => {
     await manual.advance(29_999);
     expect(await certificates.find(token)).toHaveProperty("principal");
     await manual.advance(1);
-    expect(await certificates.find(token)).toEqual({ why: "expired" });
+    expect(await certificates.find(token)).toStrictEqual({ why: "expired" });
     expect(await certificates.isCurrent(token.slice(4, 16))).toBe(false);
   });
 
@@ -116,10 +116,10 @@ describe("a person's client certificate", () => {
     const { token } = await certificates.login(answer(alice), FROM);
     const crl = await makeCrl(peopleCa, { serials: [alice.certificate.serial], fromMs: START_MS });
     state.revocations = readRevocations(crl, [peopleCa.certificate], "crl.pem");
-    expect(await certificates.find(token)).toEqual({ why: "revoked" });
+    expect(await certificates.find(token)).toStrictEqual({ why: "revoked" });
     state.revocations = NO_REVOCATIONS;
     state.people = [strangerCa];
-    expect(await certificates.find(token)).toEqual({ why: "CA not trusted any more" });
+    expect(await certificates.find(token)).toStrictEqual({ why: "CA not trusted any more" });
     state.people = [peopleCa];
     expect(await certificates.find(token)).toHaveProperty("principal");
   });
@@ -247,7 +247,7 @@ describe("an agent's certificate", () => {
       },
     });
     living.clear();
-    expect(await certificates.find(token)).toEqual({ why: "identity revoked" });
+    expect(await certificates.find(token)).toStrictEqual({ why: "identity revoked" });
     expect(await certificates.isCurrent(token.slice(4, 16))).toBe(false);
   });
 
@@ -257,7 +257,7 @@ describe("an agent's certificate", () => {
     living.add(`a-1 ${agent.certificate.keySha256}`);
     const { token } = await certificates.login(answer(agent), FROM);
     state.agents = [peopleCa];
-    expect(await certificates.find(token)).toEqual({ why: "CA not trusted any more" });
+    expect(await certificates.find(token)).toStrictEqual({ why: "CA not trusted any more" });
   });
 
   test("is refused where the identity is not known, is revoked, or is no one agent's", async () => {
@@ -294,7 +294,7 @@ describe("an answer to a challenge", () => {
     expect(await one.why(login)).toBe("replayed");
     const racing = one.answer(alice);
     const codes = await Promise.all([one, other].map(({ certificates }) => codeOf(() => certificates.login(racing, FROM))));
-    expect(codes.toSorted()).toEqual(["UNAUTHENTICATED", "ok"]);
+    expect(codes.toSorted()).toStrictEqual(["UNAUTHENTICATED", "ok"]);
     const [used] = documents.of("login-nonce");
     expect(used?.expiresAtMs).toBe(START_MS + 10 * NONCE_MS);
   });
@@ -302,7 +302,7 @@ describe("an answer to a challenge", () => {
   test("counts for a minute", async () => {
     const { why, answer, manual, certificates } = bench();
     const { nonce, audience, expires_at } = certificates.challenge();
-    expect({ audience, expires_at }).toEqual({ audience: "installation-1", expires_at: new Date(START_MS + NONCE_MS).toISOString() });
+    expect({ audience, expires_at }).toStrictEqual({ audience: "installation-1", expires_at: new Date(START_MS + NONCE_MS).toISOString() });
     const late = answer(alice);
     await manual.advance(NONCE_MS);
     expect(await why(answer(alice, { nonce }))).toBe("ok");
@@ -334,7 +334,7 @@ describe("an answer to a challenge", () => {
       `${nonce}0`,
     ];
     for (const forged of made) expect(await why(answer(alice, { nonce: forged }))).toBe("unknown challenge");
-    expect(documents.of("login-nonce")).toEqual([]);
+    expect(documents.of("login-nonce")).toStrictEqual([]);
   });
 
   test("is refused unless it is signed by the certificate's key, for this installation and this challenge", async () => {
@@ -380,9 +380,9 @@ describe("an answer to a challenge", () => {
 describe("a short token", () => {
   test("that is none is refused", async () => {
     const { certificates } = bench();
-    expect(await certificates.find("")).toEqual({ why: "malformed" });
-    expect(await certificates.find(makeToken("user").token)).toEqual({ why: "malformed" });
-    expect(await certificates.find(makeToken("short").token)).toEqual({ why: "unknown" });
+    expect(await certificates.find("")).toStrictEqual({ why: "malformed" });
+    expect(await certificates.find(makeToken("user").token)).toStrictEqual({ why: "malformed" });
+    expect(await certificates.find(makeToken("short").token)).toStrictEqual({ why: "unknown" });
     expect(await certificates.isCurrent("unknown")).toBe(false);
   });
 
@@ -401,7 +401,7 @@ describe("a short token", () => {
       value: JSON.stringify(other),
       expiresAtMs: undefined,
     });
-    expect(await certificates.find(token)).toEqual({ why: "unknown" });
+    expect(await certificates.find(token)).toStrictEqual({ why: "unknown" });
   });
 
   test("of nobody counts for nobody", async () => {
@@ -409,13 +409,16 @@ describe("a short token", () => {
     const { token, id, sha256 } = makeToken("short");
     const value = JSON.stringify({ sha256, expiresAtMs: 9e15, anchor: agentsCa.certificate.sha256, path: [] });
     await documents.writeDocument({ tenant: "default", kind: "short-token", id, expect: 0, value, expiresAtMs: undefined });
-    expect(await certificates.find(token)).toEqual({ why: "identity revoked" });
+    expect(await certificates.find(token)).toStrictEqual({ why: "identity revoked" });
   });
 });
 
 describe("a subject", () => {
   test("is read from the bytes, and not at all where it is none", async () => {
-    expect(subjectOf(alice.certificate.x509.raw)).toEqual({ commonNames: ["alice"], organisations: ["Example", "transporter:operator"] });
+    expect(subjectOf(alice.certificate.x509.raw)).toStrictEqual({
+      commonNames: ["alice"],
+      organisations: ["Example", "transporter:operator"],
+    });
     expect(subjectOf(new Uint8Array())).toBeUndefined();
     expect(subjectOf(alice.certificate.x509.raw.subarray(1))).toBeUndefined();
   });

@@ -30,7 +30,7 @@ describe("whoever holds connections", () => {
     known.remember("k", new Known(ADMIN, ["session:s", "t"]));
     endings.documentChanged("token", "t");
     await manual.settle();
-    expect(told).toEqual(["t", "session:s"]);
+    expect(told).toStrictEqual(["t", "session:s"]);
     expect(known.fresh("k")).toBeUndefined();
   });
 
@@ -40,7 +40,7 @@ describe("whoever holds connections", () => {
     known.remember("k", new Known(ADMIN, ["t"]));
     endings.documentChanged("token", "t");
     await manual.settle();
-    expect(told).toEqual([]);
+    expect(told).toStrictEqual([]);
     expect(known.fresh("k")).toBeUndefined();
   });
 
@@ -49,27 +49,27 @@ describe("whoever holds connections", () => {
     current.set("t", new Error("gone"));
     endings.documentChanged("token", "t");
     await manual.settle();
-    expect(told).toEqual(["t"]);
+    expect(told).toStrictEqual(["t"]);
   });
 
   test("is told of sessions and identities by their own names, and of nothing else", async () => {
     const { manual, known, told, endings } = bench();
     known.remember("k", new Known(ADMIN, ["agent:a"]));
     endings.documentChanged("identity", "a");
-    expect(told).toEqual(["agent:a"]);
+    expect(told).toStrictEqual(["agent:a"]);
     expect(known.fresh("k")).toBeUndefined();
     endings.documentChanged("session", "s");
     endings.documentChanged("token-use", "t");
     endings.documentChanged("enrolment", "e");
     await manual.settle();
-    expect(told).toEqual(["agent:a", "session:s"]);
+    expect(told).toStrictEqual(["agent:a", "session:s"]);
   });
 
   test("is told that all are to be asked again", () => {
     const { known, told, endings } = bench();
     known.remember("k", new Known(ADMIN, ["t"]));
     endings.all();
-    expect(told).toEqual([undefined]);
+    expect(told).toStrictEqual([undefined]);
     expect(known.fresh("k")).toBeUndefined();
   });
 
@@ -77,7 +77,7 @@ describe("whoever holds connections", () => {
     const { told, endings, stop } = bench();
     stop();
     endings.all();
-    expect(told).toEqual([]);
+    expect(told).toStrictEqual([]);
   });
 });
 
@@ -105,13 +105,13 @@ describe("the follower of documents", () => {
     made.start();
     made.start();
     await manual.advance(999);
-    expect(changes).toEqual([]);
+    expect(changes).toStrictEqual([]);
     await manual.advance(1);
-    expect(changes).toEqual(["token a", "token b"]);
+    expect(changes).toStrictEqual(["token a", "token b"]);
     await manual.advance(5_000);
     await write("d");
     await manual.advance(1_000);
-    expect(changes).toEqual(["token a", "token b", "token d"]);
+    expect(changes).toStrictEqual(["token a", "token b", "token d"]);
     await made.stop();
     expect(manual.pending).toBe(0);
   });
@@ -129,9 +129,9 @@ describe("the follower of documents", () => {
     await write("a");
     documents.failure = new Error("gone");
     await made.look();
-    expect(changes).toEqual([]);
+    expect(changes).toStrictEqual([]);
     documents.failure = undefined;
     await Promise.all([made.look(), made.look()]);
-    expect(changes).toEqual(["token a"]);
+    expect(changes).toStrictEqual(["token a"]);
   });
 });

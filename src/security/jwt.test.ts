@@ -22,7 +22,9 @@ describe("a JWT", () => {
   test("with everything right is believed", async () => {
     const { manual, issuer, rules, why } = await bench();
     const token = await issuer.sign();
-    expect(await verifyJwt(token, rules, manual.ports.clock.now())).toEqual({ payload: { ...issuer.claims, exp: issuer.claims.exp ?? 0 } });
+    expect(await verifyJwt(token, rules, manual.ports.clock.now())).toStrictEqual({
+      payload: { ...issuer.claims, exp: issuer.claims.exp ?? 0 },
+    });
     expect(await why(await issuer.sign({ aud: ["other", "transporter"] }))).toBe("ok");
     for (const typ of ["JWT", "at+jwt", "AT+JWT", "application/at+jwt"]) expect(await why(await issuer.sign({}, { typ }))).toBe("ok");
   });
@@ -118,7 +120,7 @@ describe("a JWT", () => {
   test("that is none is refused before anything is fetched", async () => {
     const { issuer, why } = await bench();
     for (const token of ["", "a.b", "a.b.c.d", "a b.c.d", "ä.b.c", `${"a".repeat(16_384)}.b.c`]) expect(await why(token)).toBe("malformed");
-    expect(issuer.asked).toEqual([]);
+    expect(issuer.asked).toStrictEqual([]);
     expect(await why("a.b.c")).toBe("malformed");
     expect(looksLikeJwt(await issuer.sign())).toBe(true);
   });
@@ -150,14 +152,14 @@ describe("an issuer's keys", () => {
     const token = await issuer.sign();
     await Promise.all([why(token), why(token), why(token)]);
     expect(await why(token)).toBe("ok");
-    expect(issuer.asked).toEqual([`${issuer.url}/.well-known/openid-configuration`, "https://keys.example.com/jwks"]);
+    expect(issuer.asked).toStrictEqual([`${issuer.url}/.well-known/openid-configuration`, "https://keys.example.com/jwks"]);
   });
 
   test("are found at an address or in a file that was named", async () => {
     for (const jwks of ["https://elsewhere.example.com/keys", "/etc/keys.json"]) {
       const { issuer, why } = await bench(jwks);
       expect(await why(await issuer.sign())).toBe("ok");
-      expect(issuer.asked).toEqual([jwks]);
+      expect(issuer.asked).toStrictEqual([jwks]);
     }
   });
 
@@ -195,7 +197,7 @@ describe("an issuer's keys", () => {
     for (let count = 0; count < 20; count += 1) expect(await why(unknown)).toBe("unknown key");
     expect(issuer.asked).toHaveLength(2);
     await manual.advance(30_000);
-    expect(await Promise.all([why(unknown), why(unknown)])).toEqual(["unknown key", "unknown key"]);
+    expect(await Promise.all([why(unknown), why(unknown)])).toStrictEqual(["unknown key", "unknown key"]);
     expect(issuer.asked).toHaveLength(3);
   });
 

@@ -41,7 +41,7 @@ describe("who was here a moment ago", () => {
     known.remember("c", new Known(ADMIN, ["two"]));
     expect(known.endings).toBe(0);
     known.end("one");
-    expect(["a", "b", "c"].map((key) => known.fresh(key) !== undefined)).toEqual([false, false, true]);
+    expect(["a", "b", "c"].map((key) => known.fresh(key) !== undefined)).toStrictEqual([false, false, true]);
     known.end(undefined);
     expect(known.fresh("c")).toBeUndefined();
     expect(known.endings).toBe(2);
@@ -84,12 +84,12 @@ describe("who was here a moment ago", () => {
     known.remember("k", new Known(ADMIN, ["session:x", "other"]));
     known.forget("k");
     expect(known.sessionsOf("parent")).toHaveLength(1_000);
-    expect(known.sessionsOf("other")).toEqual(["session:x"]);
+    expect(known.sessionsOf("other")).toStrictEqual(["session:x"]);
     await manual.advance(1_000);
     known.remember("k", new Known(ADMIN, ["session:x", "other"]));
     expect(known.sessionsOf("parent")).toHaveLength(1_000);
     known.remember("k", new Known(ADMIN, ["session:y", "other"]));
-    expect(known.sessionsOf("parent")).toEqual([]);
-    expect(known.sessionsOf("other")).toEqual(["session:x", "session:y"]);
+    expect(known.sessionsOf("parent")).toStrictEqual([]);
+    expect(known.sessionsOf("other")).toStrictEqual(["session:x", "session:y"]);
   });
 });

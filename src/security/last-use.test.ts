@@ -12,15 +12,15 @@ describe("the last use of a token", () => {
     lastUse.start();
     await parts.manual.advance(59_000);
     lastUse.note("a", START_MS + 1);
-    expect(parts.documents.of("token-use")).toEqual([]);
-    expect(await lastUse.of(["a", "b"])).toEqual(new Map([["a", START_MS]]));
+    expect(parts.documents.of("token-use")).toStrictEqual([]);
+    expect(await lastUse.of(["a", "b"])).toStrictEqual(new Map([["a", START_MS]]));
     await parts.manual.advance(1_000);
-    expect(parts.documents.of("token-use")).toEqual([
+    expect(parts.documents.of("token-use")).toStrictEqual([
       { id: "a", value: { atMs: START_MS, sweptAtMs: START_MS + 1 }, expiresAtMs: START_MS + 1 },
     ]);
     lastUse.note("a", START_MS + 1);
     await lastUse.stop();
-    expect(await lastUse.of(["a"])).toEqual(new Map([["a", START_MS + 60_000]]));
+    expect(await lastUse.of(["a"])).toStrictEqual(new Map([["a", START_MS + 60_000]]));
     expect(parts.manual.pending).toBe(0);
   });
 
@@ -33,7 +33,7 @@ describe("the last use of a token", () => {
     await second.flush();
     first.note("a", undefined);
     await first.flush();
-    expect(documents.of("token-use")).toEqual([{ id: "a", value: { atMs: START_MS + 120_000 }, expiresAtMs: undefined }]);
+    expect(documents.of("token-use")).toStrictEqual([{ id: "a", value: { atMs: START_MS + 120_000 }, expiresAtMs: undefined }]);
   });
 
   test("is not written again within its minute", async () => {

@@ -30,7 +30,7 @@ async function bench(more: Partial<OidcOptions> = {}) {
 describe("an access token of an identity provider", () => {
   test("is somebody, with the role that may most of those that its groups give, until it runs out", async () => {
     const { verify, issuer } = await bench();
-    expect(await verify({})).toEqual({
+    expect(await verify({})).toStrictEqual({
       principal: {
         tenant: "default",
         name: "oidc:alice",
@@ -52,7 +52,7 @@ describe("an access token of an identity provider", () => {
     ["groups in one text", { groups: "ops,staff" }],
     ["an object", { groups: { ops: true } }],
   ])("with %s may nothing", async (_name, claims) => {
-    expect(await (await bench()).verify(claims)).toEqual({ why: "no role", denied: true });
+    expect(await (await bench()).verify(claims)).toStrictEqual({ why: "no role", denied: true });
   });
 
   test.each<[string, Record<string, unknown>]>([
@@ -83,15 +83,15 @@ describe("an access token of an identity provider", () => {
     const { verify } = await bench({ usernameClaim: "email" });
     expect(await verify({ email: "a@example.com", email_verified: true })).toMatchObject({ principal: { name: "oidc:a@example.com" } });
     expect(await verify({ email: "a@example.com" })).toHaveProperty("principal");
-    expect(await verify({ email: "a@example.com", email_verified: false })).toEqual({ why: "email not verified", denied: false });
+    expect(await verify({ email: "a@example.com", email_verified: false })).toStrictEqual({ why: "email not verified", denied: false });
     expect(await (await bench()).verify({ email_verified: false })).toHaveProperty("principal");
   });
 
   test("that does not hold is nobody's", async () => {
     const { verify } = await bench();
-    expect(await verify({ aud: "other" })).toEqual({ why: "wrong audience", denied: false });
-    expect(await verify({ iss: "https://other.example.com" })).toEqual({ why: "wrong issuer", denied: false });
-    expect(await (await bench({ algorithms: ["RS256"] })).verify({})).toEqual({ why: "wrong algorithm", denied: false });
+    expect(await verify({ aud: "other" })).toStrictEqual({ why: "wrong audience", denied: false });
+    expect(await verify({ iss: "https://other.example.com" })).toStrictEqual({ why: "wrong issuer", denied: false });
+    expect(await (await bench({ algorithms: ["RS256"] })).verify({})).toStrictEqual({ why: "wrong algorithm", denied: false });
   });
 
   test("is not believed by algorithms that anybody could sign with", async () => {
@@ -125,11 +125,11 @@ describe("a ServiceAccount's token", () => {
 
   test("vouches for the agents of its own cluster, though clusters call themselves alike", async () => {
     const { dev, prod, trusted } = await clusters();
-    expect(await trusted.verify(await dev.sign({ sub: SUBJECT }))).toEqual({
+    expect(await trusted.verify(await dev.sign({ sub: SUBJECT }))).toStrictEqual({
       account: { cluster: "dev", subject: SUBJECT, agent: "dev-*" },
     });
     await prod.addKey("k2");
-    expect(await trusted.verify(await prod.sign({ sub: SUBJECT }, { kid: "k2" }))).toEqual({
+    expect(await trusted.verify(await prod.sign({ sub: SUBJECT }, { kid: "k2" }))).toStrictEqual({
       account: { cluster: "prod", subject: SUBJECT, agent: "prod-*" },
     });
   });
@@ -145,14 +145,14 @@ describe("a ServiceAccount's token", () => {
   ])("%s is refused", async (_name, claims, why) => {
     const { dev } = await clusters();
     const only = new TrustedClusters([{ cluster: CLUSTER, keys: dev.keys("/keys.json") }], manualPorts().ports.clock);
-    expect(await only.verify(await dev.sign(claims))).toEqual({ why });
+    expect(await only.verify(await dev.sign(claims))).toStrictEqual({ why });
   });
 
   test("is refused where its key is no cluster's, and where it is signed by a secret", async () => {
     const { dev, trusted } = await clusters();
     const stranger = await testIssuer(manualPorts(), CLUSTER.issuer);
-    expect(await trusted.verify(await stranger.sign({ sub: SUBJECT }))).toEqual({ why: "wrong signature" });
-    expect(await trusted.verify(await dev.signWithPublicKey("k1"))).toEqual({ why: "wrong algorithm" });
+    expect(await trusted.verify(await stranger.sign({ sub: SUBJECT }))).toStrictEqual({ why: "wrong signature" });
+    expect(await trusted.verify(await dev.signWithPublicKey("k1"))).toStrictEqual({ why: "wrong algorithm" });
   });
 
   test("is told from our own tokens by its form", async () => {

@@ -21,7 +21,7 @@ describe("what was refused", () => {
   test("stands in the audit and the log with all that is known of it", async () => {
     const { documents, audit, manual, logged } = bench();
     await audit.note({ ...REFUSAL, requestId: "r", principal: "token:x", agentId: "a", eventId: "e", details: { why: "typo" } });
-    expect(documents.audit).toEqual([
+    expect(documents.audit).toStrictEqual([
       {
         tenant: "default",
         atMs: manual.ports.clock.now(),
@@ -34,7 +34,7 @@ describe("what was refused", () => {
         details: { code: "UNAUTHENTICATED", why: "typo" },
       },
     ]);
-    expect(logged).toEqual([
+    expect(logged).toStrictEqual([
       ["refused", { action: "authentication_refused", principal: "token:x", address: "192.0.2.1", code: "UNAUTHENTICATED", why: "typo" }],
     ]);
   });
@@ -75,7 +75,9 @@ describe("what was refused", () => {
     expect(later).toHaveLength(101);
     const total = later.reduce((sum, line) => sum + Number(line.details?.["further"]), 0);
     expect(total).toBe(4_900);
-    expect(later.filter(({ remoteAddress }) => remoteAddress === "various").map(({ details }) => details?.["further"])).toEqual([4_800]);
+    expect(later.filter(({ remoteAddress }) => remoteAddress === "various").map(({ details }) => details?.["further"])).toStrictEqual([
+      4_800,
+    ]);
   });
 
   test("is written when everything ends", async () => {
@@ -90,6 +92,6 @@ describe("what was refused", () => {
     const { documents, audit, logged } = bench();
     documents.failure = new Error("gone");
     await audit.note(REFUSAL);
-    expect(logged.at(-1)).toEqual(["a refusal is not in the audit", { action: "authentication_refused", reason: "gone" }]);
+    expect(logged.at(-1)).toStrictEqual(["a refusal is not in the audit", { action: "authentication_refused", reason: "gone" }]);
   });
 });

@@ -90,14 +90,14 @@ describe("security of a control plane", () => {
       expect(await security.authenticator.authenticate(request(token))).toMatchObject({ credential: id });
     await one.security.tokens.revoke(id, ADMIN, FROM);
     await one.manual.settle();
-    expect(one.ended).toEqual([id]);
+    expect(one.ended).toStrictEqual([id]);
     await other.manual.advance(999);
-    expect(other.ended).toEqual([]);
+    expect(other.ended).toStrictEqual([]);
     await other.manual.advance(1);
-    expect(other.ended).toEqual([id]);
+    expect(other.ended).toStrictEqual([id]);
     third.security.documentChanged("token", id);
     await third.manual.settle();
-    expect(third.ended).toEqual([id]);
+    expect(third.ended).toStrictEqual([id]);
     for (const { security } of [one, other, third]) {
       expect(await codeOf(() => security.authenticator.authenticate(request(token)))).toBe("UNAUTHENTICATED");
       await security.stop();
@@ -108,7 +108,7 @@ describe("security of a control plane", () => {
   test("asks everybody again where words may have been lost", async () => {
     const { security, ended } = await bench();
     security.gap();
-    expect(ended).toEqual([undefined]);
+    expect(ended).toStrictEqual([undefined]);
   });
 
   test("ends a browser's session with its token", async () => {
@@ -125,7 +125,7 @@ describe("security of a control plane", () => {
     });
     await security.tokens.revoke(id, ADMIN, FROM);
     await manual.settle();
-    expect(ended).toEqual([id, browser.credential]);
+    expect(ended).toStrictEqual([id, browser.credential]);
     expect(await codeOf(() => security.authenticator.authenticate(sent))).toBe("UNAUTHENTICATED");
   });
 

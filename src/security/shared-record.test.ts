@@ -21,14 +21,14 @@ describe("shared records", () => {
     expect(await records.make("a", { count: 2 }, { ...audit, action: "again" })).toBe(false);
     expect(await records.get("a")).toMatchObject({ id: "a", version: 1, record: { count: 1 } });
     expect(documents.of("thing")).toMatchObject([{ id: "a", expiresAtMs: 7 }]);
-    expect(documents.audit).toEqual([audit]);
+    expect(documents.audit).toStrictEqual([audit]);
   });
 
   test("are changed on what is there, whoever was quicker", async () => {
     const { records } = bench();
     await records.make("a", { count: 0 });
     await Promise.all(Array.from({ length: 5 }, () => records.change("a", ({ count }) => ({ record: { count: count + 1 } }))));
-    expect((await records.get("a"))?.record).toEqual({ count: 5 });
+    expect((await records.get("a"))?.record).toStrictEqual({ count: 5 });
   });
 
   test("are left alone where nothing is to be changed, and where nothing is", async () => {
@@ -57,9 +57,9 @@ describe("shared records", () => {
     ] as const) {
       await documents.writeDocument({ tenant: "default", kind: "thing", id, expect: 0, value, expiresAtMs: undefined });
     }
-    expect([await records.get("a"), await records.get("b")]).toEqual([undefined, undefined]);
-    expect((await records.list({ limit: 10 })).map(({ id }) => id)).toEqual(["c"]);
-    expect(await records.list({ after: "c", limit: 10 })).toEqual([]);
+    expect([await records.get("a"), await records.get("b")]).toStrictEqual([undefined, undefined]);
+    expect((await records.list({ limit: 10 })).map(({ id }) => id)).toStrictEqual(["c"]);
+    expect(await records.list({ after: "c", limit: 10 })).toStrictEqual([]);
   });
 });
 
@@ -67,7 +67,7 @@ describe("the installation", () => {
   test("is made by the first and found by the others", async () => {
     const { documents, ports } = testParts();
     const first = await openInstallation(documents, ports, "default");
-    expect(await openInstallation(documents, ports, "default")).toEqual(first);
+    expect(await openInstallation(documents, ports, "default")).toStrictEqual(first);
     expect(first.nonceKey).toMatch(/^[0-9a-f]{64}$/);
     expect(documents.of("installation")).toMatchObject([{ id: "main", expiresAtMs: undefined }]);
   });

@@ -12,7 +12,7 @@ describe("a token", () => {
   test.each(TYPES)("of the type %s begins with %s, and is read as what it is", (type, prefix) => {
     const { token, id, sha256 } = makeToken(type);
     expect(token).toMatch(new RegExp(`^${prefix}_[0-9A-Za-z]{12}_[0-9A-Za-z]{40}$`));
-    expect(parseToken(token)).toEqual({ type, id, sha256 });
+    expect(parseToken(token)).toStrictEqual({ type, id, sha256 });
     expect(sha256).toBe(sha256Hex(token));
     expect(token).toContain(`_${id}_`);
   });

@@ -34,7 +34,7 @@ describe("a user token", () => {
       FROM,
     );
     const nowMs = ports.clock.now();
-    expect(created).toEqual({
+    expect(created).toStrictEqual({
       token: created.token,
       id: created.id,
       kind: "user",
@@ -60,7 +60,7 @@ describe("a user token", () => {
     ]);
     expect(await tokens.user(created.token)).toMatchObject({ id: created.id, record: { role: "producer" } });
     const { token: _token, ...view } = created;
-    expect(await tokens.get(created.id)).toEqual(view);
+    expect(await tokens.get(created.id)).toStrictEqual(view);
     expect(await tokens.current(created.id)).toMatchObject({ name: "ci" });
   });
 
@@ -89,7 +89,7 @@ describe("a user token", () => {
   ])("is refused with %s", async (_name, request) => {
     const { tokens, documents } = bench();
     expect(await codeOf(() => tokens.create(request, ADMIN, FROM))).toBe("INVALID_REQUEST");
-    expect(documents.of("token")).toEqual([]);
+    expect(documents.of("token")).toStrictEqual([]);
   });
 
   test("may be an agent's, of agents that are named", async () => {
@@ -114,7 +114,7 @@ describe("a user token", () => {
     expect(await tokens.user(token)).toMatchObject({ id });
     expect(await tokens.current(id)).toBeDefined();
     await manual.advance(1);
-    expect(await tokens.user(token)).toEqual({ why: "expired", id });
+    expect(await tokens.user(token)).toStrictEqual({ why: "expired", id });
     expect(await tokens.current(id)).toBeUndefined();
   });
 
@@ -123,12 +123,12 @@ describe("a user token", () => {
     const { token, id } = await tokens.create({ kind: "user", role: "viewer" }, ADMIN, FROM);
     const view = await tokens.revoke(id, ADMIN, FROM);
     expect(view.revoked_at).toBeDefined();
-    expect(changed).toEqual([id]);
-    expect(await tokens.user(token)).toEqual({ why: "revoked", id });
+    expect(changed).toStrictEqual([id]);
+    expect(await tokens.user(token)).toStrictEqual({ why: "revoked", id });
     expect(await tokens.current(id)).toBeUndefined();
     await manual.advance(1_000);
-    expect(await tokens.revoke(id, ADMIN, FROM)).toEqual(view);
-    expect(documents.audit.map(({ action }) => action)).toEqual(["token_created", "token_revoked"]);
+    expect(await tokens.revoke(id, ADMIN, FROM)).toStrictEqual(view);
+    expect(documents.audit.map(({ action }) => action)).toStrictEqual(["token_created", "token_revoked"]);
     expect(await codeOf(() => tokens.revoke("unknown", ADMIN, FROM))).toBe("TOKEN_NOT_FOUND");
   });
 
@@ -136,17 +136,17 @@ describe("a user token", () => {
     const { tokens } = bench();
     const { token, id } = await tokens.create({ kind: "user", role: "viewer" }, ADMIN, FROM);
     const enrolment = await tokens.create({ kind: "enrolment", agent: "a" }, ADMIN, FROM);
-    expect(await tokens.user("")).toEqual({ why: "malformed", id: undefined });
-    expect(await tokens.user(`${token}x`)).toEqual({ why: "malformed", id: undefined });
+    expect(await tokens.user("")).toStrictEqual({ why: "malformed", id: undefined });
+    expect(await tokens.user(`${token}x`)).toStrictEqual({ why: "malformed", id: undefined });
     const stranger = makeToken("user");
-    expect(await tokens.user(stranger.token)).toEqual({ why: "unknown", id: stranger.id });
-    expect(await tokens.user(enrolment.token)).toEqual({ why: "wrong kind", id: enrolment.id });
+    expect(await tokens.user(stranger.token)).toStrictEqual({ why: "unknown", id: stranger.id });
+    expect(await tokens.user(enrolment.token)).toStrictEqual({ why: "wrong kind", id: enrolment.id });
     expect(await tokens.current(enrolment.id)).toBeUndefined();
     expect(await tokens.current("unknown")).toBeUndefined();
     expect(await tokens.get("unknown")).toBeUndefined();
     // The id of one that counts, and a secret that somebody made up, with the right checksum.
     const guess = forged(id);
-    expect(await tokens.user(guess)).toEqual({ why: "unknown", id });
+    expect(await tokens.user(guess)).toStrictEqual({ why: "unknown", id });
   });
 
   test("kept as another kind than its prefix says does not count", async () => {
@@ -161,7 +161,7 @@ describe("a user token", () => {
       value: JSON.stringify(record),
       expiresAtMs: undefined,
     });
-    expect(await tokens.user(token)).toEqual({ why: "wrong kind", id });
+    expect(await tokens.user(token)).toStrictEqual({ why: "wrong kind", id });
   });
 });
 
@@ -188,7 +188,7 @@ describe("an enrolment token", () => {
       FROM,
     );
     expect(expires_at).toBe(new Date(ports.clock.now() + 15 * 60_000).toISOString());
-    expect(await tokens.find(token)).toEqual({
+    expect(await tokens.find(token)).toStrictEqual({
       token: {
         id,
         name: `enrolment-${id}`,
@@ -205,7 +205,7 @@ describe("an enrolment token", () => {
     const { tokens, documents } = bench();
     await tokens.create({ kind: "enrolment", agent: "a" }, ADMIN, FROM);
     await tokens.create({ kind: "enrolment", agent: "a*" }, ADMIN, FROM);
-    expect(documents.audit.map(({ agentId }) => agentId)).toEqual(["a", undefined]);
+    expect(documents.audit.map(({ agentId }) => agentId)).toStrictEqual(["a", undefined]);
   });
 
   test.each<[string, TokenRequest]>([
@@ -268,7 +268,7 @@ describe("an enrolment token", () => {
     await tokens.revoke(fresh.id, ADMIN, FROM);
     expect(await tokens.bind(id, { agentId: "a", keySha256: KEY })).toBe(false);
     expect(await tokens.bind(fresh.id, { agentId: "a", keySha256: KEY })).toBe(false);
-    expect(await tokens.find(token)).toEqual({ why: "revoked", id });
+    expect(await tokens.find(token)).toStrictEqual({ why: "revoked", id });
   });
 
   test("ends with its time, and a day after it was used", async () => {
@@ -279,16 +279,16 @@ describe("an enrolment token", () => {
     ];
     await tokens.bind(used.id, { agentId: "a", keySha256: KEY });
     await manual.advance(60_000);
-    expect(await tokens.find(unused.token)).toEqual({ why: "expired", id: unused.id });
+    expect(await tokens.find(unused.token)).toStrictEqual({ why: "expired", id: unused.id });
     expect(await tokens.find(used.token)).toHaveProperty("token");
     await manual.advance(DAY_MS - 60_000);
-    expect(await tokens.find(used.token)).toEqual({ why: "expired", id: used.id });
+    expect(await tokens.find(used.token)).toStrictEqual({ why: "expired", id: used.id });
   });
 
   test("is no user token", async () => {
     const { tokens } = bench();
     const { token, id } = await tokens.create({ kind: "user", role: "admin" }, ADMIN, FROM);
-    expect(await tokens.find(token)).toEqual({ why: "wrong kind", id });
+    expect(await tokens.find(token)).toStrictEqual({ why: "wrong kind", id });
   });
 });
 
@@ -301,10 +301,10 @@ describe("the list of tokens", () => {
     const sorted = users.toSorted();
     lastUse.note(sorted[0] ?? "", undefined);
     const first = await tokens.list({ kind: "user", limit: 3 });
-    expect(first.map(({ id }) => id)).toEqual(sorted.slice(0, 3));
-    expect(first.map(({ last_used_at: at }) => at !== undefined)).toEqual([true, false, false]);
+    expect(first.map(({ id }) => id)).toStrictEqual(sorted.slice(0, 3));
+    expect(first.map(({ last_used_at: at }) => at !== undefined)).toStrictEqual([true, false, false]);
     expect(await tokens.get(sorted[0] ?? "")).toHaveProperty("last_used_at");
-    expect((await tokens.list({ kind: "user", after: sorted[2] ?? "", limit: 10 })).map(({ id }) => id)).toEqual(sorted.slice(3));
+    expect((await tokens.list({ kind: "user", after: sorted[2] ?? "", limit: 10 })).map(({ id }) => id)).toStrictEqual(sorted.slice(3));
     expect(await tokens.list({ limit: 1_000 })).toHaveLength(235);
     expect(await tokens.list({ kind: "enrolment", limit: 1_000 })).toHaveLength(230);
   });
@@ -327,13 +327,13 @@ describe("tokens of files", () => {
     expect(await tokens.find(agent.token)).toMatchObject({ token: { agent: "a" } });
     expect(await tokens.find(late.token)).toMatchObject({ why: "unknown" });
     expect(documents.of("token").find(({ id }) => id === admin.id)?.expiresAtMs).toBeUndefined();
-    expect(documents.audit.map(({ principal, action }) => `${principal} ${action}`)).toEqual([
+    expect(documents.audit.map(({ principal, action }) => `${principal} ${action}`)).toStrictEqual([
       "system token_created",
       "system token_created",
     ]);
     await tokens.revoke(admin.id, ADMIN, FROM);
     await bench(documents).tokens.bootstrap(files);
-    expect(await tokens.user(admin.token)).toEqual({ why: "revoked", id: admin.id });
+    expect(await tokens.user(admin.token)).toStrictEqual({ why: "revoked", id: admin.id });
     expect(documents.audit).toHaveLength(3);
   });
 
@@ -342,6 +342,6 @@ describe("tokens of files", () => {
     const admin = makeToken("user");
     await tokens.bootstrap({ admins: [admin], enrolments: [] });
     await manual.advance(3650 * DAY_MS);
-    expect(await tokens.user(admin.token)).toEqual({ why: "expired", id: admin.id });
+    expect(await tokens.user(admin.token)).toStrictEqual({ why: "expired", id: admin.id });
   });
 });

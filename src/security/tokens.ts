@@ -22,7 +22,6 @@ const TTL_MS: Readonly<Record<TokenKind, { readonly usual: number; readonly max:
 /** A token that was used stays an answer for its own key that long, as somebody may have to approve it first. */
 const USED_COUNTS_MS = DAY_MS;
 const NAME = /^[A-Za-z0-9][A-Za-z0-9 ._:@/-]{0,99}$/;
-const PAGE = 200;
 const NS_PER_MS = 1_000_000;
 /** Compared where there is no token of that id, so that an answer takes as long as for one that there is. */
 const NO_DIGEST = "0".repeat(64);
@@ -59,10 +58,11 @@ export class Tokens implements TokenService, EnrolmentTokens {
     else checkEnrolmentRequest(request);
     const { id, sha256, token } = makeToken(kind);
     const nowMs = this.#parts.ports.clock.now();
-    if (request.name !== undefined && !NAME.test(request.name)) throw invalid("the name has characters that names do not have", "/name");
+    const name = request.name ?? `${kind}-${id}`;
+    if (!NAME.test(name)) throw invalid("the name has characters that names do not have", "/name");
     const record: TokenRecord = {
       kind,
-      name: request.name ?? `${kind}-${id}`,
+      name,
       sha256,
       ...(role === undefined ? {} : { role }),
       ...(isScoped(scope) ? { scope } : {}),
@@ -82,9 +82,9 @@ export class Tokens implements TokenService, EnrolmentTokens {
     const found: Held<TokenRecord>[] = [];
     let { after } = query;
     while (found.length < query.limit) {
-      const page = await this.#records.list({ ...(after === undefined ? {} : { after }), limit: PAGE });
+      const page = await this.#records.list({ ...(after === undefined ? {} : { after }), limit: query.limit });
       found.push(...page.filter(({ record }) => query.kind === undefined || record.kind === query.kind));
-      if (page.length < PAGE) break;
+      if (page.length < query.limit) break;
       after = page.at(-1)?.id;
     }
     const items = found.slice(0, query.limit);
