@@ -12,6 +12,8 @@ export interface EnrolmentOptions {
   readonly ca: string | undefined;
   /** The key to ask with, kept already; undefined where another process of this agent was enrolled meanwhile. */
   readonly key: () => Promise<string | undefined>;
+  /** Somebody said no to a request with this key. */
+  readonly denied: () => Promise<void>;
   /** Enrolment token, or a ServiceAccount's. */
   readonly bearer: string;
   /** The same anew: an account's token is another one after some time. */
@@ -47,10 +49,10 @@ export async function patiently<T>(
   }
 }
 
-/** Milliseconds that the control plane asked to be left alone. */
+/** Milliseconds that the control plane asked to be left alone, within reason. */
 export function askedMs(error: TransporterError): number {
   const asked = error.details["retry_after_ms"];
-  return typeof asked === "number" ? asked : 0;
+  return typeof asked === "number" ? Math.min(Math.max(asked, 0), IDENTITY_TIMES.askedMax) : 0;
 }
 
 /** Asks for a certificate until there is one; waits where somebody has to approve. Throws what ends that for good, ENROLMENT_REFUSED among it. */
@@ -70,6 +72,7 @@ export async function enrol(options: EnrolmentOptions): Promise<Enrolled | undef
       case "issued":
         return { key, answer };
       case "denied":
+        await options.denied();
         throw new TransporterError("ENROLMENT_REFUSED", `the enrolment of ${agentId} was denied`, { details: { enrolment: answer.id } });
       case "pending":
         if (told !== answer.id)

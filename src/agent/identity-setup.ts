@@ -47,6 +47,7 @@ export async function createKeeper(parts: KeeperParts): Promise<IdentityKeeper> 
     caHash: identity.caHash,
     caPem,
     token: identity.token,
+    checked: !insecureTls,
     ports,
     log,
     onChange,

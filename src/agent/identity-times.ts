@@ -3,6 +3,8 @@ export const IDENTITY_TIMES = {
   /** Between two attempts to enrol or renew where the control plane does not answer. */
   retryFirst: 2_000,
   retryMax: 60_000,
+  /** No control plane is left alone for longer than this, whatever it asks for. */
+  askedMax: 600_000,
   /** Between two looks whether somebody has approved. */
   pendingFirst: 2_000,
   pendingMax: 30_000,

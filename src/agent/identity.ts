@@ -27,6 +27,8 @@ export interface IdentityOptions {
   readonly token: () => Promise<string | undefined>;
   readonly ports: Ports;
   readonly log: Logger;
+  /** Control planes show who they are; false where any certificate is taken. */
+  readonly checked: boolean;
   /** There is another identity: the next connection shows it. */
   readonly onChange: () => void;
 }
@@ -141,7 +143,8 @@ export class IdentityKeeper {
       log.error("What the Control Plane says is to be trusted cannot be read, and is left aside", { error: messageOf(error) });
       return;
     }
-    if (bundle !== identity.trust) {
+    // What anybody may have said must not outlive the run that took it from anybody.
+    if (bundle !== identity.trust && this.#options.checked) {
       this.#identity = { ...identity, trust: bundle };
       log.info("Other CAs are trusted from now on", { cas: certificatesOf(bundle).length });
       this.#keepTrust(bundle).catch((error: unknown) =>
@@ -233,6 +236,7 @@ export class IdentityKeeper {
       bearer,
       ca: ca === "" ? undefined : ca,
       key: () => this.#haveNextKey(),
+      denied: () => this.#dropNextKey(),
     });
     if (enrolled !== undefined) await this.#keep(enrolled.key, enrolled.answer, "Agent is enrolled");
   }
@@ -245,6 +249,12 @@ export class IdentityKeeper {
       else if (await this.#reread()) return undefined;
     }
     return this.#nextKey;
+  }
+
+  /** What was denied stays denied: another request needs another key. */
+  async #dropNextKey(): Promise<void> {
+    this.#nextKey = undefined;
+    await this.#write([["next-key.pem", null]]);
   }
 
   async #keep(key: string, answer: EnrolmentAnswer, message: string): Promise<void> {
@@ -365,6 +375,7 @@ export class IdentityKeeper {
       await this.#enrol(bearer);
       return true;
     } catch (error) {
+      if (this.#stopped.signal.aborted) return true;
       this.#refusedToken = bearer;
       log.error("The agent's enrolment token does not help", { error: messageOf(error) });
       return false;

@@ -16,11 +16,11 @@ interface Account extends AsyncDisposable {
   readonly identitySecret: string;
   readonly kubeconfig: string;
   /** Whether the API server allows it this, everywhere or in a namespace. */
-  may(
+  readonly may: (
     verb: string,
     resource: string,
     of?: { readonly namespace?: string; readonly name?: string; readonly group?: string },
-  ): Promise<boolean>;
+  ) => Promise<boolean>;
 }
 
 async function posted(kube: Cluster, path: string, body: Json): Promise<Json> {
