@@ -10,6 +10,7 @@ import {
   ReplicasSchema,
   VersionSchema,
 } from "../../protocol/mod.ts";
+import { redactText } from "../../redaction/mod.ts";
 import type { Principal } from "../../security/mod.ts";
 import type { HttpContext } from "./context.ts";
 import type { Call, Endpoint } from "./endpoint.ts";
@@ -107,7 +108,7 @@ export function metaEndpoints(context: HttpContext): Endpoint[] {
     lines.push(...queueLines(), ...legacyLines());
     if (verbose && ok) lines.push(...trustLines(), ...(await findings()));
     lines.push(ok ? "readyz check passed" : "readyz check failed");
-    return new Response(verbose || !ok ? `${lines.join("\n")}\n` : "ok\n", { status: ok ? 200 : 503, headers: TEXT });
+    return new Response(verbose || !ok ? `${redactText(lines.join("\n"))}\n` : "ok\n", { status: ok ? 200 : 503, headers: TEXT });
   }
 
   /** What is about no agent, such as a token that was made, is for those without a scope. */
