@@ -60,9 +60,8 @@ export function isUrl(text: string): boolean {
 export class IssuerKeys {
   readonly #options: IssuerKeysOptions;
   readonly #freshMs: number;
-  #set: KeySet | undefined;
-  /** By the monotonic clock. */
-  #fetchedAtMs = Number.NEGATIVE_INFINITY;
+  /** With when it was fetched, by the monotonic clock. */
+  #held: { readonly set: KeySet; readonly atMs: number } | undefined;
   #triedAtMs = Number.NEGATIVE_INFINITY;
   #fetching: Promise<void> | undefined;
 
@@ -77,7 +76,7 @@ export class IssuerKeys {
   /** Throws ISSUER_UNAVAILABLE where there are none, or only ones that are too old. */
   async get(): Promise<KeySet> {
     const nowMs = this.#options.ports.clock.monotonic();
-    const wanted = nowMs - this.#fetchedAtMs >= this.#freshMs;
+    const wanted = nowMs - (this.#held?.atMs ?? Number.NEGATIVE_INFINITY) >= this.#freshMs;
     if (wanted && (this.#fetching !== undefined || nowMs - this.#triedAtMs >= RETRY_MS)) await this.#fetch();
     return this.#known();
   }
@@ -86,12 +85,13 @@ export class IssuerKeys {
   async newerThan(of: KeySet): Promise<KeySet | undefined> {
     const quietMs = Math.min(UNKNOWN_KEY_MS, this.#freshMs);
     const due = this.#options.ports.clock.monotonic() - this.#triedAtMs >= quietMs;
-    if (this.#set === of && (this.#fetching !== undefined || due)) await this.#fetch();
-    return this.#set === of ? undefined : this.#set;
+    if (this.#held?.set === of && (this.#fetching !== undefined || due)) await this.#fetch();
+    return this.#held?.set === of ? undefined : this.#held?.set;
   }
 
   #known(): KeySet {
-    if (this.#set !== undefined && this.#options.ports.clock.monotonic() - this.#fetchedAtMs < STALE_MS) return this.#set;
+    const held = this.#held;
+    if (held !== undefined && this.#options.ports.clock.monotonic() - held.atMs < STALE_MS) return held.set;
     throw new TransporterError("ISSUER_UNAVAILABLE", `the keys of the issuer ${this.#options.issuer} cannot be had`);
   }
 
@@ -109,8 +109,7 @@ export class IssuerKeys {
     try {
       const text = await this.#text();
       const { createLocalJWKSet } = await import("jose");
-      this.#set = { find: createLocalJWKSet(keySetOf(text)) };
-      this.#fetchedAtMs = ports.clock.monotonic();
+      this.#held = { set: { find: createLocalJWKSet(keySetOf(text)) }, atMs: ports.clock.monotonic() };
     } catch (error) {
       log.warn("the keys of an issuer cannot be had", { issuer, reason: messageOf(error) });
     }

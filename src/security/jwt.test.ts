@@ -123,6 +123,8 @@ describe("a JWT", () => {
     expect(issuer.asked).toStrictEqual([]);
     expect(await why("a.b.c")).toBe("malformed");
     expect(looksLikeJwt(await issuer.sign())).toBe(true);
+    expect(looksLikeJwt(`${"a".repeat(16_380)}.b.c`)).toBe(true);
+    expect(looksLikeJwt(`${"a".repeat(16_381)}.b.c`)).toBe(false);
   });
 
   test("says who issued it, to whoever wants to know whom to ask", async () => {
@@ -201,6 +203,39 @@ describe("an issuer's keys", () => {
     expect(issuer.asked).toHaveLength(3);
   });
 
+  test("are asked for once by all who lack the same one, and each gets it", async () => {
+    const { manual, issuer, why } = await bench("https://k.example.com");
+    await why(await issuer.sign());
+    await issuer.addKey("k2");
+    await manual.advance(30_000);
+    const rotated = await issuer.sign({}, { kid: "k2" });
+    expect(await Promise.all([why(rotated), why(rotated)])).toStrictEqual(["ok", "ok"]);
+    expect(issuer.asked).toHaveLength(2);
+  });
+
+  test("are not asked for again because of a token that is wrong otherwise, nor where others asked already", async () => {
+    const { manual, issuer, rules, why } = await bench("https://k.example.com");
+    const old = await rules.keys.get();
+    await manual.advance(60_000);
+    expect(await why(await issuer.sign({ aud: "other" }))).toBe("wrong audience");
+    expect(issuer.asked).toHaveLength(1);
+    await manual.advance(540_000);
+    const newer = await rules.keys.get();
+    await manual.advance(60_000);
+    expect(await rules.keys.newerThan(old)).toBe(newer);
+    expect(issuer.asked).toHaveLength(2);
+  });
+
+  test("by discovery count for ten minutes, and a slash at the issuer's end is no second one", async () => {
+    const manual = manualPorts();
+    const issuer = await testIssuer(manual, "https://id.example.com/tenant/");
+    const keys = issuer.keys();
+    await keys.get();
+    await manual.advance(599_999);
+    await keys.get();
+    expect(issuer.asked).toStrictEqual(["https://id.example.com/tenant/.well-known/openid-configuration", "https://keys.example.com/jwks"]);
+  });
+
   test("go when they leave the set", async () => {
     const { manual, issuer, why } = await bench("https://k.example.com");
     const token = await issuer.sign();
@@ -244,12 +279,15 @@ describe("an issuer's keys", () => {
     expect(await why(token)).toBe("ok");
   });
 
-  test("that are no set, or too many, are not taken", async () => {
-    const { issuer, why } = await bench("https://k.example.com");
+  test("that are too many are not taken", async () => {
+    const { manual, issuer, why } = await bench("https://k.example.com");
     const token = await issuer.sign();
     const jwk = issuer.published.get("k1") ?? {};
     for (let count = 0; count < 100; count += 1) issuer.published.set(`x${count}`, { ...jwk, kid: `x${count}` });
     expect(await codeOf(() => why(token))).toBe("ISSUER_UNAVAILABLE");
+    issuer.published.delete("x0");
+    await manual.advance(5_000);
+    expect(await why(token)).toBe("ok");
   });
 
   test.each([

@@ -1,4 +1,5 @@
 import type { JWTPayload } from "jose";
+import * as v from "valibot";
 import { TransporterError } from "../kit/mod.ts";
 import type { IssuerKeys, KeySet } from "./issuer-keys.ts";
 
@@ -16,6 +17,18 @@ export type JwtOutcome = { readonly payload: JWTPayload & { readonly exp: number
 const ASYMMETRIC: ReadonlySet<string> = new Set("RS256 RS384 RS512 PS256 PS384 PS512 ES256 ES384 ES512 EdDSA Ed25519".split(" "));
 /** Other types are for other purposes, such as to log somebody out, though the issuer signs them with the same key. */
 const TYPES: ReadonlySet<string> = new Set(["jwt", "at+jwt", "application/at+jwt"]);
+const UNKNOWN_KEY = "unknown key";
+/** By the code of jose's error, and where it is about a claim by that. */
+const WHY: ReadonlyMap<string, string> = new Map([
+  ["ERR_JWKS_NO_MATCHING_KEY", UNKNOWN_KEY],
+  ["ERR_JWKS_MULTIPLE_MATCHING_KEYS", "ambiguous key"],
+  ["ERR_JOSE_ALG_NOT_ALLOWED", "wrong algorithm"],
+  ["ERR_JWT_EXPIRED", "expired"],
+  ["ERR_JWS_SIGNATURE_VERIFICATION_FAILED", "wrong signature"],
+  ["iss", "wrong issuer"],
+  ["aud", "wrong audience"],
+  ["nbf", "not valid yet"],
+]);
 const MAX_CHARS = 16_384;
 /** Clocks of two machines differ. */
 const TOLERANCE_S = 10;
@@ -34,11 +47,13 @@ export function checkAlgorithms(algorithms: readonly string[]): void {
   });
 }
 
+const ClaimedSchema = v.object({ iss: v.string() });
+
 /** Who says to have issued it: to know which rules to check it by, and for nothing else. */
 export function claimedIssuer(token: string): string | undefined {
   try {
     const payload: unknown = JSON.parse(Buffer.from(token.split(".")[1] ?? "", "base64url").toString("utf8"));
-    return typeof payload === "object" && payload !== null && "iss" in payload && typeof payload.iss === "string" ? payload.iss : undefined;
+    return v.parse(ClaimedSchema, payload).iss;
   } catch {
     return undefined;
   }
@@ -49,15 +64,14 @@ export async function verifyJwt(token: string, rules: JwtRules, nowMs: number): 
   if (!looksLikeJwt(token)) return { why: "malformed" };
   const keys = await rules.keys.get();
   const outcome = await check(token, rules, keys, nowMs);
-  if (!("why" in outcome) || outcome.why !== UNKNOWN_KEY) return outcome;
+  const why = "why" in outcome ? outcome.why : "none";
+  if (why !== UNKNOWN_KEY) return outcome;
   const newer = await rules.keys.newerThan(keys);
   return newer === undefined ? outcome : check(token, rules, newer, nowMs);
 }
 
-const UNKNOWN_KEY = "unknown key";
-
 async function check(token: string, rules: JwtRules, keys: KeySet, nowMs: number): Promise<JwtOutcome> {
-  const { jwtVerify, errors } = await import("jose");
+  const { jwtVerify } = await import("jose");
   try {
     const { payload, protectedHeader } = await jwtVerify(token, keys.find, {
       issuer: rules.issuer,
@@ -70,19 +84,7 @@ async function check(token: string, rules: JwtRules, keys: KeySet, nowMs: number
     if (protectedHeader.typ !== undefined && !TYPES.has(protectedHeader.typ.toLowerCase())) return { why: "wrong type" };
     return { payload: { ...payload, exp: payload.exp ?? 0 } };
   } catch (error) {
-    if (error instanceof errors.JWKSNoMatchingKey) return { why: UNKNOWN_KEY };
-    if (error instanceof errors.JWKSMultipleMatchingKeys) return { why: "ambiguous key" };
-    if (error instanceof errors.JOSEAlgNotAllowed) return { why: "wrong algorithm" };
-    if (error instanceof errors.JWTExpired) return { why: "expired" };
-    if (error instanceof errors.JWSSignatureVerificationFailed) return { why: "wrong signature" };
-    if (error instanceof errors.JWTClaimValidationFailed) return { why: whyOfClaim(error.claim) };
-    return { why: "malformed" };
+    const { code = "", claim = "" } = error as { readonly code?: string; readonly claim?: string };
+    return { why: WHY.get(code) ?? WHY.get(claim) ?? "malformed" };
   }
-}
-
-function whyOfClaim(claim: string): string {
-  if (claim === "iss") return "wrong issuer";
-  if (claim === "aud") return "wrong audience";
-  if (claim === "nbf") return "not valid yet";
-  return "malformed";
 }

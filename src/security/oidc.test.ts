@@ -42,6 +42,7 @@ describe("an access token of an identity provider", () => {
     });
     expect(await verify({ groups: ["staff", "ci", "other"] })).toMatchObject({ principal: { role: "producer" } });
     expect(await verify({ groups: "staff" })).toMatchObject({ principal: { role: "viewer" } });
+    expect(await verify({ sub: "a".repeat(200) })).toHaveProperty("principal");
   });
 
   test.each<[string, Record<string, unknown>]>([

@@ -56,8 +56,10 @@ function claimOf(payload: Readonly<Record<string, unknown>>, name: string): unkn
   if (Object.hasOwn(payload, name)) return payload[name];
   let value: unknown = payload;
   for (const part of name.split(".")) {
-    if (typeof value !== "object" || value === null || !Object.hasOwn(value, part)) return undefined;
-    value = (value as Record<string, unknown>)[part];
+    // Of what has no properties this makes an object that has none.
+    const holder = Object(value) as Record<string, unknown>;
+    if (!Object.hasOwn(holder, part)) return undefined;
+    value = holder[part];
   }
   return value;
 }
