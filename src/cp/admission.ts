@@ -60,7 +60,7 @@ export class Admission {
 const SENT_AWAY_MS = 5_000;
 
 /** Says now and then that agents are sent away: a line for each would be most of the work. */
-export class SentAway {
+class SentAway {
   readonly #clock: Clock;
   readonly #log: Logger;
   #count = 0;
@@ -77,6 +77,39 @@ export class SentAway {
     this.#saidAtMs = this.#clock.monotonic();
     this.#log.warn("Many agents are connecting at once; some are sent away for a moment", { sent_away: this.#count });
     this.#count = 0;
+  }
+}
+
+/**
+ * One admission for each way in: whoever holds sockets open where nobody has to show who they are must not keep those out who do, and agents
+ * that come back by one listener not those of another.
+ */
+export class Admissions {
+  readonly #ports: { readonly clock: Clock; readonly random: Random };
+  readonly #limits: AdmissionLimits;
+  readonly #sentAway: SentAway;
+  readonly #byWay = new Map<string, Admission>();
+
+  constructor(ports: { readonly clock: Clock; readonly random: Random }, limits: AdmissionLimits, log: Logger) {
+    this.#ports = ports;
+    this.#limits = limits;
+    this.#sentAway = new SentAway(ports, log);
+  }
+
+  of(way: string): Admission {
+    let admission = this.#byWay.get(way);
+    if (admission === undefined) {
+      admission = new Admission(this.#ports, this.#limits);
+      this.#byWay.set(way, admission);
+    }
+    return admission;
+  }
+
+  /** Undefined: come in. */
+  admit(way: string): ReturnType<Admission["admit"]> {
+    const later = this.of(way).admit();
+    if (later !== undefined) this.#sentAway.note();
+    return later;
   }
 }
 

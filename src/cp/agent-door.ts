@@ -18,3 +18,8 @@ export interface Arrival {
   /** As far as a proxy that is trusted tells it; the socket's own where it is absent. */
   readonly address?: string;
 }
+
+/** Under which name those are counted that come by the same kind of door. */
+export function wayOf(door: AgentDoor): string {
+  return door.kind === "proof" && door.channel === undefined ? "proxied" : door.kind;
+}

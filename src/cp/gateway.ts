@@ -2,8 +2,8 @@ import { failpoint, type Logger, messageOf, type Ports, type TimerHandle } from 
 import type { Peer } from "../net/mod.ts";
 import { CLOSE, isTerminal, registrationReply, type StatusUpdate } from "../protocol/mod.ts";
 import type { StatusOutcome, Store } from "../stores/mod.ts";
-import { Admission, type AdmissionLimits, SentAway, Turns } from "./admission.ts";
-import type { Arrival } from "./agent-door.ts";
+import { type AdmissionLimits, Admissions, Turns } from "./admission.ts";
+import { type AgentDoor, type Arrival, wayOf } from "./agent-door.ts";
 import { AgentRecords } from "./agent-records.ts";
 import { Attendance } from "./attendance.ts";
 import type { Bell } from "./bell.ts";
@@ -81,14 +81,13 @@ export class Gateway {
   readonly #options: GatewayOptions;
   readonly #open = new Set<Link>();
   readonly #pulse: Pulse;
-  readonly #admission: Admission;
+  readonly #admissions: Admissions;
   readonly #turns = new Turns(SAVING_AT_ONCE);
   readonly #records: AgentRecords;
   readonly #attendance: Attendance;
   readonly #gatehouse: Gatehouse;
   /** Their agents are being claimed. */
   readonly #claiming = new Set<AgentSession>();
-  readonly #sentAway: SentAway;
   readonly #events: SessionEvents;
   #stopping = false;
   #draining = false;
@@ -104,8 +103,7 @@ export class Gateway {
       look: (agentId) => this.changed(agentId),
     });
     this.#pulse = new Pulse(options.ports.timers, STATUS_PULSE_MS);
-    this.#admission = new Admission(options.ports, { ...ADMISSION_LIMITS, ...options.admission });
-    this.#sentAway = new SentAway(options.ports, options.log);
+    this.#admissions = new Admissions(options.ports, { ...ADMISSION_LIMITS, ...options.admission }, options.log);
     const { dispatcher, payloads } = options;
     this.#events = {
       acknowledged: (from, eventId, revision) => dispatcher.acknowledged(from, eventId, revision),
@@ -123,10 +121,8 @@ export class Gateway {
   }
 
   /** Asked before an agent's socket is opened: undefined lets it in, otherwise it is to come again after so long. */
-  admit(): { readonly retryAfterMs: number } | undefined {
-    const later = this.#admission.admit();
-    if (later !== undefined) this.#sentAway.note();
-    return later;
+  admit(door: AgentDoor): { readonly retryAfterMs: number } | undefined {
+    return this.#admissions.admit(wayOf(door));
   }
 
   start(): void {
@@ -161,7 +157,7 @@ export class Gateway {
     const link: Link = { peer, arrival, asked, session: undefined, registering: false, counted: true, timeout: undefined };
     this.#open.add(link);
     if (asked !== undefined) peer.send(JSON.stringify(asked.challenge));
-    this.#admission.began();
+    this.#admissions.of(wayOf(arrival.door)).began();
     link.timeout = this.#options.ports.timers.after(
       REGISTRATION_TIMEOUT_MS,
       () => peer.close(CLOSE.invalidRegistration, "no registration came"),
@@ -198,7 +194,7 @@ export class Gateway {
   #uncount(link: Link): void {
     if (!link.counted) return;
     link.counted = false;
-    this.#admission.ended();
+    this.#admissions.of(wayOf(link.arrival.door)).ended();
   }
 
   async #registerInTurn(link: Link, text: string, atMs: number): Promise<void> {

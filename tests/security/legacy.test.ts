@@ -129,6 +129,19 @@ describe("the listener of 0.1", () => {
   });
 });
 
+test("whoever fills it with sockets keeps nobody out who shows who they are", async () => {
+  await using full = await startSecureCp({
+    legacy: { host: "127.0.0.1", port: 0, agentIds: ["old-1"] },
+    admission: { atOnce: 5 },
+  });
+  const sockets = Array.from({ length: 5 }, () => new WebSocket(`${full.cp.legacyUrl?.replace("http", "ws")}/ws`));
+  await Promise.all(sockets.map((socket) => new Promise((resolve) => socket.addEventListener("open", resolve))));
+  await problem(await fetch(`${full.cp.legacyUrl}/ws`), 503);
+  await using agent = await full.dial(await full.enrol("agent-1"));
+  expect(agent.frames[1]).toMatchObject({ status: "registered" });
+  for (const socket of sockets) socket.close();
+});
+
 test("where it was not asked for there is no such listener, and nothing is said of one", async () => {
   await using closed = await startSecureCp({ probes: { host: "127.0.0.1", port: 0 } });
   expect(closed.cp.legacyUrl).toBeUndefined();

@@ -3,8 +3,9 @@ import { createPrivateKey, createPublicKey } from "node:crypto";
 import { join } from "node:path";
 import { checkServerIdentity, type PeerCertificate } from "node:tls";
 import { systemPorts, toTransporterError } from "../../src/kit/mod.ts";
-import { makeKey, retireTrust, rotateTrust } from "../../src/security/mod.ts";
+import { makeKey, readCertificates, retireTrust, rotateTrust } from "../../src/security/mod.ts";
 import { issueServer, makeCa } from "../../src/security/pki/issue.ts";
+import { makeCrl } from "../../src/security/pki/workshop.ts";
 import { anEvent, problem, startCp } from "../support/cp.ts";
 import { eventually } from "../support/eventually.ts";
 import { type SecureControlPlane, startSecureCp } from "../support/secure-cp.ts";
@@ -132,6 +133,26 @@ describe("another CA", () => {
     expect(await fresh.frame("trust", 1)).not.toHaveProperty("renew");
     expect((await one.audit("agent_disconnected")).map(({ agent_id }) => agent_id)).not.toContain("agent-1");
   });
+});
+
+test("a revocation list that comes ends whom it names, and nobody else", async () => {
+  const one = await start();
+  const [mine, theirs] = [await one.enrol("agent-1"), await one.enrol("agent-2")];
+  await using agent = await one.dial(mine);
+  await using other = await one.dial(theirs);
+  const { certificate, key } = await issuerOf(one.directory);
+  const by = { pem: certificate.pem, certificate, keyPem: key.export({ type: "pkcs8", format: "pem" }).toString() };
+  const [serial] = readCertificates(mine.certificate, 1)?.map((read) => read.serial) ?? [];
+  await Bun.write(
+    join(one.directory, "crl.pem"),
+    await makeCrl(by, { serials: [serial ?? ""], fromMs: Date.now() - 1_000, nextUpdateMs: Date.now() + 3_600_000 }),
+  );
+  await one.security.trust.reload();
+  expect((await agent.closed).code).toBe(4008);
+  await using again = await one.dial(mine);
+  expect((await again.closed).code).toBe(4008);
+  other.send({ type: "heartbeat" });
+  expect((await one.audit("agent_disconnected")).map(({ agent_id }) => agent_id)).toEqual(["agent-1"]);
 });
 
 describe("the listener for probes", () => {

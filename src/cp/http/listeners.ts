@@ -106,7 +106,7 @@ function apiListener(context: HttpContext, options: ListenersOptions, guard: Gua
     ...address,
     ...(byProxy ? { gate: (request: Request, peer: string) => passProxy(proxies, request, peer) } : {}),
   };
-  const endpoints = endpointsOf(context, door, () => gateway.admit());
+  const endpoints = endpointsOf(context, door, (by) => gateway.admit(by));
   return new Listener({
     name: "api",
     portFlag: "--ws-port",
@@ -149,7 +149,7 @@ function agentsListener(context: HttpContext, options: ListenersOptions, { host,
     tls: { min: options.tls?.min ?? "1.3", clientCertificates: true, material: () => security.trust.tls() },
     serving: (material: TlsMaterial | undefined) => {
       const door: AgentDoor = { kind: "proof", channel: material?.channel };
-      const endpoints: Endpoint[] = [...livez, wsEndpoint(context, door, () => gateway.admit())];
+      const endpoints: Endpoint[] = [...livez, wsEndpoint(context, door, (by) => gateway.admit(by))];
       return serving(context, endpoints, { ...openContext(context), refusals: security.refusals, https: true });
     },
     log: context.log,
@@ -174,7 +174,7 @@ function legacyListener(context: HttpContext, options: ListenersOptions, { host,
   if (legacy === undefined) throw new Error("there is a listener for agents without identity, and nobody who knows which");
   const { proxies: _proxies, ...address } = addressing(options);
   const door: AgentDoor = { kind: "legacy" };
-  const endpoints = [...legacyEndpoints(endpointsOf(context, undefined), legacy), wsEndpoint(context, door, () => gateway.admit())];
+  const endpoints = [...legacyEndpoints(endpointsOf(context, undefined), legacy), wsEndpoint(context, door, (by) => gateway.admit(by))];
   const endpointContext: EndpointContext = {
     ...openContext(context),
     ...address,

@@ -61,7 +61,7 @@ export function wsEndpoint(context: HttpContext, door: AgentDoor | undefined, ad
         const error = new TransporterError("SHUTTING_DOWN", "the control plane is stopping; connect to another");
         return problemResponse(error, requestId, silentLogger, { "retry-after": ports.random.float() < 0.5 ? "0" : "1" });
       }
-      const later = admit();
+      const later = admit(door);
       if (later !== undefined) {
         const error = new TransporterError(
           "TOO_MANY_AGENTS",
