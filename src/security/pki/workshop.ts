@@ -22,6 +22,17 @@ export function keyOf(kind: KeyKind): string {
   return generateKeyPairSync("ec", { namedCurve: CURVES[kind] }).privateKey.export(export_);
 }
 
+const KEY_USAGE = { digitalSignature: 0x80, keyEncipherment: 0x20, keyCertSign: 0x04, cRLSign: 0x02 } as const;
+
+/** DER wants the bits at the end that are not set left out. */
+function keyUsageBits(usages: readonly (keyof typeof KEY_USAGE)[]): Uint8Array {
+  const bits = usages.reduce((sum, usage) => sum | KEY_USAGE[usage], 0);
+  if (bits === 0) return Uint8Array.of(0x03, 0x01, 0x00);
+  let unused = 0;
+  while (((bits >> unused) & 1) === 0) unused += 1;
+  return Uint8Array.of(0x03, 0x02, unused, bits);
+}
+
 export interface Wanted {
   /** Signs itself when absent. */
   readonly by?: Made;
@@ -35,8 +46,7 @@ export interface Wanted {
   /** True: without a limit; a number: its path length. */
   readonly ca?: boolean | number;
   readonly usages?: readonly string[];
-  /** Names of KeyUsageFlags. */
-  readonly keyUsage?: readonly ("digitalSignature" | "keyCertSign" | "cRLSign" | "keyEncipherment")[];
+  readonly keyUsage?: readonly (keyof typeof KEY_USAGE)[];
   readonly uris?: readonly string[];
   readonly names?: readonly string[];
   readonly extra?: readonly { readonly oid: string; readonly critical: boolean }[];
@@ -71,7 +81,6 @@ export async function makeCertificate(wanted: Wanted): Promise<Made> {
   const issuer = by === undefined ? undefined : new lib.X509Certificate(by.certificate.x509.raw);
   const publicKey = new lib.PublicKey(createPublicKey(createPrivateKey(keyPem)).export({ type: "spki", format: "der" }));
   const subject = (wanted.subject ?? [["CN", name]]).map(([attribute, value]) => ({ [attribute]: [value] }));
-  const flags = wanted.keyUsage?.reduce((sum, flag) => sum | lib.KeyUsageFlags[flag], 0);
   const { usages, uris = [], names = [], extra = [] } = wanted;
   const alternatives = [
     ...uris.map((value) => ({ type: "url" as const, value })),
@@ -88,7 +97,7 @@ export async function makeCertificate(wanted: Wanted): Promise<Made> {
     signingAlgorithm: algorithm,
     extensions: [
       ...(ca === false ? [] : [new lib.BasicConstraintsExtension(true, ca === true ? undefined : ca, true)]),
-      ...(flags === undefined ? [] : [new lib.KeyUsagesExtension(flags, true)]),
+      ...(wanted.keyUsage === undefined ? [] : [new lib.Extension("2.5.29.15", true, keyUsageBits(wanted.keyUsage))]),
       ...(usages === undefined ? [] : [new lib.ExtendedKeyUsageExtension([...usages])]),
       ...(alternatives.length === 0 ? [] : [new lib.SubjectAlternativeNameExtension(alternatives)]),
       ...extra.map(({ oid, critical }) => new lib.Extension(oid, critical, Uint8Array.of(0x05, 0x00))),
