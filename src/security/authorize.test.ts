@@ -156,6 +156,8 @@ describe("a pattern", () => {
     ["ab*ba", "aba", false],
     ["ab*ba", "abba", true],
     ["a*b*c", "a-b-c", true],
+    ["a*b*c", "abc", true],
+    ["*b*b", "b", false],
     ["a*b*c", "a-c", false],
     ["a*b*c", "acb", false],
     ["*b*b*", "b", false],

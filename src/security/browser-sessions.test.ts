@@ -13,7 +13,10 @@ function bench(documents = memoryDocuments()) {
   const changed: string[] = [];
   const sessions = new StoredBrowserSessions(
     parts,
-    async (credential) => !ended.has(credential),
+    async (credential) => {
+      expect(credential).toBeString();
+      return !ended.has(credential);
+    },
     (id) => void changed.push(id),
   );
   return { ...parts, ended, changed, sessions };
@@ -46,6 +49,7 @@ describe("a browser's session", () => {
       csrf: session.csrf_token,
       parent: ADMIN.credential,
     });
+    expect(documents.of("session")).toMatchObject([{ expiresAtMs: ports.clock.now() + 12 * HOUR_MS + 60_000 }]);
     expect((await sessions.begin(ADMIN, FROM)).session.csrf_token).not.toBe(session.csrf_token);
   });
 
@@ -61,6 +65,12 @@ describe("a browser's session", () => {
     await manual.advance(1);
     expect(await sessions.find(secretOf(cookie))).toStrictEqual({ why: "expired" });
     expect(await sessions.isCurrent(secretOf(cookie).slice(4, 16))).toBe(false);
+  });
+
+  test("that could not be kept is not begun", async () => {
+    const { sessions, documents } = bench();
+    documents.writeDocument = () => Promise.resolve({ kind: "conflict", current: undefined });
+    expect(await codeOf(() => sessions.begin(ADMIN, FROM))).toBe("STORE_UNAVAILABLE");
   });
 
   test("is not begun by a session, an agent, or nobody", async () => {

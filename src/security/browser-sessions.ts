@@ -139,7 +139,7 @@ export class StoredBrowserSessions implements BrowserSessions {
     const parsed = parseToken(secret);
     if (parsed?.type !== "session") return { why: "malformed" };
     const record = (await this.#records.get(parsed.id))?.record;
-    if (!sameDigest(parsed.sha256, record?.sha256 ?? "0".repeat(64)) || record === undefined) return { why: "unknown" };
+    if (record === undefined || !sameDigest(parsed.sha256, record.sha256)) return { why: "unknown" };
     const why = await this.#problem(record);
     if (why !== undefined) return { why };
     const { name, role, scope, expiresAtMs, parent } = record;

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import { TransporterError } from "../kit/mod.ts";
 import { type CertificateLogin, loginStatement } from "../protocol/mod.ts";
 import { type CertificateTrust, ClientCertificates } from "./client-certificates.ts";
 import { LoginNonces, NONCE_MS } from "./login-nonces.ts";
@@ -7,7 +8,7 @@ import { codeOf, FROM, testParts } from "./parts-for-tests.ts";
 import { CLIENT_AUTH, SERVER_AUTH } from "./pki/certificate.ts";
 import { NO_REVOCATIONS, readRevocations } from "./pki/crl.ts";
 import { signText } from "./pki/signature.ts";
-import { type Made, makeCertificate, makeCrl, makeTestAgent, makeTestCa, type Wanted } from "./pki/workshop.ts";
+import { type Made, makeCertificate, makeCrl, makeTestAgent, makeTestCa, type Wanted } from "./pki/certificates-for-tests.ts";
 import { subjectOf } from "./subject.ts";
 import { makeToken } from "./token-format.ts";
 
@@ -232,10 +233,11 @@ describe("a person's client certificate", () => {
 
 describe("an agent's certificate", () => {
   test("becomes a token that is the agent and nobody else, until its identity is revoked", async () => {
-    const { certificates, answer, living } = bench();
+    const { certificates, answer, living, documents } = bench();
     const agent = await makeTestAgent(agentsCa, "a-1", START_MS);
     living.add(`a-1 ${agent.certificate.keySha256}`);
     const { token } = await certificates.login(answer(agent), FROM);
+    expect(documents.audit).toMatchObject([{ principal: "agent:a-1", action: "certificate_login" }]);
     expect(await certificates.find(token)).toMatchObject({
       principal: {
         name: "agent:a-1",
@@ -265,6 +267,8 @@ describe("an agent's certificate", () => {
     const agent = await makeTestAgent(agentsCa, "a-1", START_MS);
     living.add(`a-2 ${agent.certificate.keySha256}`);
     expect(await why(answer(agent))).toBe("identity revoked");
+    const elsewhere = await makeTestAgent(agentsCa, "a-1", START_MS, { uris: ["https://agent.example.com"] });
+    expect(await why(answer(elsewhere))).toBe("no agent's certificate");
     const nobody = await makeTestAgent(agentsCa, "a-1", START_MS, { uris: [] });
     expect(await why(answer(nobody))).toBe("no agent's certificate");
     const two = await makeTestAgent(agentsCa, "a-1", START_MS, { uris: ["transporter://agent/a-1", "transporter://agent/a-2"] });
@@ -346,6 +350,7 @@ describe("an answer to a challenge", () => {
     expect(await why({ ...answer(alice), certificate: other.pem })).toBe("wrong signature");
     expect(await why(answer(alice, { certificate: "nothing" }))).toBe("unreadable certificate");
     expect(await why(answer(alice, { certificate: alice.pem.repeat(7) }))).toBe("unreadable certificate");
+    expect(await why(answer(alice, { certificate: alice.pem.repeat(6) }))).toBe("ok");
     expect(await why(answer(alice, { signature: "" }))).toBe("wrong signature");
   });
 
@@ -368,8 +373,10 @@ describe("an answer to a challenge", () => {
 
   test("costs nothing where it is the store that is away", async () => {
     const { certificates, answer, documents, attempts } = bench();
-    documents.failure = new Error("gone");
-    for (let count = 0; count < 30; count += 1) await codeOf(() => certificates.login(answer(alice), FROM));
+    documents.failure = new TransporterError("STORE_UNAVAILABLE", "gone");
+    for (let count = 0; count < 30; count += 1) {
+      expect(await codeOf(() => certificates.login(answer(alice), FROM))).toBe("STORE_UNAVAILABLE");
+    }
     documents.failure = undefined;
     let left = 0;
     while ((await codeOf(() => attempts.take(FROM.address))) === "ok") left += 1;
@@ -378,6 +385,13 @@ describe("an answer to a challenge", () => {
 });
 
 describe("a short token", () => {
+  test("that could not be kept is not given out", async () => {
+    const { certificates, answer, documents } = bench();
+    const write = documents.writeDocument.bind(documents);
+    documents.writeDocument = (of) => (of.kind === "short-token" ? Promise.resolve({ kind: "conflict", current: undefined }) : write(of));
+    expect(await codeOf(() => certificates.login(answer(alice), FROM))).toBe("STORE_UNAVAILABLE");
+  });
+
   test("that is none is refused", async () => {
     const { certificates } = bench();
     expect(await certificates.find("")).toStrictEqual({ why: "malformed" });

@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import { TransporterError } from "../kit/mod.ts";
+import { toTransporterError, TransporterError } from "../kit/mod.ts";
 import {
   agentIdOfUri,
   type CertificateLogin,
@@ -14,7 +14,7 @@ import type { IdentityService, Origin } from "./gate.ts";
 import type { LoginNonces } from "./login-nonces.ts";
 import type { Parts } from "./parts.ts";
 import { type Certificate, CLIENT_AUTH, readCertificates } from "./pki/certificate.ts";
-import { type RevocationList, verifyChain } from "./pki/chain.ts";
+import { type ChainFault, type RevocationList, verifyChain } from "./pki/chain.ts";
 import { verifyText } from "./pki/signature.ts";
 import { agentPrincipal, type Principal } from "./principal.ts";
 import { SharedRecords } from "./shared-record.ts";
@@ -93,8 +93,7 @@ export class ClientCertificates {
       attempts.take(from.address);
       signings.take(from.address);
     } catch (error) {
-      if (error instanceof TransporterError) return refuse(error, {});
-      throw error;
+      return refuse(toTransporterError(error), {});
     }
     let outcome: { readonly record: Omit<ShortRecord, "sha256"> } | { readonly why: string; readonly subject?: string };
     try {
@@ -130,7 +129,7 @@ export class ClientCertificates {
     const parsed = parseToken(bearer);
     if (parsed?.type !== "short") return { why: "malformed" };
     const record = (await this.#records.get(parsed.id))?.record;
-    if (!sameDigest(parsed.sha256, record?.sha256 ?? "0".repeat(64)) || record === undefined) return { why: "unknown" };
+    if (record === undefined || !sameDigest(parsed.sha256, record.sha256)) return { why: "unknown" };
     return this.#principal(parsed.id, record);
   }
 
@@ -174,7 +173,8 @@ export class ClientCertificates {
       verifyChain({ leaf, others, anchors, revocations: this.#trust.revocations(), nowMs, usage: CLIENT_AUTH });
     // Each CA for its own: that of agents must not make administrators, nor that of people agents.
     const asPerson = chain(this.#trust.clientCas());
-    const believed = asPerson.ok || asPerson.fault !== "untrusted" ? asPerson : chain(this.#trust.agentCas());
+    const { fault } = asPerson as { readonly fault?: ChainFault };
+    const believed = fault === "untrusted" ? chain(this.#trust.agentCas()) : asPerson;
     if (!believed.ok) return { why: believed.message, subject: leaf.x509.subject.slice(0, 200) };
     const holder = asPerson.ok ? personOf(leaf) : await this.#agentOf(leaf);
     if ("why" in holder) return { ...holder, subject: leaf.x509.subject.slice(0, 200) };
@@ -202,9 +202,10 @@ export class ClientCertificates {
 /** CN is the name, O the role: exactly one of each that means something here. */
 function personOf(leaf: Certificate): Holder | { readonly why: string } {
   const subject = subjectOf(leaf.x509.raw);
-  const [name] = subject?.commonNames ?? [];
-  if (name === undefined || subject?.commonNames.length !== 1 || !NAME.test(name)) return { why: "no usable name" };
-  const named = subject.organisations.filter((one) => one.startsWith(ROLE_PREFIX)).map((one) => one.slice(ROLE_PREFIX.length));
+  const names = subject?.commonNames ?? [];
+  const [name = ""] = names;
+  if (names.length !== 1 || !NAME.test(name)) return { why: "no usable name" };
+  const named = (subject?.organisations ?? []).filter((one) => one.startsWith(ROLE_PREFIX)).map((one) => one.slice(ROLE_PREFIX.length));
   const role = named.length === 1 ? roleOf(named[0] ?? "") : undefined;
   return role === undefined ? { why: "no role" } : { person: { name, role } };
 }

@@ -64,7 +64,7 @@ export async function verifyJwt(token: string, rules: JwtRules, nowMs: number): 
   if (!looksLikeJwt(token)) return { why: "malformed" };
   const keys = await rules.keys.get();
   const outcome = await check(token, rules, keys, nowMs);
-  const why = "why" in outcome ? outcome.why : "none";
+  const { why } = outcome as { readonly why?: string };
   if (why !== UNKNOWN_KEY) return outcome;
   const newer = await rules.keys.newerThan(keys);
   return newer === undefined ? outcome : check(token, rules, newer, nowMs);

@@ -6,8 +6,6 @@ const FRESH_MS = 5_000;
 const MAX_KNOWN = 10_000;
 /** So many endings are remembered, for whoever asks the store meanwhile. */
 const MAX_ENDED = 1_000;
-/** From so many on, sessions that ran out are looked for. */
-const MANY_SESSIONS = 1_000;
 
 /** Somebody who showed who they are. */
 export class Known {
@@ -55,8 +53,8 @@ export class KnownCallers {
   fresh(key: string): Known | undefined {
     const entry = this.#entries.get(key);
     if (entry === undefined || this.#clock.monotonic() >= entry.freshUntilMs) return undefined;
-    const { expiresAtMs } = entry.known.principal;
-    return expiresAtMs !== undefined && expiresAtMs <= this.#clock.now() ? undefined : entry.known;
+    const { expiresAtMs = Number.POSITIVE_INFINITY } = entry.known.principal;
+    return expiresAtMs <= this.#clock.now() ? undefined : entry.known;
   }
 
   /** Whether it was right before, be it fresh or not. */
@@ -70,8 +68,8 @@ export class KnownCallers {
       const [oldest] = this.#entries.keys();
       if (oldest !== undefined) this.#entries.delete(oldest);
     }
-    const [credential, parent] = known.endedBy;
-    if (credential !== undefined && parent !== undefined) this.#session(credential, parent, known.principal.expiresAtMs);
+    const [credential = "", ...parents] = known.endedBy;
+    for (const parent of parents) this.#session(credential, parent, known.principal.expiresAtMs);
     this.#entries.set(key, { known, freshUntilMs: this.#clock.monotonic() + FRESH_MS });
   }
 
@@ -103,7 +101,7 @@ export class KnownCallers {
   }
 
   #session(credential: string, parent: string, untilMs = Number.POSITIVE_INFINITY): void {
-    if (this.#sessions.size >= MANY_SESSIONS && !this.#sessions.has(credential)) {
+    if (!this.#sessions.has(credential)) {
       const nowMs = this.#clock.now();
       for (const [other, session] of this.#sessions) if (session.untilMs <= nowMs) this.#sessions.delete(other);
     }

@@ -64,6 +64,12 @@ describe("a user token", () => {
     expect(await tokens.current(created.id)).toMatchObject({ name: "ci" });
   });
 
+  test("that could not be kept is not given out", async () => {
+    const { tokens, documents } = bench();
+    documents.writeDocument = () => Promise.resolve({ kind: "conflict", current: undefined });
+    expect(await codeOf(() => tokens.create({ kind: "user", role: "viewer" }, ADMIN, FROM))).toBe("STORE_UNAVAILABLE");
+  });
+
   test("has a name of its own and no scope where none restricts", async () => {
     const { tokens, documents } = bench();
     const created = await tokens.create({ kind: "user", role: "viewer", scope: {} }, ADMIN, FROM);

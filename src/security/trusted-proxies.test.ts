@@ -46,6 +46,7 @@ describe("where a request comes from", () => {
     ["what is no address ends it", "10.0.0.1", "1.2.3.4, unknown, 10.0.0.2", "10.0.0.2"],
     ["nothing", "10.0.0.1", "", "10.0.0.1"],
     ["a bracket that never ends", "10.0.0.1", "[::1", "10.0.0.1"],
+    ["a long list", "10.0.0.1", Array.from({ length: 32 }, () => "1.2.3.4").join(","), "1.2.3.4"],
     ["an endless list", "10.0.0.1", Array.from({ length: 33 }, () => "1.2.3.4").join(","), "10.0.0.1"],
   ])("%s", (_name, peer, header, expected) => {
     expect(proxies.clientAddress(peer, header)).toBe(expected);

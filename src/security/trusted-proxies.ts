@@ -10,12 +10,12 @@ interface Range {
 const MAX_HOPS = 32;
 
 function parseRange(text: string): Range {
-  const slash = text.indexOf("/");
-  const bytes = addressBytes(slash < 0 ? text : text.slice(0, slash));
+  const [address = "", size, ...more] = text.split("/");
+  const bytes = addressBytes(address);
   const width = (bytes?.length ?? 0) * 8;
-  const size = slash < 0 ? String(width) : text.slice(slash + 1);
-  const bits = /^\d{1,3}$/.test(size) ? Number(size) : Number.NaN;
-  if (bytes === undefined || !(bits <= width)) {
+  const digits = size ?? String(width);
+  const bits = /^\d{1,3}$/.test(digits) ? Number(digits) : Number.NaN;
+  if (bytes === undefined || more.length > 0 || !(bits <= width)) {
     throw new TransporterError("CONFIG_INVALID", `${JSON.stringify(text)} is no address and no range of addresses`, {
       remedy: "Give addresses or ranges such as 10.0.0.0/8 or fd00::/8.",
     });
@@ -25,12 +25,10 @@ function parseRange(text: string): Range {
 
 function holds(range: Range, bytes: Uint8Array): boolean {
   if (range.bytes.length !== bytes.length) return false;
-  for (let bit = 0; bit < range.bits; bit += 8) {
-    const mask = range.bits - bit >= 8 ? 255 : (255 << (8 - (range.bits - bit))) & 255;
-    const at = bit / 8;
-    if (((range.bytes[at] ?? 0) & mask) !== ((bytes[at] ?? 0) & mask)) return false;
-  }
-  return true;
+  return range.bytes.every((byte, at) => {
+    const mask = 255 << (8 - Math.min(8, Math.max(0, range.bits - at * 8)));
+    return (byte & mask & 255) === ((bytes[at] ?? 0) & mask & 255);
+  });
 }
 
 /** Who may say on whose behalf they ask. Without any, no forwarded header counts. */
@@ -74,10 +72,8 @@ export class TrustedProxies {
 
 /** `1.2.3.4:5678` and `[::1]:5678`, as some proxies write them. */
 function withoutPort(hop: string): string {
-  if (hop.startsWith("[")) {
-    const end = hop.indexOf("]");
-    return end < 0 ? hop : hop.slice(1, end);
-  }
-  const colon = hop.indexOf(":");
-  return colon >= 0 && colon === hop.lastIndexOf(":") ? hop.slice(0, colon) : hop;
+  const bracketed = /^\[([^\]]*)\](?::\d{1,5})?$/.exec(hop)?.[1];
+  if (bracketed !== undefined) return bracketed;
+  const parts = hop.split(":");
+  return parts.length === 2 ? (parts[0] ?? "") : hop;
 }
