@@ -2,7 +2,7 @@ import { beforeAll, describe, expect, test } from "bun:test";
 import { checkAgentCertificate } from "./agent-certificate.ts";
 import { stateOf } from "./pki/trust-for-tests.ts";
 import type { TrustState } from "./pki/trust-state.ts";
-import { type Made, type Wanted, makeTestAgent, makeTestCa } from "./pki/workshop.ts";
+import { type Made, type Wanted, makeTestAgent, makeTestCa } from "./pki/certificates-for-tests.ts";
 
 const NOW_MS = Date.parse("2026-01-01T00:00:00Z");
 let ca: Made;

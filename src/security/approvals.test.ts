@@ -6,7 +6,7 @@ import { LastUse } from "./last-use.ts";
 import { ADMIN, FROM, codeOf, testParts } from "./parts-for-tests.ts";
 import { makeCsr, makeKey, readCsr } from "./pki/csr.ts";
 import { stateOf, trustForTests } from "./pki/trust-for-tests.ts";
-import { makeTestCa } from "./pki/workshop.ts";
+import { makeTestCa } from "./pki/certificates-for-tests.ts";
 import { Tokens } from "./tokens.ts";
 
 const NOW_MS = Date.parse("2026-01-01T00:00:00Z");

@@ -11,7 +11,7 @@ import { verifyChain } from "./pki/chain.ts";
 import { makeCsr, makeKey, readCsr } from "./pki/csr.ts";
 import { NO_REVOCATIONS } from "./pki/crl.ts";
 import { stateOf, trustForTests } from "./pki/trust-for-tests.ts";
-import { type Made, makeTestCa } from "./pki/workshop.ts";
+import { type Made, makeTestCa } from "./pki/certificates-for-tests.ts";
 import { Tokens } from "./tokens.ts";
 
 const NOW_MS = Date.parse("2026-01-01T00:00:00Z");

@@ -8,7 +8,7 @@ import { readCertificates } from "./pki/certificate.ts";
 import { csrSha256, makeCsr, makeKey, readCsr } from "./pki/csr.ts";
 import { signText } from "./pki/signature.ts";
 import { stateOf, trustForTests } from "./pki/trust-for-tests.ts";
-import { type Made, makeTestAgent, makeTestCa } from "./pki/workshop.ts";
+import { type Made, makeTestAgent, makeTestCa } from "./pki/certificates-for-tests.ts";
 
 const NOW_MS = Date.parse("2026-01-01T00:00:00Z");
 const HOUR_MS = 3_600_000;

@@ -10,7 +10,7 @@ import { verifyChain } from "./pki/chain.ts";
 import { NO_REVOCATIONS } from "./pki/crl.ts";
 import { findFiles } from "./pki/trust-files.ts";
 import { type TrustState, readTrust } from "./pki/trust-state.ts";
-import { makeCertificate, makeTestCa } from "./pki/workshop.ts";
+import { makeCertificate, makeTestCa } from "./pki/certificates-for-tests.ts";
 import { retireTrust, retiringCas, rotateTrust } from "./rotate-trust.ts";
 
 const NOW_MS = Date.parse("2026-01-01T00:00:00Z");

@@ -6,7 +6,7 @@ import { type LogFields, type Logger, type ManualPorts, manualPorts, silentLogge
 import { initTrust } from "./init-trust.ts";
 import { codeOf } from "./parts-for-tests.ts";
 import { channelOf, pinOf } from "./pki/certificate.ts";
-import { makeCrl, makeTestCa } from "./pki/workshop.ts";
+import { makeCrl, makeTestCa } from "./pki/certificates-for-tests.ts";
 import { rotateTrust } from "./rotate-trust.ts";
 import type { TrustFiles } from "./security.ts";
 import { type Trust, createTrust } from "./trust.ts";

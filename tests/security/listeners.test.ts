@@ -5,7 +5,7 @@ import { checkServerIdentity, type PeerCertificate } from "node:tls";
 import { systemPorts, toTransporterError } from "../../src/kit/mod.ts";
 import { makeKey, readCertificates, retireTrust, rotateTrust } from "../../src/security/mod.ts";
 import { issueServer, makeCa } from "../../src/security/pki/issue.ts";
-import { makeCrl } from "../../src/security/pki/workshop.ts";
+import { makeCrl } from "../../src/security/pki/certificates-for-tests.ts";
 import { anEvent, problem, startCp } from "../support/cp.ts";
 import { eventually } from "../support/eventually.ts";
 import { type SecureControlPlane, startSecureCp } from "../support/secure-cp.ts";

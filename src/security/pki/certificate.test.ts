@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { channelOf, isIssuedBy, pinOf, readCertificates } from "./certificate.ts";
 import { TAG, childrenOf, elementAt, encode, expectTag, integerHex, oidText, serialText, timeMs, wholeElement } from "./der.ts";
-import { makeCertificate, makeTestAgent, makeTestCa } from "./workshop.ts";
+import { makeCertificate, makeTestAgent, makeTestCa } from "./certificates-for-tests.ts";
 
 const NOW_MS = Date.parse("2026-01-01T00:00:00Z");
 const hex = (text: string): Uint8Array => Buffer.from(text.replaceAll(" ", ""), "hex");

@@ -2,7 +2,7 @@ import { beforeAll, describe, expect, test } from "bun:test";
 import { CLIENT_AUTH, SERVER_AUTH } from "./certificate.ts";
 import { type ChainQuery, verifyChain } from "./chain.ts";
 import { NO_REVOCATIONS } from "./crl.ts";
-import { type Made, type Wanted, makeCertificate, makeTestAgent, makeTestCa } from "./workshop.ts";
+import { type Made, type Wanted, makeCertificate, makeTestAgent, makeTestCa } from "./certificates-for-tests.ts";
 
 const NOW_MS = Date.parse("2026-01-01T00:00:00Z");
 let ca: Made;

@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, test } from "bun:test";
 import { type Revocations, readRevocations } from "./crl.ts";
-import { type Made, makeCrl, makeTestAgent, makeTestCa } from "./workshop.ts";
+import { type Made, makeCrl, makeTestAgent, makeTestCa } from "./certificates-for-tests.ts";
 
 const NOW_MS = Date.parse("2026-01-01T00:00:00Z");
 let ca: Made;

@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { createPrivateKey, createPublicKey } from "node:crypto";
 import { csrSha256, makeCsr, makeKey, readCsr } from "./csr.ts";
 import { keySha256 } from "./signature.ts";
-import { keyOf, makeAnyCsr } from "./workshop.ts";
+import { keyOf, makeAnyCsr } from "./certificates-for-tests.ts";
 
 const der = (pem: string): Buffer => Buffer.from(pem.replace(/-----[^-]+-----|\s/g, ""), "base64");
 const pem = (bytes: Uint8Array): string =>

@@ -5,7 +5,7 @@ import { verifyChain } from "./chain.ts";
 import { NO_REVOCATIONS } from "./crl.ts";
 import { makeKey } from "./csr.ts";
 import { type Issuer, crossSign, issueAgent, issueServer, makeCa } from "./issue.ts";
-import { type KeyKind, type Made, keyOf, makeTestCa } from "./workshop.ts";
+import { type KeyKind, type Made, keyOf, makeTestCa } from "./certificates-for-tests.ts";
 
 const NOW_MS = Date.parse("2026-01-01T00:00:00.700Z");
 const HOUR_MS = 3_600_000;

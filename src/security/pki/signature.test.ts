@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { type KeyObject, createPrivateKey, createPublicKey, createSign, sign } from "node:crypto";
 import { isKnownSignature, keyProblem, keySha256, signText, verifySigned, verifyText } from "./signature.ts";
-import { type KeyKind, keyOf } from "./workshop.ts";
+import { type KeyKind, keyOf } from "./certificates-for-tests.ts";
 
 const publicOf = (pem: string): KeyObject => createPublicKey(createPrivateKey(pem));
 const TAKEN: readonly KeyKind[] = ["p256", "p384", "rsa2048", "ed25519"];

@@ -3,7 +3,7 @@ import type { Trust } from "../trust.ts";
 import { type Certificate, pinOf } from "./certificate.ts";
 import { NO_REVOCATIONS } from "./crl.ts";
 import type { TrustState } from "./trust-state.ts";
-import type { Made } from "./workshop.ts";
+import type { Made } from "./certificates-for-tests.ts";
 import { createPrivateKey } from "node:crypto";
 
 const NO_TLS: TlsMaterial = { cert: "", key: "", clientCas: "", channel: "tls-server-end-point:00" };

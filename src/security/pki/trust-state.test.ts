@@ -3,7 +3,7 @@ import { SERVER_AUTH, CLIENT_AUTH } from "./certificate.ts";
 import { findingsOf } from "./findings.ts";
 import type { FileName, FoundFile, FoundFiles } from "./trust-files.ts";
 import { type TrustState, readTrust, staleness } from "./trust-state.ts";
-import { type Made, type Wanted, keyOf, makeCertificate, makeCrl, makeTestCa } from "./workshop.ts";
+import { type Made, type Wanted, keyOf, makeCertificate, makeCrl, makeTestCa } from "./certificates-for-tests.ts";
 
 const NOW_MS = Date.parse("2026-01-01T00:00:00Z");
 const DAY_MS = 86_400_000;
