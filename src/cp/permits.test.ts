@@ -101,4 +101,6 @@ test("the type of an event is looked up once, and only for a scope that says typ
   expect(looks.events).toBe(1);
   expect(await permits.seesEvent(scripts, "events:read", "a", "two")).toBe(false);
   expect(await permits.seesEvent(scripts, "events:read", "a", "gone")).toBe(false);
+  // A line of the audit outlives its event.
+  expect(await permits.seesEvent(scripts, "audit:read", "a", "gone")).toBe(false);
 });
