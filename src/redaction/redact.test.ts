@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { isSecretName, isSuspiciousJson, keepSecret, keepSecretsOf, REDACTED, redact, redactText } from "./mod.ts";
+import { isSecretName, isSuspiciousJson, keepSecret, keepSecrets, keepSecretsOf, REDACTED, redact, redactText } from "./mod.ts";
 
 const JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl";
 const TOKEN = `tpu_0123456789ab_${"Zz9".repeat(13)}Q`;
@@ -136,10 +136,22 @@ describe("values that somebody named", () => {
     expect(redactText("near: second line of it; short")).toBe(`near: ${REDACTED}; short`);
   });
 
-  test("that are long go whole, and those that are short stay", () => {
+  test("may be very many, which costs a text no more than a few do", () => {
+    using kept = new DisposableStack();
+    const many = Array.from({ length: 20_000 }, (_, at) => `secret-${at}-${at * 7919}`);
+    kept.defer(keepSecrets([...many, "secret-1-7919-and-more", "z".repeat(3000)]));
+    const began = Bun.nanoseconds();
+    expect(redactText(`a ${many[19_999]} b ${many[0]}, c secret-1-7919-and-more secret-2 ${"z".repeat(3000)}" d`)).toBe(
+      `a ${REDACTED} b ${REDACTED}, c ${REDACTED} secret-2 ${REDACTED}" d`,
+    );
+    expect(redactText("nothing of it")).toBe("nothing of it");
+    expect((Bun.nanoseconds() - began) / 1e6).toBeLessThan(5_000);
+  });
+
+  test.each([0, 100])("that are long go whole, and those that are short stay, among %i more", (more) => {
     using kept = new DisposableStack();
     const long = "x1Y".repeat(3000);
-    kept.defer(keepSecret(long));
+    kept.defer(keepSecrets([long, ...Array.from({ length: more }, (_, at) => `another-${at}`)]));
     kept.defer(keepSecret("hi"));
     expect(redactText(`a ${long} hi`)).toBe(`a ${REDACTED} hi`);
   });
@@ -250,6 +262,7 @@ describe("time", () => {
     const text = part.repeat(Math.ceil(size / part.length));
     const began = Bun.nanoseconds();
     redactText(text);
-    expect((Bun.nanoseconds() - began) / 1e6).toBeLessThan(250);
+    // What is not linear takes minutes; how quick this machine is just now is not the question.
+    expect((Bun.nanoseconds() - began) / 1e6).toBeLessThan(3_000);
   });
 });
