@@ -141,7 +141,7 @@ test("a revocation list that comes ends whom it names, and nobody else", async (
   await using agent = await one.dial(mine);
   await using other = await one.dial(theirs);
   const { certificate, key } = await issuerOf(one.directory);
-  const by = { pem: certificate.pem, certificate, keyPem: key.export({ type: "pkcs8", format: "pem" }).toString() };
+  const by = { pem: certificate.pem, certificate, keyPem: key.export({ type: "pkcs8", format: "pem" }) };
   const [serial] = readCertificates(mine.certificate, 1)?.map((read) => read.serial) ?? [];
   await Bun.write(
     join(one.directory, "crl.pem"),

@@ -10,7 +10,8 @@ import { issueAgent, makeCa } from "../../src/security/pki/issue.ts";
 const AGENTS = 400;
 
 test("a new CA is told to one agent after the other, and only those of the old one have to renew", async () => {
-  const { ports, advance } = manualPorts();
+  const manual = manualPorts();
+  const { ports } = manual;
   const nowMs = Date.now();
   const [old, next] = [(await makeCa(nowMs)).issuer, (await makeCa(nowMs)).issuer];
   const publicKey = createPublicKey(createPrivateKey(makeKey()));
@@ -47,12 +48,12 @@ test("a new CA is told to one agent after the other, and only those of the old o
   news.start();
   // Files were read anew, and say the same.
   change();
-  await advance(5_000);
+  await manual.advance(5_000);
   expect(told).toEqual([]);
   pem = next.certificate.pem + old.certificate.pem;
   change();
   const beganMs = ports.clock.monotonic();
-  await advance(1_000);
+  await manual.advance(1_000);
   expect(told.length).toBeGreaterThan(20);
   expect(told.length).toBeLessThanOrEqual(45);
   // One that goes is told nothing, one that comes with an old certificate is told both.
@@ -62,7 +63,7 @@ test("a new CA is told to one agent after the other, and only those of the old o
   const late = sessionOf("late", ofOld);
   news.connected(late);
   expect(told.at(-1)).toMatchObject({ id: "late", renew: undefined, bundle: pem });
-  await advance(60_000);
+  await manual.advance(60_000);
   expect(told.filter(({ id }) => id === "late").map(({ renew }) => renew)).toEqual([undefined, true]);
   const others = told.filter(({ id }) => id !== "late");
   expect(others).toHaveLength(AGENTS - 1);

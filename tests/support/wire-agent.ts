@@ -51,7 +51,8 @@ export interface DialAgentOptions {
 export async function dialAgent(wsUrl: string, registration: Json = {}, options: DialAgentOptions = {}): Promise<WireAgent> {
   const bootId = typeof registration["boot_id"] === "string" ? registration["boot_id"] : undefined;
   const agentId = typeof registration["id"] === "string" ? registration["id"] : REGISTRATION_0_1.id;
-  const socket = new WebSocket(wsUrl, { ...(options.tls === undefined ? {} : { tls: options.tls }) });
+  const { tls } = options;
+  const socket = tls === undefined ? new WebSocket(wsUrl) : new WebSocket(wsUrl, { tls });
   const frames: Json[] = [];
   let seq = 0;
   socket.addEventListener("message", ({ data }) => frames.push(JSON.parse(String(data)) as Json));
