@@ -1,7 +1,7 @@
 import { X509Certificate, createHash } from "node:crypto";
-import { createClient } from "../client/mod.ts";
+import { type Client, type Fetch, createClient } from "../client/mod.ts";
 import { type Ports, TransporterError } from "../kit/mod.ts";
-import { fetchTrusting } from "./trusting.ts";
+import { fetchTrusting, fetchUnchecked } from "./trusting.ts";
 
 const CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
 
@@ -24,13 +24,12 @@ type Ask = { readonly url: string; readonly ports: Pick<Ports, "timers" | "rando
  * only the certificate that has the hash counts; with that, the bundle is asked for again. Nothing secret is sent before. CA_MISMATCH.
  */
 export async function pinnedBundle(hash: string, { url, ports, signal }: Ask): Promise<string> {
-  const asking = (ca: string | "nobody"): ReturnType<typeof createClient> =>
-    createClient({ baseUrl: url, timers: ports.timers, random: ports.random, fetch: fetchTrusting(ca) });
-  const told = await asking("nobody").ca({ signal });
+  const asking = (by: Fetch): Client => createClient({ baseUrl: url, timers: ports.timers, random: ports.random, fetch: by });
+  const told = await asking(fetchUnchecked).ca({ signal });
   const pinned = pinsOf(told.trust_bundle).filter(({ pin }) => pin === hash.toLowerCase());
   const [first] = pinned;
   if (first === undefined)
     throw new TransporterError("CA_MISMATCH", `${url} has another CA than the one with the hash ${hash.toLowerCase()}`);
-  const { trust_bundle } = await asking(first.pem).ca({ signal });
+  const { trust_bundle } = await asking(fetchTrusting(first.pem)).ca({ signal });
   return trust_bundle;
 }

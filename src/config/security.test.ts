@@ -217,7 +217,7 @@ test("what a cluster is given as", () => {
     7,
     null,
     [],
-    { ...{ name: {} } },
+    { name: {} },
     "name",
     `${CLUSTER};name=b`,
     `${CLUSTER};isuer=x`,

@@ -166,7 +166,7 @@ compiledTest("on a terminal the token is asked for and not shown, neither typed 
     for await (const chunk of child.stdout) screen += new TextDecoder().decode(chunk);
   })();
   await eventually(() => (screen.includes("(not shown): ") ? true : undefined), { what: "the question" });
-  child.stdin.write(`${at.token.slice(0, -1)}?\u007f${at.token.slice(-1)}\r`);
+  await child.stdin.write(`${at.token.slice(0, -1)}?\u007f${at.token.slice(-1)}\r`);
   await child.stdin.flush();
   expect(await child.exited).toBe(0);
   await read;

@@ -85,7 +85,7 @@ describe("transporter cp", () => {
     [["--heartbeat-timeout", "30"], 2, "flag --heartbeat-timeout"],
     [["--no-such-flag"], 2, "unknown flag --no-such-flag"],
     [["--config", "/nonexistent.yaml"], 2, "flag --config: /nonexistent.yaml: no such file"],
-    [["extra"], 2, 'unknown command "extra"'],
+    [["extra"], 2, 'unexpected argument "extra"'],
   ])("refuses %j", async (args, code, words) => {
     const run = await runTransporter(["cp", "--ws-port=0", ...args]);
     expect(run.exitCode).toBe(code);

@@ -7,7 +7,7 @@ import { bypassProxyForLoopback } from "../connect.ts";
 import { type Check, DOCTOR_SETTINGS, examine, fail, ok, warn } from "../doctor.ts";
 import { askable, listenText, reachable, securityChecks } from "../doctor-security.ts";
 import { seenSecurity } from "../security-place.ts";
-import { fetchTrusting } from "../trusting.ts";
+import { fetchUnchecked } from "../trusting.ts";
 import { redisStoreChecks } from "../doctor-redis.ts";
 import { queueChecks } from "../doctor-queue.ts";
 import { controlPlaneFiles, directoryFinding, environmentCheck, readinessFinding, versionFinding } from "../doctor-checks.ts";
@@ -83,7 +83,7 @@ export const doctorCp = command({
               return ok(`${address} is free`);
             } catch (error) {
               // Only whether somebody is there: nothing is told or believed, so the certificate is not looked at.
-              const client = createClient({ baseUrl: url, timers: ports.timers, random: ports.random, fetch: fetchTrusting("nobody") });
+              const client = createClient({ baseUrl: url, timers: ports.timers, random: ports.random, fetch: fetchUnchecked });
               bypassProxyForLoopback(url, host);
               const answer = await client.text("/livez", { signal }).catch(() => undefined);
               if (answer === undefined || (answer.status !== 200 && !tls.byProxy))
