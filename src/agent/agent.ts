@@ -330,7 +330,7 @@ class RunningAgent implements Agent {
 
   async #stop(): Promise<void> {
     this.#log.info("Agent is stopping");
-    this.#keeper?.stop();
+    const kept = this.#keeper?.stop();
     this.#credit.stop();
     this.#inbound.stop();
     this.#fetch.stop();
@@ -339,6 +339,10 @@ class RunningAgent implements Agent {
     this.#outbound.stop();
     await this.#connection.stop(CLOSE.goingAway, "the agent is stopping");
     this.#parsing.stop();
+    const late = new AbortController();
+    // A Secret may take longer than a stop has time for; what is half written is found, and goes on.
+    await Promise.race([kept, this.#options.ports.timers.sleep(FLUSH_MS, late.signal).catch(() => undefined)]);
+    late.abort(new Error("kept in time"));
     await this.#ledger.close();
     this.#log.info("Agent stopped");
     this.#markClosed();

@@ -1,6 +1,5 @@
 import { Backoff, type Logger, type Ports, toTransporterError, TransporterError } from "../kit/mod.ts";
 import type { EnrolmentAnswer } from "../protocol/mod.ts";
-import { makeCsr } from "../security/mod.ts";
 import { type EnrolmentApi, mayPass } from "./enrolment-api.ts";
 import { keySha256 } from "./identity-record.ts";
 import { IDENTITY_TIMES } from "./identity-times.ts";
@@ -61,6 +60,7 @@ export async function enrol(options: EnrolmentOptions): Promise<Enrolled | undef
   const pause = new Backoff({ firstMs: IDENTITY_TIMES.pendingFirst, maxMs: IDENTITY_TIMES.pendingMax }, ports.random);
   let { bearer } = options;
   let told: string | undefined;
+  const { makeCsr } = await import("../security/mod.ts");
   for (;;) {
     const key = await options.key();
     if (key === undefined) return undefined;

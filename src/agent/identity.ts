@@ -8,7 +8,7 @@ import {
   type Proof,
   renewalStatement,
 } from "../protocol/mod.ts";
-import { csrSha256, makeCsr, makeKey, signText } from "../security/mod.ts";
+import type * as Security from "../security/mod.ts";
 import { askedMs, enrol, patiently } from "./enrolment.ts";
 import type { EnrolmentApi } from "./enrolment-api.ts";
 import type { FileChange, FileTexts, IdentityHome } from "./identity-files.ts";
@@ -33,6 +33,8 @@ export interface IdentityOptions {
   readonly onChange: () => void;
 }
 
+type Signing = Pick<typeof Security, "csrSha256" | "makeCsr" | "makeKey" | "signText">;
+
 /** Refusals after which the same key is never taken again. */
 const HELPLESS: ReadonlySet<ErrorCode> = new Set([
   "IDENTITY_EXPIRED",
@@ -51,6 +53,8 @@ const FRESH_TOKEN =
 export class IdentityKeeper {
   readonly #options: IdentityOptions;
   readonly #stopped = new AbortController();
+  /** Loaded when there is an identity, or is to be one: an agent as in 0.1 needs no memory for it. */
+  #security: Signing | undefined;
   #identity: Identity | undefined;
   #nextKey: string | undefined;
   #timer: TimerHandle | undefined;
@@ -106,8 +110,10 @@ export class IdentityKeeper {
     if (this.#identity === undefined) {
       const bearer = await token();
       if (bearer === undefined) return false;
+      await this.#load();
       await this.#enrol(bearer);
     } else {
+      await this.#load();
       log.info("Agent has an identity", { location: home.location, expires_at: formatTimestamp(this.#identity.expiresAtMs) });
       if (this.#identity.expiresAtMs <= ports.clock.now()) await this.#renewNow();
       else this.#schedule();
@@ -115,21 +121,29 @@ export class IdentityKeeper {
     return true;
   }
 
-  stop(): void {
+  async #load(): Promise<Signing> {
+    this.#security ??= await import("../security/mod.ts");
+    return this.#security;
+  }
+
+  /** Resolves when what was being written is written. */
+  async stop(): Promise<void> {
     this.#stopped.abort(new Error("the agent is stopping"));
     this.#timer?.cancel();
+    await this.#renewing;
+    await this.#writing;
   }
 
   /** The answer to a challenge. Throws IDENTITY_REFUSED where it comes from another installation than the one that enrolled the agent. */
   prove(challenge: ChallengeFrame, channel: string): Proof {
-    const identity = this.#identity;
-    if (identity === undefined) throw new TransporterError("IDENTITY_REQUIRED", "the agent has no identity");
+    const [identity, security] = [this.#identity, this.#security];
+    if (identity === undefined || security === undefined) throw new TransporterError("IDENTITY_REQUIRED", "the agent has no identity");
     const { audience, nonce } = challenge;
     if (identity.audience !== undefined && identity.audience !== audience)
       throw new TransporterError("IDENTITY_REFUSED", "the challenge is of another installation than the one that enrolled this agent");
     const { certificate, certificateSha256, key } = identity;
     const statement = agentStatement({ audience, nonce, agentId: this.#options.agentId, certificateSha256, channel });
-    return { certificate, nonce, channel, signature: signText(statement, key) };
+    return { certificate, nonce, channel, signature: security.signText(statement, key) };
   }
 
   /** The control plane says over a checked connection what is to be trusted from now on. */
@@ -244,6 +258,7 @@ export class IdentityKeeper {
   /** A key to ask with, kept before it is used: an answer that is lost can be asked for again. Undefined where there is another identity by now. */
   async #haveNextKey(): Promise<string | undefined> {
     while (this.#nextKey === undefined) {
+      const { makeKey } = await this.#load();
       const key = makeKey();
       if (await this.#write([["next-key.pem", key]])) this.#nextKey = key;
       else if (await this.#reread()) return undefined;
@@ -333,6 +348,7 @@ export class IdentityKeeper {
     const nextKey = await this.#haveNextKey();
     if (nextKey === undefined) return;
     const { key, certificate, certificateSha256 } = this.#identity;
+    const { csrSha256, makeCsr, signText } = await this.#load();
     const csr = makeCsr(nextKey);
     const signature = signText(renewalStatement({ certificateSha256, csrSha256: csrSha256(csr) }), key);
     const answer = await api.renew({ certificate, csr, signature }, this.trust ?? "", this.#stopped.signal);

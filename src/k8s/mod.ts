@@ -1,5 +1,6 @@
 /**
- * The cluster: how to reach it, what it serves, and the four verbs of an event (plan, validate, apply, verify), one file each.
+ * The cluster: how to reach it, what it serves, the four verbs of an event (plan, validate, apply, verify), one file each, and Secrets that
+ * the program itself keeps.
  *
  * It refuses before it touches: every kind and namespace is looked up and every object is judged by the API server's own strict dry run
  * first; what cannot be judged yet, because its namespace or definition comes with the event, is judged just before its own apply. It

@@ -259,11 +259,13 @@ test("somebody between with a certificate of the same CA is found out: what the 
     await eventually(() => running.said("The Control Plane does not let this agent in").length > 0);
     expect(frames.length).toBeGreaterThan(0);
     expect(running.agent.state().registrations).toBe(0);
-    const refusals = await eventually(async () => {
-      const entries = await cp.audit("proof_refused");
-      return entries.length > 0 ? entries : undefined;
-    });
-    expect(refusals[0]).toMatchObject({ agent_id: "ship-1", details: { reason: expect.stringContaining("somebody stands between") } });
+    await eventually(
+      async () =>
+        (await cp.audit("proof_refused")).some(
+          (entry) => entry.agent_id === "ship-1" && String(entry.details?.["reason"]).includes("somebody stands between"),
+        ),
+      { what: "a line in the audit" },
+    );
   } finally {
     await between.stop(true);
   }

@@ -112,7 +112,7 @@ function rig(of: { home?: Home; api?: Api; token?: string | undefined; checked?:
     lines,
     changes: () => changes,
     token: "token" in of ? of.token : "t1",
-    [Symbol.dispose]: () => keeper.stop(),
+    [Symbol.dispose]: () => void keeper.stop(),
   };
   return made;
 }
@@ -142,7 +142,7 @@ describe("being enrolled", () => {
     const refusing = rig({ home, api, factor: 1 });
     const opening = refusing.keeper.open().catch((error: unknown) => error);
     await eventually(() => api.keys.length === 1);
-    refusing.keeper.stop();
+    void refusing.keeper.stop();
     expect(await opening).toBeInstanceOf(Error);
     using second = rig({ home, api });
     await second.keeper.open();
