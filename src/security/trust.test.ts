@@ -5,8 +5,8 @@ import { join } from "node:path";
 import { type LogFields, type Logger, type ManualPorts, manualPorts, silentLogger } from "../kit/mod.ts";
 import { initTrust } from "./init-trust.ts";
 import { codeOf } from "./parts-for-tests.ts";
-import { channelOf, pinOf } from "./pki/certificate.ts";
-import { makeCrl, makeTestCa } from "./pki/certificates-for-tests.ts";
+import { SERVER_AUTH, channelOf, pinOf } from "./pki/certificate.ts";
+import { makeCertificate, makeCrl, makeTestCa } from "./pki/certificates-for-tests.ts";
 import { rotateTrust } from "./rotate-trust.ts";
 import type { TrustFiles } from "./security.ts";
 import { type Trust, createTrust } from "./trust.ts";
@@ -224,4 +224,92 @@ test("what is wrong with the files stands in the log when it begins", async () =
   here.trust.start();
   here.trust.stop();
   expect(here.lines).toEqual([["trust is not as it should be", { part: "ca key", finding: expect.stringContaining("chmod 600") }]]);
+});
+
+describe("the server's certificate", () => {
+  const DAY_MS = 86_400_000;
+  const ISSUED_MS = NOW_MS - 300_000;
+
+  test("is renewed in the last third of its time, for the same key and names, and shown from then on", async () => {
+    const here = await bench();
+    const [before] = here.trust.state().server;
+    if (before === undefined) throw new Error("no certificate");
+    const thirdMs = (before.notAfterMs - ISSUED_MS) / 3;
+    await here.manual.advance(before.notAfterMs - thirdMs - 1 - NOW_MS);
+    await here.trust.reload();
+    expect(here.changes()).toBe(0);
+    await here.manual.advance(2);
+    await here.trust.reload();
+    const [after] = here.trust.state().server;
+    expect(here.changes()).toBe(1);
+    expect(after).toMatchObject({ keySha256: before.keySha256, names: before.names });
+    expect(after?.notAfterMs).toBeGreaterThan(before.notAfterMs + 100 * DAY_MS);
+    await here.trust.reload();
+    expect(here.changes()).toBe(1);
+  });
+
+  test("is renewed after it has run out, together with what goes along with it", async () => {
+    const here = await bench();
+    await rotateTrust(here.directory, { ports: here.manual.ports });
+    await here.trust.reload();
+    const crossed = here.trust.state().server[1];
+    await here.manual.advance(500 * DAY_MS);
+    await here.trust.reload();
+    expect(here.trust.state().server[0]?.notAfterMs).toBeGreaterThan(here.manual.ports.clock.now());
+    expect(here.trust.state().server[1]?.sha256).toBe(crossed?.sha256 ?? "");
+  });
+
+  test.each(["without the CA's key", "of another CA", "by another name", "without a name"])("is left alone %s", async (how) => {
+    const directory = await copied();
+    const untilMs = NOW_MS + 300_000;
+    const ca = await makeTestCa(NOW_MS, { untilMs: NOW_MS + 100 * DAY_MS });
+    const by = how === "of another CA" ? await makeTestCa(NOW_MS) : ca;
+    const names = how === "without a name" ? [] : ["cp"];
+    const made = await makeCertificate({ by, fromMs: ISSUED_MS, untilMs, usages: [SERVER_AUTH], names });
+    await Promise.all([
+      writeFile(join(directory, "ca.crt"), ca.pem),
+      how === "without the CA's key" ? rm(join(directory, "ca.key")) : writeFile(join(directory, "ca.key"), ca.keyPem),
+      writeFile(join(directory, how === "by another name" ? "tls.crt" : "server.crt"), made.pem),
+      writeFile(join(directory, how === "by another name" ? "tls.key" : "server.key"), made.keyPem),
+      ...(how === "by another name" ? ["server.crt", "server.key"].map((file) => rm(join(directory, file))) : []),
+    ]);
+    const manual = manualPorts();
+    const trust = await createTrust({ files: { directory }, ports: manual.ports, log: silentLogger });
+    await manual.advance(290_000);
+    await trust.reload();
+    expect(trust.state().server[0]?.sha256).toBe(made.certificate.sha256);
+  });
+
+  test("is left alone where it ends with its CA, and where it is named by itself", async () => {
+    const here = await bench();
+    await here.manual.advance(3649 * DAY_MS);
+    await here.trust.reload();
+    const [last] = here.trust.state().server;
+    expect(last?.notAfterMs).toBe(here.trust.state().cas[0]?.notAfterMs ?? 0);
+    await here.manual.advance(DAY_MS / 2);
+    await here.trust.reload();
+    expect(here.trust.state().server[0]?.sha256).toBe(last?.sha256 ?? "");
+    const named = await bench({ certFile: join(first, "server.crt"), keyFile: join(first, "server.key") });
+    await named.manual.advance(390 * DAY_MS);
+    await named.trust.reload();
+    expect(named.changes()).toBe(0);
+  });
+
+  test("that cannot be written is tried again after an hour, and said so", async () => {
+    const here = await bench();
+    await here.manual.advance(390 * DAY_MS);
+    const hidden = `${here.directory}-hidden`;
+    await rename(here.directory, hidden);
+    await here.trust.reload();
+    await here.trust.reload();
+    const told = here.lines.filter(([message]) => message === "the server's certificate could not be renewed");
+    expect(told).toHaveLength(1);
+    await rename(hidden, here.directory);
+    await here.manual.advance(3_599_999);
+    await here.trust.reload();
+    expect(here.changes()).toBe(0);
+    await here.manual.advance(1);
+    await here.trust.reload();
+    expect(here.changes()).toBe(1);
+  });
 });

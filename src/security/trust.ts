@@ -1,10 +1,13 @@
-import { type Logger, type Ports, type TimerHandle, TransporterError, toTransporterError } from "../kit/mod.ts";
+import { join } from "node:path";
+import { type Logger, type Ports, type TimerHandle, TransporterError, messageOf, toTransporterError } from "../kit/mod.ts";
 import type { TlsMaterial, TrustService } from "./gate.ts";
 import type { Certificate } from "./pki/certificate.ts";
 import { findingsOf } from "./pki/findings.ts";
 import type { EnrolmentTokenHash, TokenHash } from "./pki/token-hashes.ts";
-import { type FoundFiles, findFiles } from "./pki/trust-files.ts";
+import { renewedServer } from "./pki/renew-server.ts";
+import { FILES, type FoundFiles, findFiles } from "./pki/trust-files.ts";
 import { type TrustState, readTrust, staleness } from "./pki/trust-state.ts";
+import { replaceFile } from "./pki/write-files.ts";
 import type { TrustFiles } from "./security.ts";
 
 /** The files that say whom to trust, watched. */
@@ -25,6 +28,8 @@ export interface Trust extends TrustService {
 }
 
 const WATCH_MS = 2_000;
+/** After a certificate that could not be written. */
+const RENEW_AGAIN_MS = 3_600_000;
 
 /** Reads the files. Throws CONFIG_INVALID, FILE_UNREADABLE. */
 export async function createTrust(of: { readonly files: TrustFiles; readonly ports: Ports; readonly log: Logger }): Promise<Trust> {
@@ -42,6 +47,7 @@ class WatchedTrust implements Trust {
   /** Of what was not good, and whether that was told. */
   #bad: { readonly digest: string; told: boolean } | undefined;
   #looking: Promise<void> | undefined;
+  #renewAfterMs = 0;
   #timer: TimerHandle | undefined;
 
   constructor(of: { readonly files: TrustFiles; readonly ports: Ports; readonly log: Logger }, found: FoundFiles, state: TrustState) {
@@ -121,6 +127,7 @@ class WatchedTrust implements Trust {
 
   async #readAgain(asked: boolean): Promise<void> {
     let digest = "unreadable";
+    await this.#renewServer();
     try {
       const found = await findFiles(this.#files);
       digest = found.digest;
@@ -139,6 +146,24 @@ class WatchedTrust implements Trust {
       for (const listener of this.#listeners) listener();
     } catch (error) {
       this.#leave(digest, asked, toTransporterError(error));
+    }
+  }
+
+  /** A certificate that was made by `initTrust` is made anew in time: nobody has to remember it. */
+  async #renewServer(): Promise<void> {
+    const { directory } = this.#files;
+    const nowMs = this.#ports.clock.now();
+    if (directory === undefined || nowMs < this.#renewAfterMs) return;
+    const path = join(directory, FILES.cert);
+    if (this.#found.files.cert?.path !== path) return;
+    const text = await renewedServer(this.#state, nowMs);
+    if (text === undefined) return;
+    this.#renewAfterMs = nowMs + RENEW_AGAIN_MS;
+    try {
+      await replaceFile(path, text);
+      this.#log.info("the server's certificate was renewed");
+    } catch (error) {
+      this.#log.warn("the server's certificate could not be renewed", { reason: messageOf(error) });
     }
   }
 

@@ -107,9 +107,13 @@ export const cpCaRetire = command({
       const left = await dependents(call, new Set((await retiringCas(directory)).map((ca) => ca.keySha256)));
       if (left.length > 0) {
         const some = left.slice(0, 5).map(safeLine).join(", ");
-        throw new TransporterError("IDENTITY_CONFLICT", `${left.length} agents still have a certificate of the old CA: ${some}`, {
-          remedy: "Wait until they have renewed, which they do when they are connected; --force leaves them behind.",
-        });
+        throw new TransporterError(
+          "IDENTITY_CONFLICT",
+          `agents that still have nothing but a certificate of the old CA: ${left.length} (${some})`,
+          {
+            remedy: "Wait until they have renewed, which they do when they are connected; --force leaves them behind.",
+          },
+        );
       }
     }
     for (const pin of await retireTrust(directory)) call.host.out.write(`No longer trusted: ${pin}\n`);
