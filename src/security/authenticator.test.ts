@@ -12,7 +12,7 @@ import { agentPrincipal, type Principal } from "./principal.ts";
 import { makeToken } from "./token-format.ts";
 import { Tokens } from "./tokens.ts";
 
-async function bench(documents = memoryDocuments()) {
+async function bench(documents = memoryDocuments(), withOidc = true) {
   const parts = testParts(documents);
   const known = new KnownCallers(parts.ports.clock);
   const lastUse = new LastUse(parts);
@@ -36,7 +36,7 @@ async function bench(documents = memoryDocuments()) {
     tokens,
     lastUse,
     sessions,
-    oidc,
+    oidc: withOidc ? oidc : undefined,
     known,
     certificates: {
       find: async (bearer) => {
@@ -81,6 +81,15 @@ describe("a bearer token", () => {
     expect((await lastUse.of([id])).has(id)).toBe(true);
     const plain = await user();
     expect(await ask(`bearer  ${plain.token}`)).not.toHaveProperty("scope");
+  });
+
+  test("needs nothing that only browsers need, and a refusal tells nothing that there is not", async () => {
+    const { ask, user, documents } = await bench();
+    const { token } = await user();
+    expect(await ask(`Bearer ${token}`, { method: "POST" })).toHaveProperty("credential");
+    expect(ask(`Bearer ${token}`, { method: "DELETE" })).toHaveProperty("credential");
+    await codeOf(() => ask(null));
+    expect(documents.audit.at(-1)?.details).toStrictEqual({ code: "UNAUTHENTICATED", why: "no credentials" });
   });
 
   test("is known at once the second time, and looked at anew after five seconds", async () => {
@@ -145,6 +154,7 @@ describe("a bearer token", () => {
     ["no token", "Bearer ", "no bearer token"],
     ["an endless token", `Bearer ${"a".repeat(20_000)}`, "no bearer token"],
     ["any text", "Bearer secret", "malformed"],
+    ["as long a text as may be", `Bearer ${"a".repeat(16_493)}`, "malformed"],
     ["a token that nobody made", `Bearer ${makeToken("user").token}`, "unknown"],
     ["a short token that nobody made", `Bearer ${makeToken("short").token}`, "unknown"],
     ["a token that is for enrolment", `Bearer ${makeToken("enrolment").token}`, "wrong kind"],
@@ -209,6 +219,13 @@ describe("guesses", () => {
     const count = (code: string) =>
       counted.filter(({ details }) => details?.["code"] === code).reduce((sum, { details }) => sum + Number(details?.["further"] ?? 1), 0);
     expect([count("UNAUTHENTICATED"), count("TOO_MANY_ATTEMPTS")]).toStrictEqual([21, 31]);
+  });
+
+  test("are not what many connections do that begin together with one token", async () => {
+    const { ask, user } = await bench();
+    const { token } = await user();
+    const codes = await Promise.all(Array.from({ length: 100 }, () => codeOf(() => ask(`Bearer ${token}`))));
+    expect(codes.filter((code) => code !== "ok")).toEqual([]);
   });
 
   test("of one address do not keep others out, nor those behind it who are known", async () => {
@@ -299,6 +316,12 @@ describe("an access token of the identity provider", () => {
     ];
     for (const token of wrong) expect(await codeOf(() => ask(`Bearer ${token}`.replace(/\.$/, ".x")))).toBe("UNAUTHENTICATED");
     expect(whys()).toStrictEqual(["wrong audience", "expired", "wrong algorithm", "wrong algorithm"]);
+  });
+
+  test("is nobody's where there is no provider", async () => {
+    const { ask, issuer, whys } = await bench(memoryDocuments(), false);
+    expect(await codeOf(async () => ask(`Bearer ${await issuer.sign()}`))).toBe("UNAUTHENTICATED");
+    expect(whys()).toStrictEqual(["unknown issuer"]);
   });
 
   test("of another issuer is not even looked at", async () => {

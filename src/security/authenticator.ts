@@ -1,4 +1,4 @@
-import { type Ports, TransporterError } from "../kit/mod.ts";
+import { type Ports, toTransporterError, TransporterError } from "../kit/mod.ts";
 import type { CertificateLogin, ErrorCode, Nonce, ShortToken } from "../protocol/mod.ts";
 import { type FoundSession, SESSION_CREDENTIAL, sessionCookie, type StoredBrowserSessions } from "./browser-sessions.ts";
 import { type ClientCertificates, SHORT_CREDENTIAL } from "./client-certificates.ts";
@@ -86,7 +86,17 @@ export class StandardAuthenticator implements Authenticator {
 
   async #slow(key: string, secret: string, byCookie: boolean, credentials: Credentials): Promise<Principal> {
     // Somebody who was right a moment ago guesses nothing, and must not suffer for a neighbour behind the same address who does.
-    const knock = this.#known.has(key) ? undefined : await this.#knock(credentials);
+    // Nor does whoever shows what is being looked at already: many connections that begin together with one token are one guess.
+    let knock: Knock | undefined;
+    if (!this.#known.has(key) && !this.#looking.has(key)) {
+      try {
+        // Nothing is waited for from here until it is being looked at, so that whoever comes next finds that.
+        knock = new Knock(this.#options.parts.attempts, credentials.address);
+      } catch (error) {
+        await this.#note(credentials, toTransporterError(error).code, { why: "too many attempts" });
+        throw error;
+      }
+    }
     let found: Found;
     try {
       found = await this.#look(key, secret, byCookie);
@@ -161,15 +171,6 @@ export class StandardAuthenticator implements Authenticator {
     if (oidc === undefined || claimedIssuer(secret) !== oidc.issuer) return { why: "unknown issuer" };
     const found = await oidc.verify(secret, this.#ports.clock.now());
     return "why" in found ? found : { known: new Known(found.principal, []) };
-  }
-
-  async #knock(credentials: Credentials): Promise<Knock> {
-    try {
-      return new Knock(this.#options.parts.attempts, credentials.address);
-    } catch (error) {
-      if (error instanceof TransporterError) await this.#note(credentials, error.code, { why: "too many attempts" });
-      throw error;
-    }
   }
 
   /** The answer tells no more than that it does not count; the audit tells why. */
