@@ -117,10 +117,12 @@ describe("the follower of documents", () => {
   });
 
   test("tells of more than a page at once", async () => {
-    const { changes, made, write } = follower();
+    const { changes, made, write, documents } = follower();
     for (let count = 0; count < 1_201; count += 1) await write(`t${count}`);
+    const { calls } = documents;
     await made.look();
     expect(changes).toHaveLength(1_200);
+    expect(documents.calls - calls).toBe(3);
   });
 
   test("goes on where it was when the store was away", async () => {

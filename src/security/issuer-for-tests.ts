@@ -78,7 +78,7 @@ export async function testIssuer(manual: ManualPorts, url = "https://id.example.
         jwks,
         ca: undefined,
         fetchText: async (address) => answer(address),
-        readText: async (path) => answer(path),
+        readText: async (path) => answer(`file ${path}`),
         ports: manual.ports,
         log: silentLogger,
       }),

@@ -81,12 +81,12 @@ export class IssuerKeys {
     return this.#known();
   }
 
-  /** Newer keys than `of`, which lacks one; undefined where there are none to be had yet. */
-  async newerThan(of: KeySet): Promise<KeySet | undefined> {
+  /** Newer keys than `of`, which lacks one; `of` again where there are none to be had yet. */
+  async newerThan(of: KeySet): Promise<KeySet> {
     const quietMs = Math.min(UNKNOWN_KEY_MS, this.#freshMs);
     const due = this.#options.ports.clock.monotonic() - this.#triedAtMs >= quietMs;
     if (this.#held?.set === of && (this.#fetching !== undefined || due)) await this.#fetch();
-    return this.#held?.set === of ? undefined : this.#held?.set;
+    return this.#held?.set ?? of;
   }
 
   #known(): KeySet {

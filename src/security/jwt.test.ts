@@ -161,7 +161,7 @@ describe("an issuer's keys", () => {
     for (const jwks of ["https://elsewhere.example.com/keys", "/etc/keys.json"]) {
       const { issuer, why } = await bench(jwks);
       expect(await why(await issuer.sign())).toBe("ok");
-      expect(issuer.asked).toStrictEqual([jwks]);
+      expect(issuer.asked).toStrictEqual([jwks.startsWith("/") ? `file ${jwks}` : jwks]);
     }
   });
 

@@ -66,8 +66,7 @@ export async function verifyJwt(token: string, rules: JwtRules, nowMs: number): 
   const outcome = await check(token, rules, keys, nowMs);
   const { why } = outcome as { readonly why?: string };
   if (why !== UNKNOWN_KEY) return outcome;
-  const newer = await rules.keys.newerThan(keys);
-  return newer === undefined ? outcome : check(token, rules, newer, nowMs);
+  return check(token, rules, await rules.keys.newerThan(keys), nowMs);
 }
 
 async function check(token: string, rules: JwtRules, keys: KeySet, nowMs: number): Promise<JwtOutcome> {

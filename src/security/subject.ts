@@ -19,14 +19,14 @@ export interface Subject {
 export function subjectOf(der: Uint8Array): Subject | undefined {
   try {
     const body = childrenOf(der, signedParts(der).body);
-    // Version, where it is there; serial number, signature, issuer, validity, subject.
-    const subject = expectTag(body[body[0]?.tag === VERSION ? 5 : 4], TAG.sequence);
+    // Version, which every certificate with extensions has; serial number, signature, issuer, validity, subject.
+    expectTag(body[0], VERSION);
+    const subject = expectTag(body[5], TAG.sequence);
     const [commonNames, organisations]: [string[], string[]] = [[], []];
     for (const set of childrenOf(der, subject)) {
       for (const attribute of childrenOf(der, expectTag(set, SET))) {
         const [name, value] = childrenOf(der, expectTag(attribute, TAG.sequence));
-        if (name === undefined || value === undefined) throw new DerFault("an attribute has no value");
-        const oid = oidText(der, name);
+        const oid = oidText(der, expectTag(name, TAG.oid));
         if (oid === COMMON_NAME) commonNames.push(textOf(der, value));
         if (oid === ORGANISATION) organisations.push(textOf(der, value));
       }
@@ -37,7 +37,7 @@ export function subjectOf(der: Uint8Array): Subject | undefined {
   }
 }
 
-function textOf(der: Uint8Array, value: Element): string {
-  if (!TEXTS.has(value.tag)) throw new DerFault("a name is in a form that is not read");
-  return new TextDecoder("utf-8", { fatal: true }).decode(der.subarray(value.from, value.to));
+function textOf(der: Uint8Array, value: Element | undefined): string {
+  if (!TEXTS.has(value?.tag ?? 0)) throw new DerFault("a name is in a form that is not read");
+  return new TextDecoder("utf-8", { fatal: true }).decode(der.subarray(value?.from, value?.to));
 }

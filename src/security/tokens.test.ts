@@ -207,6 +207,26 @@ describe("an enrolment token", () => {
     });
   });
 
+  test("is shown without what it has not", async () => {
+    const { tokens, ports } = bench();
+    const created = await tokens.create({ kind: "enrolment", agent: "a" }, ADMIN, FROM);
+    const { token: _token, ...view } = created;
+    const nowMs = ports.clock.now();
+    expect(view).toStrictEqual({
+      id: created.id,
+      kind: "enrolment",
+      name: `enrolment-${created.id}`,
+      agent: "a",
+      created_at: new Date(nowMs).toISOString(),
+      created_by: "token:boss",
+      expires_at: new Date(nowMs + 15 * 60_000).toISOString(),
+    });
+    await tokens.bind(created.id, { agentId: "a", keySha256: KEY });
+    await tokens.revoke(created.id, ADMIN, FROM);
+    const at = new Date(nowMs).toISOString();
+    expect(await tokens.get(created.id)).toStrictEqual({ ...view, revoked_at: at, used_at: at, used_by: "a" });
+  });
+
   test("names its agent in the audit, unless it is a pattern", async () => {
     const { tokens, documents } = bench();
     await tokens.create({ kind: "enrolment", agent: "a" }, ADMIN, FROM);
