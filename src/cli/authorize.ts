@@ -41,17 +41,22 @@ export async function readInput(host: Pick<Host, "stdin">, what: string): Promis
   return Buffer.concat(chunks).toString("utf8");
 }
 
-/** The token in that file, `-` being standard input. */
-async function tokenFromFile(call: ClientCall, path: string, origin: Origin): Promise<GivenCredential> {
-  const from = path === "-" ? "standard input" : `${describeOrigin(origin)} (${path})`;
-  let text: string;
+async function fileText(path: string, from: string): Promise<string> {
   try {
-    text = path === "-" ? await readInput(call.host, "a token") : await readFile(path, "utf8");
+    return await readFile(path, "utf8");
   } catch (error) {
-    if (error instanceof TransporterError) throw error;
     throw new TransporterError("FILE_UNREADABLE", `${from}: ${messageOf(error)}`, { cause: error });
   }
-  return fixed(path === "-" ? "the token of standard input" : `the token in ${path}`, await tokenOf(text, from));
+}
+
+/** The token in that file, `-` being standard input. A file is read for each request: what is in it may be replaced while somebody watches. */
+async function tokenFromFile(call: ClientCall, path: string, origin: Origin): Promise<GivenCredential> {
+  if (path === "-") return fixed("the token of standard input", await tokenOf(await readInput(call.host, "a token"), "standard input"));
+  const from = `${describeOrigin(origin)} (${path})`;
+  const token = async (): Promise<string> => tokenOf(await fileText(path, from), from);
+  // Now, so that what is wrong with it is told before anything is done.
+  await token();
+  return { describe: `the token in ${path}`, isToken: true, token, refused: () => undefined };
 }
 
 async function ofCertificate(call: ClientCall, place: Place, certificateFile: string, keyFile: string): Promise<GivenCredential> {

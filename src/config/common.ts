@@ -40,7 +40,7 @@ export const CONNECTION_SETTINGS = {
   }),
   "client-key": text({ describe: "PEM file of that certificate's key, which never leaves this machine", hint: "FILE", completes: "file" }),
   insecure: toggle(false, {
-    describe: "Show the token even where others on the way can read it: over http, or to a server whose certificate is not checked",
+    describe: "Show the token even where others can read it: over http to another machine, or while NODE_TLS_REJECT_UNAUTHORIZED=0 is set",
     flagOnly: true,
   }),
 } as const;

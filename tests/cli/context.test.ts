@@ -16,7 +16,7 @@ test("contexts are kept by name, for their owner alone", async () => {
   const file = join(home.path, "xdg/transporter/contexts.json");
   expect((await stat(file)).mode & 0o777).toBe(0o600);
   expect((await cli("list")).out).toMatch(
-    /^CURRENT +NAME +CP URL +CA FILE\n\* +dev +http:\/\/localhost:9090 +-\n- +prod +https:\/\/cp\.example\.com +\/.*ca\.pem\n$/,
+    /^CURRENT +NAME +CP URL +LOGIN +CA FILE\n\* +dev +http:\/\/localhost:9090 +- +-\n- +prod +https:\/\/cp\.example\.com +- +\/.*ca\.pem\n$/,
   );
   expect((await cli("use", "prdo")).err).toContain("Did you mean prod?");
   expect((await cli("remove", "dev")).out).toBe("context/dev removed\n");

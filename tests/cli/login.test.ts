@@ -274,6 +274,28 @@ describe("a token", () => {
     const env = { TRANSPORTER_TOKEN: cp.tokens.viewer };
     expect((await me.run(["whoami"], { env })).out).toContain("viewer");
     expect((await me.run(["whoami", "--context", "prod"], { env })).out).toContain("admin");
+    expect((await me.run(["context", "list"])).out).toMatch(/^\* +prod +https:\S+ +token +\S+prod\.pem$/m);
+  });
+
+  test("in a file is read for each request, as it may be replaced", async () => {
+    await using me = await person();
+    const file = await me.file("token", "first\n");
+    const seen: (string | null)[] = [];
+    const server = Bun.serve({
+      hostname: "127.0.0.1",
+      port: 0,
+      async fetch(request) {
+        seen.push(request.headers.get("authorization"));
+        await Bun.write(file, "second\n");
+        return Response.json({ id: "x" }, { status: 404 });
+      },
+    });
+    await me.run(["cancel", "a", "b", "--cp-url", `http://127.0.0.1:${server.port}`, "--token-file", file]);
+    expect(seen).toEqual(["Bearer first", "Bearer second"]);
+    const missing = await me.run(["whoami", "--token-file", `${file}.not`]);
+    expect(missing.code).toBe(2);
+    expect(missing.err).toContain("flag --token-file");
+    await server.stop(true);
   });
 
   test("that others can read is not used", async () => {

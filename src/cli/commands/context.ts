@@ -2,7 +2,7 @@ import { CONTEXT_NAME, apiUrl, didYouMean, text, toggle } from "../../config/mod
 import { TransporterError } from "../../kit/mod.ts";
 import { command } from "../command.ts";
 import { type Context, contextNamed, readContexts, writeContexts } from "../contexts.ts";
-import { writeCredential } from "../credentials.ts";
+import { credentialNamed, readCredentials, writeCredential } from "../credentials.ts";
 import { EXIT } from "../exit.ts";
 import { OUTPUT_SETTINGS, type Shape, outputOf, printList } from "../output.ts";
 import { safeLine } from "../text.ts";
@@ -92,6 +92,8 @@ interface Listed {
   readonly current: boolean;
   readonly cp_url: string;
   readonly ca_file?: string | undefined;
+  /** What is shown there. */
+  readonly login?: "token" | "certificate";
 }
 
 const LIST_SHAPE: Shape<Listed> = {
@@ -100,6 +102,7 @@ const LIST_SHAPE: Shape<Listed> = {
     { head: "CURRENT", cell: (context) => (context.current ? "*" : " ") },
     { head: "NAME", cell: (context) => context.name },
     { head: "CP URL", cell: (context) => context.cp_url },
+    { head: "LOGIN", cell: (context) => context.login ?? "" },
     { head: "CA FILE", cell: (context) => context.ca_file ?? "" },
   ],
 };
@@ -110,9 +113,20 @@ export const contextList = command({
   examples: ["transporter context list"],
   run: async (call) => {
     const contexts = await readContexts(call.places);
+    const saved = await readCredentials(call.places);
     const items = Object.entries(contexts.contexts)
       .toSorted(([a], [b]) => (a < b ? -1 : 1))
-      .map(([name, context]): Listed => ({ name, current: name === contexts.current, cp_url: context.cp_url, ca_file: context.ca_file }));
+      .map(([name, context]): Listed => {
+        const login =
+          credentialNamed(saved, name)?.cp_url === context.cp_url ? "token" : context.client_cert === undefined ? undefined : "certificate";
+        return {
+          name,
+          current: name === contexts.current,
+          cp_url: context.cp_url,
+          ...(context.ca_file === undefined ? {} : { ca_file: context.ca_file }),
+          ...(login === undefined ? {} : { login }),
+        };
+      });
     await printList(call.host.out, outputOf(call.values), LIST_SHAPE, items);
     if (items.length === 0) call.note("No contexts yet; `transporter context add NAME --cp-url URL` makes one.");
     return EXIT.ok;

@@ -24,6 +24,11 @@ const SETTINGS = {
     check: (hash) => (CA_HASH.test(hash) ? undefined : "sha256: and 64 hex digits"),
   }),
   ...CLIENT_SETTINGS,
+  context: text({
+    describe: "Name of the context to keep it as; named after the host when nothing is said",
+    hint: "NAME",
+    completes: "context",
+  }),
 } as const;
 type LoginCall = Call<typeof SETTINGS>;
 
