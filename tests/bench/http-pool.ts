@@ -23,11 +23,15 @@ export class HttpPool {
   readonly #open = new Set<Connection>();
   #free: Connection[] = [];
 
-  constructor(url: string, path: string) {
+  readonly #tls: { readonly ca: string } | undefined;
+
+  /** `secure`: over TLS, and who sends. */
+  constructor(url: string, path: string, secure?: { readonly ca: string; readonly token: string }) {
     const { host, hostname, port } = new URL(url);
     this.#hostname = hostname;
     this.#port = Number(port);
-    this.#head = `POST ${path} HTTP/1.1\r\nhost: ${host}\r\nuser-agent: transporter-bench\r\naccept: */*\r\ncontent-type: application/json\r\ncontent-length: `;
+    this.#head = `POST ${path} HTTP/1.1\r\nhost: ${host}\r\nuser-agent: transporter-bench\r\naccept: */*\r\ncontent-type: application/json\r\n${secure === undefined ? "" : `authorization: Bearer ${secure.token}\r\n`}content-length: `;
+    this.#tls = secure === undefined ? undefined : { ca: secure.ca };
   }
 
   /** Opens this many ahead of the first request. */
@@ -58,9 +62,13 @@ export class HttpPool {
 
   async #connect(): Promise<Connection> {
     let connection: Connection | undefined;
+    // Over TLS nothing can be written before.
+    const shaken = Promise.withResolvers<void>();
+    if (this.#tls === undefined) shaken.resolve();
     const socket = await Bun.connect({
       hostname: this.#hostname,
       port: this.#port,
+      ...(this.#tls === undefined ? {} : { tls: this.#tls }),
       socket: {
         data: (_socket, chunk) => {
           if (connection !== undefined) take(connection, chunk);
@@ -71,9 +79,14 @@ export class HttpPool {
           this.#open.delete(connection);
           connection.waiting?.reject(new Error("the server closed a connection in the middle of a request"));
         },
+        handshake: (_socket, success, error) => {
+          if (success) shaken.resolve();
+          else shaken.reject(error ?? new Error("the handshake failed"));
+        },
         error: (_socket, error) => connection?.waiting?.reject(error),
       },
     });
+    await shaken.promise;
     socket.setNoDelay(true);
     connection = { socket, received: "", waiting: undefined, closed: false };
     this.#open.add(connection);

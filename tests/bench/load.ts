@@ -6,12 +6,21 @@ import * as v from "valibot";
 import { HttpPool } from "./http-pool.ts";
 import { flood, probe } from "./large-load.ts";
 import { cpuUs } from "./proc.ts";
+import type { FleetFile } from "../support/fleet.ts";
 import { Swarm, type Wire } from "./swarm.ts";
 
 const Target = { url: v.string(), pid: v.number(), agents: v.number(), wire: v.picklist(["protocol-2", "0.1"]), phaseMs: v.number() };
 const TaskSchema = v.variant("mode", [
   /** Keeps `unfinished` events between their POST and their last status, until `events` are done. */
-  v.object({ mode: v.literal("closed"), ...Target, events: v.number(), warmUp: v.number(), unfinished: v.number() }),
+  v.object({
+    mode: v.literal("closed"),
+    ...Target,
+    events: v.number(),
+    warmUp: v.number(),
+    unfinished: v.number(),
+    /** Where everybody is asked who they are: the agents' address, a producer's token, and the file of a fleet. */
+    secure: v.optional(v.object({ agentsUrl: v.string(), token: v.string(), path: v.string() })),
+  }),
   /**
    * The same with several control planes on one store, which `storePid` serves: each has its part of the agents, and each event goes to the next
    * control plane, whoever has its agent.
@@ -119,12 +128,14 @@ interface Watched {
 async function watch(
   task: { url: string; agents: number; wire: Wire; phaseMs: number; part?: number },
   keepArrivals: boolean,
+  secure?: { readonly agentsUrl: string; readonly fleet: FleetFile },
 ): Promise<Watched> {
   const arrivedMs = new Map<string, number>();
   const waiting = new Map<string, () => void>();
   const early = new Set<string>();
   const swarm = await Swarm.connect({
-    wsUrl: wsUrl(task.url),
+    wsUrl: secure?.agentsUrl ?? wsUrl(task.url),
+    ...(secure === undefined ? {} : { secure: secure.fleet }),
     agents: task.agents,
     wire: task.wire,
     phaseMs: task.phaseMs,
@@ -148,8 +159,15 @@ async function watch(
 }
 
 async function closed(task: Extract<LoadTask, { mode: "closed" }>): Promise<ClosedResult> {
-  const { swarm, finished } = await watch(task, false);
-  const pool = new HttpPool(task.url, "/events");
+  const { secure } = task;
+  const fleet = secure === undefined ? undefined : ((await Bun.file(secure.path).json()) as FleetFile);
+  const asked = secure === undefined || fleet === undefined ? undefined : { agentsUrl: secure.agentsUrl, fleet };
+  const { swarm, finished } = await watch(task, false, asked);
+  const pool = new HttpPool(
+    task.url,
+    "/events",
+    secure === undefined || fleet === undefined ? undefined : { ca: fleet.ca, token: secure.token },
+  );
   await pool.warm(task.unfinished);
   const phase = async (events: number): Promise<void> => {
     let begun = 0;

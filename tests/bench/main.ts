@@ -16,6 +16,7 @@ import { queues } from "./queues.ts";
 import { redisStore } from "./redis-store.ts";
 import { replicas } from "./replicas.ts";
 import { apply, store } from "./rooms.ts";
+import { security } from "./security.ts";
 import { stuck } from "./stuck.ts";
 import { storm } from "./storm.ts";
 import { intake, throughput } from "./throughput.ts";
@@ -29,6 +30,7 @@ const PARTS = {
   stuck,
   connections,
   storm,
+  security,
   replicas,
   queues,
   cluster,

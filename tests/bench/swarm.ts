@@ -1,3 +1,9 @@
+import { X509Certificate } from "node:crypto";
+import { checkServerIdentity, type PeerCertificate } from "node:tls";
+import { agentStatement, type ChallengeFrame } from "../../src/protocol/mod.ts";
+import { signText } from "../../src/security/mod.ts";
+import type { FleetIdentity } from "../support/fleet.ts";
+
 /** Which of the two wires the agents speak: ours with acknowledgements, or 0.1's without. */
 export type Wire = "protocol-2" | "0.1";
 
@@ -11,6 +17,8 @@ export interface SwarmOptions {
   readonly heartbeatMs: number;
   /** Distinguishes this swarm's agent ids. */
   readonly prefix: string;
+  /** Who the agents are, where they are asked; then these are their ids. */
+  readonly secure?: { readonly ca: string; readonly identities: readonly FleetIdentity[] };
   /** An event reached its agent. `performance.now()` of the moment. */
   readonly onEvent: (eventId: string, atMs: number) => void;
   /** Protocol 2: its last status is acknowledged, so it is durable. 0.1, which has no acknowledgement: its last status was sent. */
@@ -43,12 +51,31 @@ class LeanAgent {
   #in = false;
   readonly registered: Promise<void>;
 
+  readonly #identity: FleetIdentity | undefined;
+  #channel = "none";
+
   constructor(id: string, options: SwarmOptions) {
     this.id = id;
     this.#options = options;
-    this.#socket = new WebSocket(options.wsUrl);
+    const identity = options.secure?.identities.find(({ agentId }) => agentId === id);
+    this.#identity = identity;
+    this.#socket =
+      identity === undefined || options.secure === undefined
+        ? new WebSocket(options.wsUrl)
+        : new WebSocket(options.wsUrl, {
+            tls: {
+              ca: options.secure.ca,
+              cert: identity.certificate,
+              key: identity.key,
+              checkServerIdentity: (host: string, certificate: PeerCertificate) => {
+                this.#channel = `tls-server-end-point:${certificate.fingerprint256.replaceAll(":", "").toLowerCase()}`;
+                return checkServerIdentity(host, certificate);
+              },
+            },
+          } as Bun.WebSocketOptions);
     this.registered = new Promise<void>((resolve, reject) => {
-      this.#socket.addEventListener("open", () => this.#socket.send(this.#registration()));
+      // Who is asked answers with the registration.
+      if (identity === undefined) this.#socket.addEventListener("open", () => this.#socket.send(this.#registration()));
       this.#socket.addEventListener("message", ({ data }) => this.#take(String(data), resolve));
       this.#socket.addEventListener("close", ({ code, reason }) => {
         const error = new Error(`agent ${id} was closed: ${code} ${reason}`);
@@ -78,6 +105,15 @@ class LeanAgent {
 
   heartbeat(): void {
     this.#socket.send(`{"type":"heartbeat","timestamp":"${new Date().toISOString()}","metrics":{}}`);
+  }
+
+  /** The registration with its proof. */
+  #answer(challenge: ChallengeFrame, { key, certificate }: FleetIdentity): string {
+    const { audience, nonce } = challenge;
+    const certificateSha256 = new Bun.CryptoHasher("sha256").update(new X509Certificate(certificate).raw).digest("hex");
+    const channel = this.#channel;
+    const signature = signText(agentStatement({ audience, nonce, agentId: this.id, certificateSha256, channel }), key);
+    return JSON.stringify({ ...(JSON.parse(this.#registration()) as object), proof: { certificate, nonce, channel, signature } });
   }
 
   #registration(): string {
@@ -116,6 +152,11 @@ class LeanAgent {
         this.#unacknowledged.shift();
         this.#options.onFinished(first.eventId);
       }
+      return;
+    }
+    if (text.startsWith('{"type":"trust"')) return;
+    if (this.#identity !== undefined && text.startsWith('{"type":"challenge"')) {
+      this.#socket.send(this.#answer(JSON.parse(text) as ChallengeFrame, this.#identity));
       return;
     }
     if (text.includes('"registered"')) {
@@ -163,7 +204,10 @@ export class Swarm {
     const agents: LeanAgent[] = [];
     const AT_ONCE = 50;
     for (let from = 0; from < options.agents; from += AT_ONCE) {
-      const ids = Array.from({ length: Math.min(AT_ONCE, options.agents - from) }, (_, at) => `${options.prefix}-${from + at}`);
+      const ids = Array.from(
+        { length: Math.min(AT_ONCE, options.agents - from) },
+        (_, at) => options.secure?.identities[from + at]?.agentId ?? `${options.prefix}-${from + at}`,
+      );
       agents.push(...(await Promise.all(ids.map((id) => dialUntilIn(id, options)))));
     }
     return new Swarm(agents, options);
