@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { TransporterError } from "../kit/mod.ts";
+import { systemPorts, TransporterError } from "../kit/mod.ts";
 import type { Role, Scope } from "../protocol/mod.ts";
 import { type Action, ACTIONS, type Target } from "./access.ts";
 import { allows, demand, judge, needsLabels } from "./authorize.ts";
@@ -187,10 +187,10 @@ describe("a pattern", () => {
   });
 
   test("takes no time, whatever it looks like", () => {
-    const startedMs = performance.now();
+    const startedMs = systemPorts.clock.monotonic();
     const id = "a".repeat(300);
     for (let count = 0; count < 1_000; count += 1) matchesPattern(`${"a*".repeat(149)}b`, id);
-    expect(performance.now() - startedMs).toBeLessThan(1_000);
+    expect(systemPorts.clock.monotonic() - startedMs).toBeLessThan(1_000);
   });
 });
 

@@ -134,5 +134,5 @@ export class IssuerKeys {
 function keySetOf(text: string): JSONWebKeySet {
   const { keys } = v.parse(KeysSchema, JSON.parse(text));
   if (keys.length > MAX_KEYS) throw new Error(`there are more than ${MAX_KEYS} keys`);
-  return { keys: keys as JSONWebKeySet["keys"] };
+  return { keys };
 }

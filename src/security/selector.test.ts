@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { TransporterError } from "../kit/mod.ts";
+import { systemPorts, TransporterError } from "../kit/mod.ts";
 import { checkLabels, MAX_SELECTOR_CHARS, parseSelector, selects } from "./selector.ts";
 
 const LABELS = { site: "north", tier: "edge", empty: "", size: "12", above: "+5", below: "-5", half: "1.5", "example.com/team": "blue" };
@@ -106,7 +106,7 @@ describe("a label selector", () => {
     "a=b-",
     "a=*",
     `a=${"b".repeat(64)}`,
-    `${"a".repeat(64)}`,
+    "a".repeat(64),
     `${"a".repeat(64)}/b`,
     `${Array.from({ length: 70 }, () => "abc").join(".")}/b`,
     "ä=b",
@@ -118,7 +118,7 @@ describe("a label selector", () => {
     expect(() => parseSelector(`${"a,".repeat(MAX_SELECTOR_CHARS / 2)}a`)).toThrow("characters");
     expect(() => parseSelector(`${"a,".repeat(MAX_SELECTOR_CHARS / 2 - 1)}aa`)).not.toThrow();
     const nasty = ["(", "!", "=", "a ", " ", "a,", "a in (", "a in (,", "a=b,"];
-    const startedMs = performance.now();
+    const startedMs = systemPorts.clock.monotonic();
     for (const piece of nasty) {
       try {
         parseSelector(piece.repeat(MAX_SELECTOR_CHARS).slice(0, MAX_SELECTOR_CHARS));
@@ -126,7 +126,7 @@ describe("a label selector", () => {
         expect(error).toBeInstanceOf(TransporterError);
       }
     }
-    expect(performance.now() - startedMs).toBeLessThan(1_000);
+    expect(systemPorts.clock.monotonic() - startedMs).toBeLessThan(1_000);
   });
 });
 
