@@ -7,6 +7,7 @@ import { issueAgent } from "../../src/security/pki/issue.ts";
 import { openStore } from "../../src/stores/mod.ts";
 import { anEvent } from "../support/cp.ts";
 import { eventually } from "../support/eventually.ts";
+import { redisTest, sharedRedis } from "../support/redis.ts";
 import type { EnrolledAgent } from "../support/secure-agent.ts";
 import { type SecureControlPlane, startSecureCp } from "../support/secure-cp.ts";
 import { SharedStore } from "../support/shared-store.ts";
@@ -180,6 +181,28 @@ describe("revocation", () => {
       expect((await again.closed).code).toBe(4008);
     }
   });
+});
+
+redisTest("revocation goes from one control plane to another over a real Redis, and so does the agent", async () => {
+  const server = await sharedRedis();
+  const storeUrl = `${server.url}?prefix=identity-${process.pid}`;
+  await using here = await startSecureCp({ storeUrl });
+  await using there = await startSecureCp({ storeUrl, like: here });
+  const mine = await here.enrol("agent-1");
+  await using first = await here.dial(mine, protocol2());
+  await using second = await there.dial(mine, protocol2());
+  expect((await first.closed).code).toBe(4001);
+  const event = anEvent({ target_agent: "agent-1" });
+  await send(here, event);
+  await second.event(event.id);
+  const began = performance.now();
+  await here.json("/v1/identities/agent-1/revoke", { method: "POST" });
+  expect((await second.closed).code).toBe(4008);
+  expect(performance.now() - began).toBeLessThan(500);
+  for (const cp of [here, there]) {
+    await using again = await cp.dial(mine);
+    expect((await again.closed).code).toBe(4008);
+  }
 });
 
 describe("time", () => {

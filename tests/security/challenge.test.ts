@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import type { ChallengeFrame } from "../../src/protocol/mod.ts";
+import { problem } from "../support/cp.ts";
 import { eventually } from "../support/eventually.ts";
 import { dialWithProof, type EnrolledAgent, type ProofOptions } from "../support/secure-agent.ts";
 import { type SecureControlPlane, startSecureCp } from "../support/secure-cp.ts";
@@ -183,8 +184,11 @@ test("an agent is sent to its own listener by that of the API", async () => {
 });
 
 test("the agents' listener serves agents, and nothing else", async () => {
-  const at = (path: string): Promise<Response> =>
-    fetch(`https://127.0.0.1:${new URL(one.agentsUrl).port}${path}`, { tls: { ca: one.ca, cert: agent.certificate, key: agent.key } });
+  const tls = { ca: one.ca, cert: agent.certificate, key: agent.key };
+  const at = (path: string, headers: Record<string, string> = {}): Promise<Response> =>
+    fetch(`https://127.0.0.1:${new URL(one.agentsUrl).port}${path}`, { tls, headers });
+  expect((await problem(await at("/ws", { origin: "https://elsewhere.example" }), 403)).code).toBe("FOREIGN_ORIGIN");
+  expect((await problem(await at("/ws"), 426)).code).toBe("UPGRADE_REQUIRED");
   expect((await at("/livez")).status).toBe(200);
   for (const path of ["/v1/agents", "/v1/ca", "/metrics", "/readyz", "/openapi.json", "/events"]) expect((await at(path)).status).toBe(404);
 });
