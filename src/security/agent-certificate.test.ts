@@ -71,5 +71,7 @@ describe("an agent's certificate", () => {
     ])
       expect(check(other)).toBe("IDENTITY_REFUSED: the agent's certificate cannot be read");
     expect(check(pem.repeat(6))).toBe("ok a");
+    expect(check(pem.padEnd(65_536))).toBe("ok a");
+    expect(check(pem.padEnd(65_537))).toStartWith("IDENTITY_REFUSED");
   });
 });

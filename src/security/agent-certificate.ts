@@ -40,8 +40,6 @@ export function checkAgentCertificate(pem: string, trust: TrustState, nowMs: num
   const { cas: anchors, revocations } = trust;
   const chain = verifyChain({ leaf, others, anchors, revocations, nowMs, usage: CLIENT_AUTH, graceMs });
   if (!chain.ok) throw new TransporterError(CODE_OF[chain.fault], `the agent's certificate is not taken: ${chain.message}`);
-  const [, issuer, ...above] = chain.path;
-  if (issuer === undefined) throw refused("the agent's certificate was issued by nobody");
   // One id only: which of two was meant is not for us to guess.
   const ids = leaf.uris.filter((uri) => uri.startsWith("transporter:"));
   const [uri] = ids;
@@ -50,8 +48,8 @@ export function checkAgentCertificate(pem: string, trust: TrustState, nowMs: num
   return {
     certificate: leaf,
     agentId,
-    issuerKeySha256: issuer.keySha256,
-    anchorKeySha256: (above.at(-1) ?? issuer).keySha256,
+    issuerKeySha256: chain.issuer.keySha256,
+    anchorKeySha256: chain.anchor.keySha256,
     expiresAtMs: Math.min(...chain.path.map(({ notAfterMs }) => notAfterMs)),
   };
 }

@@ -182,7 +182,8 @@ describe("an agent is refused", () => {
   test("with a good one after very many, as each costs a signature", async () => {
     const here = bench();
     const [key, token] = [makeKey(), await here.token("a")];
-    for (let index = 0; index < 100; index += 1) await here.ask("a", key, token);
+    for (let index = 0; index < 99; index += 1) here.signings.take(FROM.address);
+    expect(await codeOf(() => here.ask("a", key, token))).toBe("ok");
     expect(await codeOf(() => here.ask("a", key, token))).toBe("TOO_MANY_ATTEMPTS");
   });
 

@@ -67,8 +67,6 @@ class Enrolment implements EnrolmentService {
       const csr = readCsr(request.csr);
       const { token } = voucher;
       const to = { agentId, keySha256: csr.keySha256 };
-      if (token?.usedBy !== undefined && (token.usedBy.agentId !== agentId || token.usedBy.keySha256 !== csr.keySha256))
-        throw refused("the token was used already, with another key");
       // Before the token is used up: who is refused for somebody else's sake may need it again.
       await this.#issue.checkFree(agentId, csr.keySha256, voucher);
       if (token !== undefined && !(await this.#options.tokens.bind(token.id, to)))

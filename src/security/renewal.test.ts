@@ -193,7 +193,8 @@ describe("a renewal is refused", () => {
     expect(await codeOf(() => renew(here, makeKey()))).toBe("TOO_MANY_ATTEMPTS");
     const busy = await bench();
     const next = makeKey();
-    for (let index = 0; index < 100; index += 1) await renew(busy, next);
+    for (let index = 0; index < 99; index += 1) busy.signings.take(FROM.address);
+    expect(await codeOf(() => renew(busy, next))).toBe("ok");
     expect(await codeOf(() => renew(busy, next))).toBe("TOO_MANY_ATTEMPTS");
   });
 });

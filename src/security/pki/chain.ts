@@ -9,8 +9,15 @@ export interface RevocationList {
 export type ChainFault = "untrusted" | "expired" | "not_yet" | "usage" | "not_end" | "weak" | "critical" | "revoked";
 
 export type ChainResult =
-  /** From the one that was asked about to what is trusted. */
-  | { readonly ok: true; readonly path: readonly Certificate[] }
+  | {
+      readonly ok: true;
+      /** From the one that was asked about to what is trusted. */
+      readonly path: readonly Certificate[];
+      /** Of the one that was asked about. */
+      readonly issuer: Certificate;
+      /** What is trusted; the issuer, unless there is one between. */
+      readonly anchor: Certificate;
+    }
   | { readonly ok: false; readonly fault: ChainFault; readonly message: string };
 
 export interface ChainQuery {
@@ -84,7 +91,7 @@ export function verifyChain(query: ChainQuery): ChainResult {
     signatures += 1;
     return signatures <= MAX_SIGNATURES && isIssuedBy(certificate, ca);
   };
-  const climb = (path: readonly Certificate[]): readonly Certificate[] | undefined => {
+  const climb = (path: readonly Certificate[]): Extract<ChainResult, { readonly ok: true }> | undefined => {
     const current = path.at(-1);
     if (current === undefined || path.length > MAX_CAS) return undefined;
     for (const ca of [...anchors, ...others]) {
@@ -99,12 +106,11 @@ export function verifyChain(query: ChainQuery): ChainResult {
         continue;
       }
       const longer = [...path, ca];
-      if (trusted.has(ca.sha256)) return longer;
+      if (trusted.has(ca.sha256)) return { ok: true, path: longer, issuer: path[1] ?? ca, anchor: ca };
       const found = climb(longer);
       if (found !== undefined) return found;
     }
     return undefined;
   };
-  const path = climb([leaf]);
-  return path === undefined ? last : { ok: true, path };
+  return climb([leaf]) ?? last;
 }
