@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { TransporterError } from "../kit/mod.ts";
 import { type CertificateLogin, loginStatement } from "../protocol/mod.ts";
 import { type CertificateTrust, ClientCertificates } from "./client-certificates.ts";
-import { LoginNonces, NONCE_MS } from "./login-nonces.ts";
+import { LoginNonces } from "./login-nonces.ts";
 import { memoryDocuments } from "./memory-documents.ts";
 import { codeOf, FROM, testParts } from "./parts-for-tests.ts";
 import { CLIENT_AUTH, SERVER_AUTH } from "./pki/certificate.ts";
@@ -13,6 +13,7 @@ import { subjectOf } from "./subject.ts";
 import { makeToken } from "./token-format.ts";
 
 const START_MS = testParts().ports.clock.now();
+const NONCE_MS = 60_000;
 const NONCE_KEY = "ab".repeat(32);
 const [peopleCa, agentsCa, strangerCa] = await Promise.all([makeTestCa(START_MS), makeTestCa(START_MS), makeTestCa(START_MS)]);
 

@@ -4,7 +4,7 @@ import { DOCUMENT_KINDS, type Documents } from "./documents.ts";
 import { sameDigest, sha256Hex } from "./token-format.ts";
 
 /** So long a challenge may be answered. */
-export const NONCE_MS = 60_000;
+const NONCE_MS = 60_000;
 /** Control planes' clocks differ. */
 const SKEW_MS = 10_000;
 const RANDOM_BYTES = 24;
