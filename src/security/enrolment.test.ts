@@ -1,4 +1,5 @@
 import { beforeAll, describe, expect, test } from "bun:test";
+import { TransporterError } from "../kit/mod.ts";
 import type { EnrolmentAnswer } from "../protocol/mod.ts";
 import { enrolmentId } from "./approvals.ts";
 import { createEnrolment } from "./enrolment.ts";
@@ -190,7 +191,18 @@ describe("an agent is refused", () => {
   test("but is not held off for what others did wrong elsewhere, nor for what it did right", async () => {
     const here = bench();
     const [key, token] = [makeKey(), await here.token("a")];
-    for (let index = 0; index < 30; index += 1) expect((await here.ask("a", key, token)).status).toBe("issued");
+    for (let index = 0; index < 21; index += 1) expect((await here.ask("a", key, token)).status).toBe("issued");
+  });
+
+  test("by a store that does not answer, which is nobody's failure and in no audit", async () => {
+    const here = bench();
+    const [key, token] = [makeKey(), await here.token("a")];
+    const before = here.documents.audit.length;
+    here.documents.failure = new TransporterError("STORE_UNAVAILABLE", "away");
+    for (let index = 0; index < 25; index += 1) expect(await codeOf(() => here.ask("a", key, token))).toBe("STORE_UNAVAILABLE");
+    here.documents.failure = undefined;
+    expect(here.documents.audit).toHaveLength(before);
+    expect((await here.ask("a", key, token)).status).toBe("issued");
   });
 
   test("without using up the token, where another key has the id", async () => {
