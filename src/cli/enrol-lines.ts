@@ -29,5 +29,5 @@ export function enrolLines(of: {
 }): string {
   const id = of.agent.includes("*") ? "NAME" : shellWord(of.agent);
   const hash = of.caHash === undefined ? "" : ` --ca-hash ${of.caHash}`;
-  return `export ${ENROLMENT_TOKEN_VARIABLE}=${of.token}\ntransporter agent --agent-id ${id} --cp-url ${of.url}${hash}\n`;
+  return `export ${ENROLMENT_TOKEN_VARIABLE}=${of.token}\ntransporter agent --agent-id ${id} --cp-url ${shellWord(of.url)}${hash}\n`;
 }

@@ -311,6 +311,7 @@ test("what the certificate lacks is said with what to do about it", async () => 
   expect((await failing("UNABLE_TO_VERIFY_LEAF_SIGNATURE")).remedy).toContain("--ca-hash");
   expect((await failing("ERR_TLS_CERT_ALTNAME_INVALID")).remedy).toContain("other names");
   expect((await failing("CERT_HAS_EXPIRED")).remedy).toContain("clock");
+  expect((await failing("EPROTO")).remedy).toContain("listener for agents");
   expect((await failing("ECONNRESET", "http://cp.test")).remedy).toContain("https://");
   expect((await failing("ECONNRESET")).remedy).not.toContain("https://");
 });

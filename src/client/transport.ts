@@ -227,6 +227,8 @@ function remedyOf(baseUrl: string, cause: unknown): string | undefined {
     return "Its certificate is for other names than this address. Use one of its names, or make the certificate anew with `transporter cp init --name NAME`.";
   if (code === "CERT_HAS_EXPIRED" || code === "CERT_NOT_YET_VALID")
     return "Its certificate is not good at this time. Look at the clock here, and at the certificate with `transporter doctor cp` there.";
+  if (baseUrl.startsWith("https:") && code === "EPROTO")
+    return "It ended the handshake: it may speak http:// only, or be the listener for agents; people and programs use the API's (8080).";
   if (baseUrl.startsWith("http:") && (code === "ECONNRESET" || code === "ConnectionClosed" || code === "HPE_INVALID_CONSTANT"))
     return "Where it is secured it speaks https:// only; correct the address.";
   return undefined;

@@ -246,6 +246,25 @@ describe("a token", () => {
     await server.stop(true);
   });
 
+  test("is not shown to control planes that are only looked for", async () => {
+    await using me = await person();
+    const seen: string[] = [];
+    const servers = ["a", "b"].map((name) =>
+      Bun.serve({
+        hostname: "127.0.0.1",
+        port: 0,
+        fetch(request) {
+          seen.push(`${name} ${new URL(request.url).pathname} ${request.headers.get("authorization") ?? "nothing"}`);
+          return Response.json({ tenant: "default", name: "x", kind: "user", via: "token", role: "viewer", secured: true });
+        },
+      }),
+    );
+    const urls = ["http://127.0.0.1:1", ...servers.map(({ port }) => `http://127.0.0.1:${port}`)].join(",");
+    expect((await me.run(["whoami", "--cp-url", urls], { env: { TRANSPORTER_TOKEN: "opaque" } })).code).toBe(0);
+    expect(seen).toEqual(["a /livez nothing", "a /v1/whoami Bearer opaque"]);
+    for (const server of servers) await server.stop(true);
+  });
+
   test("of a context goes to the address that it was given for, and nowhere else", async () => {
     await using cp = await startSecureCp();
     await using me = await person();
