@@ -180,6 +180,18 @@ describe("an agent is refused", () => {
     expect(lastAudit(here)).toMatchObject({ action: "enrolment_refused", details: { code: "TOO_MANY_ATTEMPTS" } });
   });
 
+  test.each([
+    ["requests that are none", "INVALID_CSR"],
+    ["an id that is another's", "IDENTITY_CONFLICT"],
+  ])("after too many %s as well", async (_name, code) => {
+    const here = bench();
+    await here.ask("a", makeKey(), await here.token("a"));
+    const [pattern, csr] = [await here.token("*"), code === "INVALID_CSR" ? "hello" : makeCsr(makeKey())];
+    const ask = () => here.enrolment.request({ agent_id: "a", csr }, pattern, FROM);
+    for (let index = 0; index < 20; index += 1) expect(await codeOf(ask)).toBe(code);
+    expect(await codeOf(ask)).toBe("TOO_MANY_ATTEMPTS");
+  });
+
   test("with a good one after very many, as each costs a signature", async () => {
     const here = bench();
     const [key, token] = [makeKey(), await here.token("a")];

@@ -1,6 +1,7 @@
 import { TransporterError, toTransporterError } from "../kit/mod.ts";
 import {
   type EnrolmentAnswer,
+  type ErrorKind,
   type EnrolmentRequest,
   type EnrolmentView,
   type RenewalRequest,
@@ -37,6 +38,9 @@ export interface EnrolmentOptions {
 
 /** Who vouches for an agent that is not known yet. */
 type Voucher = Word & { readonly voucher: string; readonly agent: string; readonly token: EnrolmentToken | undefined };
+
+/** Counts against whoever asks. What does not: a store or an issuer that does not answer, and a control plane that issues nothing. */
+const HIS_FAULT: ReadonlySet<ErrorKind> = new Set(["denied", "invalid", "conflict"]);
 
 export function createEnrolment(options: EnrolmentOptions): EnrolmentService {
   return new Enrolment(options);
@@ -124,10 +128,8 @@ class Enrolment implements EnrolmentService {
     } catch (thrown) {
       const error = toTransporterError(thrown);
       const { code, message, details } = error;
-      // What is nobody's fault here: a store or an issuer that does not answer, a control plane that issues nothing.
-      if (code === "ENROLMENT_DISABLED" || (error.kind !== "denied" && error.kind !== "invalid" && error.kind !== "conflict"))
-        knock?.right();
-      else knock?.wrong();
+      if (HIS_FAULT.has(error.kind) && code !== "ENROLMENT_DISABLED") knock?.wrong();
+      else knock?.right();
       if (error.kind !== "unavailable" || code === "TOO_MANY_ATTEMPTS") {
         const agentId = typeof agent === "string" ? agent.slice(0, 253) : agent();
         await this.#parts.refusals.note({
