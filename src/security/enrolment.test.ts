@@ -292,6 +292,13 @@ describe("an agent enrols by the account of a cluster that is trusted", () => {
     expect(await codeOf(() => here.ask("east-2", key, "eyJbad"))).toBe("ENROLMENT_REFUSED");
   });
 
+  test("is in no audit where the cluster's keys cannot be had: nobody was refused", async () => {
+    const verify = () => Promise.reject(new TransporterError("ISSUER_UNAVAILABLE", "away"));
+    const here = bench({ clusters: { claims: () => true, verify } });
+    for (let index = 0; index < 25; index += 1) expect(await codeOf(() => here.ask("a", makeKey(), "eyJ"))).toBe("ISSUER_UNAVAILABLE");
+    expect(here.documents.audit).toEqual([]);
+  });
+
   test("takes its own id from a key that was lost", async () => {
     const here = bench({ clusters: clusterOf("east") });
     await here.ask("east", makeKey(), "eyJgood");

@@ -147,6 +147,14 @@ describe("a renewal is refused", () => {
     expect((await here.identities.get("a"))?.certificates).toHaveLength(1);
   });
 
+  test("and names no agent where nobody knows whose it is", async () => {
+    const here = await bench();
+    await codeOf(() => renew(here, makeKey(), { certificate: "hello" }));
+    const [line] = here.documents.audit;
+    expect(Object.keys(line ?? {})).toContain("remoteAddress");
+    expect(Object.keys(line ?? {})).not.toContain("agentId");
+  });
+
   test("when the request is none", async () => {
     const here = await bench();
     const renewal = here.enrolment.renew({ certificate: agent.pem, csr: "hello", signature: "" }, FROM);
