@@ -9,21 +9,10 @@ export interface GuardOptions {
 
 const LOOPBACK_HOSTS: ReadonlySet<string> = new Set(["localhost", "127.0.0.1", "[::1]", "::1"]);
 
-function isDigits(text: string): boolean {
-  for (let at = 0; at < text.length; at += 1) {
-    const code = text.charCodeAt(at);
-    if (code < 48 || code > 57) return false;
-  }
-  return text !== "";
-}
-
-/** The name in a Host header, without its port. By hand: it is looked at with every request. */
+/** The name in a Host header, without its port. What has colons and no brackets is an IPv6 address, whose last group is no port. */
 function hostName(host: string): string {
-  const colon = host.lastIndexOf(":");
-  if (colon < 0 || !isDigits(host.slice(colon + 1))) return host.toLowerCase();
-  const name = host.slice(0, colon);
-  // What has a colon left is an IPv6 address, whose last group is no port unless brackets say so.
-  return (name.includes(":") && !name.endsWith("]") ? host : name).toLowerCase();
+  const [, name = host] = /^([^:]*|\[[^\]]*\]):\d+$/.exec(host) ?? [];
+  return name.toLowerCase();
 }
 
 /**
@@ -32,9 +21,9 @@ function hostName(host: string): string {
  */
 export function guardBrowser(headers: Headers, options: GuardOptions): void {
   const host = headers.get("host");
-  const port = host?.slice(host.lastIndexOf(":") + 1) ?? "";
+  const [, port = "0"] = /:(\d+)$/.exec(host ?? "") ?? [];
   // No URL could be made of it, and the request's URL is made of it.
-  if (host?.includes(":") === true && !host.endsWith("]") && isDigits(port) && Number(port) > 65_535) {
+  if (Number(port) > 65_535) {
     throw new TransporterError("FOREIGN_ORIGIN", `the Host header ${JSON.stringify(host).slice(0, 120)} names no port that there is`);
   }
   if (options.loopbackOnly) {
@@ -55,8 +44,8 @@ export function guardBrowser(headers: Headers, options: GuardOptions): void {
   }
   const origin = headers.get("origin");
   if (origin === null) return;
-  const at = origin.indexOf("://");
-  if (at < 0 || host === null || origin.slice(at + 3).toLowerCase() !== host.toLowerCase()) {
+  const [, from] = /^[a-z][a-z0-9+.-]*:\/\/(.+)$/i.exec(origin) ?? [];
+  if (from?.toLowerCase() !== (host ?? "").toLowerCase()) {
     throw new TransporterError("FOREIGN_ORIGIN", `the Origin ${JSON.stringify(origin).slice(0, 120)} is not this control plane's own`);
   }
 }

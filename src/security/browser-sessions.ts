@@ -85,8 +85,8 @@ export class StoredBrowserSessions implements BrowserSessions {
       sha256,
       name: principal.name,
       role: principal.role,
-      ...(principal.scope === undefined ? {} : { scope: principal.scope }),
-      ...(principal.credential === undefined ? {} : { parent: principal.credential }),
+      scope: principal.scope,
+      parent: principal.credential,
       expiresAtMs,
     };
     const audit = {
@@ -109,8 +109,7 @@ export class StoredBrowserSessions implements BrowserSessions {
   }
 
   async end(cookie: string | null, from: Origin): Promise<string> {
-    const secret = sessionCookie(cookie);
-    const parsed = secret === undefined ? undefined : parseToken(secret);
+    const parsed = parseToken(sessionCookie(cookie) ?? "");
     if (parsed?.type === "session") {
       const { tenant, ports } = this.#parts;
       const nowMs = ports.clock.now();
