@@ -174,6 +174,16 @@ describe("a scope by labels", () => {
     expect(await codeOf(await make("taken-*", { env: "test" }))).toBe("403 ACCESS_DENIED");
   });
 
+  test("nor one without any labels, be it connected before or only enrolled", async () => {
+    await store("bare-connected");
+    await cp.enrol("bare-enrolled");
+    const { token } = await user("operator", { selector: "env=test" });
+    for (const agent of ["bare-connected", "bare-enrolled"]) {
+      const made = await ask("POST", "/v1/tokens", { token, body: { kind: "enrolment", agent, labels: { env: "test" } } });
+      expect([agent, await codeOf(made)]).toEqual([agent, "403 ACCESS_DENIED"]);
+    }
+  });
+
   test("a scope by types hides events of others, in lists and streams alike, and the lines about them", async () => {
     const script = anEvent({ type: "script", payload: { script: "true" }, target_agent: "typed" });
     const policy = anEvent({ type: "policy", payload: { policy_rules: [{ name: "r", type: "required_label" }] }, target_agent: "typed" });

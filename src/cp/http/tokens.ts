@@ -59,7 +59,7 @@ export function tokenEndpoints(context: HttpContext): Endpoint[] {
 
   /**
    * Whoever may enrol the agents of certain labels can give a token any of them; so the labels that the agent has are asked for as well, or it
-   * would make anybody's agent theirs. Of a pattern nobody knows them.
+   * would make anybody's agent theirs. One that has none is none of theirs either. Of a pattern nobody knows them.
    */
   async function checkLabels(call: Call, { agent = "" }: Pick<TokenRequest, "agent">): Promise<void> {
     const { principal } = call;
@@ -69,8 +69,10 @@ export function tokenEndpoints(context: HttpContext): Endpoint[] {
         "ACCESS_DENIED",
         `${principal.name} may enrol agents by their labels only; a pattern may fit agents of others`,
       );
-    const known = await context.permits.labelsOf(principal.tenant, agent);
-    if (Object.keys(known).length > 0) await call.permit({ agentId: agent, agentLabels: known });
+    const { tenant } = principal;
+    const isThere =
+      (await context.store.getAgent(tenant, agent)) !== undefined || (await securityOf(context).identities.get(agent)) !== undefined;
+    if (isThere) await call.permit({ agentId: agent, agentLabels: await context.permits.labelsOf(tenant, agent) });
   }
 
   async function list(call: Call): Promise<Response> {
