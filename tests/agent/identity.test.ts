@@ -7,6 +7,7 @@ import { rotateTrust, retireTrust } from "../../src/security/mod.ts";
 import { systemPorts } from "../../src/kit/mod.ts";
 import { configMap, fastPorts, MapCluster } from "../support/agent.ts";
 import { eventually } from "../support/eventually.ts";
+import { flakyProxy } from "../support/flaky-proxy.ts";
 import { freshDirectory, registered, startIdentityAgent } from "../support/identity-agent.ts";
 import { type SecureControlPlane, startSecureCp } from "../support/secure-cp.ts";
 
@@ -244,7 +245,9 @@ describe("a certificate that comes to its end", () => {
 test("a new CA beside the old: agents are told, renew, and go on when the old one is gone, over the same connection", async () => {
   await using cp = await startSecureCp();
   await using home = await freshDirectory();
-  const options = { id: "ship-1", directory: home.path, cp, identity: { caHash: cp.pin } };
+  await using link = await flakyProxy({ targetPort: Number(new URL(cp.agentsUrl).port) });
+  const identity = { caHash: cp.pin, agentUrls: [`wss://127.0.0.1:${link.port}/ws`], guessedUrls: [] };
+  const options = { id: "ship-1", directory: home.path, cp, identity };
   {
     await using running = await startIdentityAgent({ ...options, token: await enrolmentToken(cp, "ship-1") });
     await registered(running);
@@ -259,6 +262,9 @@ test("a new CA beside the old: agents are told, renew, and go on when the old on
     await cp.security.trust.reload();
     await eventually(async () => (await read(home.path, "trust.pem")).match(/BEGIN CERTIFICATE/g)?.length === 1);
     expect(running.agent.state().registrations).toBe(1);
+    // The gate takes the old one no more, so what is shown from now on is the new one.
+    link.cut();
+    await registered(running, 2);
   }
   await using again = await startIdentityAgent(options);
   await registered(again);

@@ -2,6 +2,7 @@ import { afterAll, describe, expect, test } from "bun:test";
 import { createHash, X509Certificate } from "node:crypto";
 import { join } from "node:path";
 import { dial, type DialOptions } from "../../src/net/mod.ts";
+import { connectProxy } from "../support/flaky-proxy.ts";
 
 const TLS = join(import.meta.dir, "../fixtures/tls");
 const cert = await Bun.file(join(TLS, "server.pem")).text();
@@ -67,6 +68,28 @@ describe("the certificate that a server shows", () => {
     const { opened, fault } = await outcome(`wss://${host}:${server.port}/ws`, { ca });
     expect({ opened, upgrades }).toEqual({ opened: false, upgrades: before });
     expect(fault).toBeString();
+  });
+});
+
+describe("behind a proxy", () => {
+  test("the certificate is still the server's, and so is its name", async () => {
+    await using proxy = await connectProxy();
+    const server = Bun.serve({
+      hostname: "127.0.0.1",
+      port: 0,
+      tls: { cert, key },
+      fetch: (request, upgrading) => (upgrading.upgrade(request) ? undefined : new Response("no")),
+      websocket: { message: () => undefined },
+    });
+    try {
+      const options = { ca: cert, proxy: `http://127.0.0.1:${proxy.port}` };
+      const right = await outcome(`wss://cp.internal:${server.port}/ws`, options);
+      expect(right).toEqual({ seen: sha256, opened: true, fault: undefined });
+      expect(await outcome(`wss://other.internal:${server.port}/ws`, options)).toMatchObject({ opened: false, seen: undefined });
+      expect(proxy.requests).toHaveLength(2);
+    } finally {
+      await server.stop(true);
+    }
   });
 });
 
