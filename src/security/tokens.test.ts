@@ -320,12 +320,16 @@ describe("an enrolment token", () => {
 
 describe("the list of tokens", () => {
   test("comes in pages, by kind, with their last use", async () => {
-    const { tokens, lastUse } = bench();
+    const { tokens, lastUse, documents } = bench();
     for (let count = 0; count < 230; count += 1) await tokens.create({ kind: "enrolment", agent: "a" }, ADMIN, FROM);
     const users = [];
     for (let count = 0; count < 5; count += 1) users.push((await tokens.create({ kind: "user", role: "viewer" }, ADMIN, FROM)).id);
     const sorted = users.toSorted();
     lastUse.note(sorted[0] ?? "", undefined);
+    const { calls } = documents;
+    expect(await tokens.list({ limit: 3 })).toHaveLength(3);
+    // One page, and the last use of each.
+    expect(documents.calls - calls).toBeLessThanOrEqual(1 + 3);
     const first = await tokens.list({ kind: "user", limit: 3 });
     expect(first.map(({ id }) => id)).toStrictEqual(sorted.slice(0, 3));
     expect(first.map(({ last_used_at: at }) => at !== undefined)).toStrictEqual([true, false, false]);

@@ -77,15 +77,16 @@ export class Tokens implements TokenService, EnrolmentTokens {
   }
 
   async list(query: { readonly kind?: TokenKind; readonly after?: string; readonly limit: number }): Promise<readonly TokenView[]> {
+    const { kind, limit, ...start } = query;
     const found: Held<TokenRecord>[] = [];
-    let { after } = query;
-    while (found.length < query.limit) {
-      const page = await this.#records.list({ ...(after === undefined ? {} : { after }), limit: query.limit });
-      found.push(...page.filter(({ record }) => query.kind === undefined || record.kind === query.kind));
-      if (page.length < query.limit) break;
-      after = page.at(-1)?.id;
+    let from: { readonly after?: string } = start;
+    for (;;) {
+      const page = await this.#records.list({ ...from, limit });
+      found.push(...page.filter(({ record }) => kind === undefined || record.kind === kind));
+      if (page.length < limit || found.length >= limit) break;
+      from = { after: page.at(-1)?.id ?? "" };
     }
-    const items = found.slice(0, query.limit);
+    const items = found.slice(0, limit);
     const uses = await this.#lastUse.of(items.map(({ id }) => id));
     return items.map(({ id, record }) => viewOf(id, record, uses.get(id)));
   }
