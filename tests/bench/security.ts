@@ -56,6 +56,7 @@ async function manyAgents(bench: Workbench): Promise<Figure[]> {
   const home = join(bench.directory, "fleet");
   await mkdir(home, { recursive: true });
   const fleet = await makeFleet(join(home, "security"), count);
+  bench.say(`  ${count} certificates are made`);
   let cp = await startSecured(bench, home, fleet);
   let swarm: RunningProcess | undefined;
   try {
@@ -66,6 +67,7 @@ async function manyAgents(bench: Workbench): Promise<Figure[]> {
     const [, begun] = await swarm.line(/^BEGIN AT (\d+)$/, { timeoutMs: 60_000 });
     const cpuBeforeUs = cpuUs(cp.process.pid);
     const firstSeconds = ((await allAt(swarm, 1)) - Number(begun)) / 1000;
+    bench.say(`  all ${count} are in after ${firstSeconds.toFixed(1)} s`);
     const handshakeUs = (cpuUs(cp.process.pid) - cpuBeforeUs) / count;
     await Bun.sleep(bench.count(20_000, SETTLED_MS));
     const kib = (memoryOf(cp.process.pid).rssBytes - before) / count / 1024;
