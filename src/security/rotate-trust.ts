@@ -40,7 +40,7 @@ export async function rotateTrust(directory: string, { ports }: { readonly ports
       `${FILES.ca} in ${directory} has ${state.cas.length} CAs already`,
       "End that change first with `transporter cp ca retire`.",
     );
-  if (!oldCa.selfSigned || oldCa.pathLength === 0)
+  if (oldCa.pathLength === 0)
     throw invalid(
       `the CA in ${directory} cannot vouch for a successor`,
       "Have whoever made it make the next one, and put it first into ca.crt.",

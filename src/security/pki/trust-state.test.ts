@@ -54,6 +54,14 @@ describe("files are refused", () => {
     expect(() => read({ clientCa: weak.pem })).toThrow("certificate 1 of /sec/clientCa is too weak");
   });
 
+  test("with a CA that leads to no root in the file: TLS would believe nobody of it", async () => {
+    const middle = await makeTestCa(NOW_MS, { by: ca });
+    const lowest = await makeTestCa(NOW_MS, { by: middle });
+    expect(() => read({ ca: `${ca.pem}${lowest.pem}` })).toThrow("certificate 2 of /sec/ca leads to no root in it");
+    expect(() => read({ ca: middle.pem, caKey: undefined })).toThrow("certificate 1 of /sec/ca leads to no root in it");
+    expect(read({ ca: `${lowest.pem}${middle.pem}${ca.pem}`, caKey: lowest.keyPem }).issuer?.chain).toEqual([lowest.pem, middle.pem]);
+  });
+
   test("with keys that are of something else", () => {
     expect(() => read({ caKey: keyOf("p256") })).toThrow("/sec/caKey is the key of none of the CAs");
     expect(() => read({ key: keyOf("p256") })).toThrow("/sec/key is not the key of the first certificate of /sec/cert");

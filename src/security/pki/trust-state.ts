@@ -98,6 +98,13 @@ export function readTrust({ files }: FoundFiles): TrustState {
   const { ca, cert, key } = files;
   if (ca === undefined) throw invalid("there is no CA", "`transporter cp init` makes one; or name yours with --ca-file.");
   const given = casIn(ca);
+  // TLS believes nothing that does not end with a CA that signed itself.
+  const loose = given.findIndex((one) => upwards(one, given).at(-1)?.selfSigned !== true);
+  if (loose >= 0)
+    throw invalid(
+      `certificate ${loose + 1} of ${ca.path} leads to no root in it`,
+      "Add the CAs above it, up to the one that signed itself.",
+    );
   const { server, material } = serverOf(cert, key);
   const issuer = issuerOf(files.caKey, given, server);
   const cas = issuer === undefined ? given : [issuer.certificate, ...given.filter((one) => one !== issuer.certificate)];
