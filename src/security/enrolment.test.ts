@@ -256,6 +256,17 @@ describe("an id that is taken", () => {
     expect(await here.identities.still("a", keyOf(first))).toBeUndefined();
   });
 
+  test("stays with who has it where the token was made before that", async () => {
+    const here = bench();
+    const before = await here.token("a");
+    await here.manual.advance(10);
+    const key = makeKey();
+    await here.ask("a", key, await here.token("a", { site: "north" }));
+    expect(await codeOf(() => here.ask("a", makeKey(), before))).toBe("IDENTITY_CONFLICT");
+    expect((await here.identities.get("a"))?.labels).toEqual({ site: "north" });
+    expect(await here.identities.still("a", keyOf(key))).toBeDefined();
+  });
+
   test("is free for a pattern again when its last certificate ran out beyond the grace", async () => {
     const here = bench();
     await here.ask("a", makeKey(), await here.token("a"));
@@ -303,6 +314,16 @@ describe("an agent enrols by the account of a cluster that is trusted", () => {
     const here = bench({ clusters: clusterOf("east") });
     await here.ask("east", makeKey(), "eyJgood");
     expect((await here.ask("east", makeKey(), "eyJgood")).status).toBe("issued");
+  });
+
+  test("takes no labels away that somebody gave it, with its own key or with another", async () => {
+    const here = bench({ clusters: clusterOf("east") });
+    const key = makeKey();
+    await here.ask("east", key, await here.token("east", { env: "test" }));
+    for (const next of [key, makeKey()]) {
+      expect((await here.ask("east", next, "eyJgood")).status).toBe("issued");
+      expect((await here.identities.get("east"))?.labels).toEqual({ env: "test" });
+    }
   });
 
   test("does not undo a revocation", async () => {

@@ -157,8 +157,8 @@ class Enrolment implements EnrolmentService {
       if ("why" in found) throw refused(`the cluster's token is not taken: ${found.why}`);
       const { cluster, subject, agent } = found.account;
       const by = `cluster:${cluster}:${subject}`;
-      // It is good again and again, so it must not undo a revocation.
-      return { by, voucher: by, agent, atMs: 0, exact: !agent.includes("*"), labels: {}, token: undefined };
+      // It is good again and again, so it must not undo a revocation, nor take labels away that somebody gave.
+      return { by, voucher: by, agent, atMs: undefined, exact: !agent.includes("*"), labels: undefined, token: undefined };
     }
     const found = await tokens.find(bearer);
     if ("why" in found) throw refused(`the token is not taken: ${found.why}`, found.id);

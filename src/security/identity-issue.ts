@@ -20,11 +20,12 @@ import { type Issuer, issueAgent } from "./pki/issue.ts";
 export interface Word {
   /** As people see it. */
   readonly by: string;
-  /** When it was given: one from before a revocation does not undo it. */
-  readonly atMs: number;
+  /** When it was given: one from before a revocation does not undo it. Undefined: it stands all the time. */
+  readonly atMs: number | undefined;
   /** It is for just this agent; else it must not take an id from somebody who has it. */
   readonly exact: boolean;
-  readonly labels: Readonly<Record<string, string>>;
+  /** Undefined: it says nothing of labels, and those that were given before stay. */
+  readonly labels: Readonly<Record<string, string>> | undefined;
 }
 
 export interface IdentityIssueOptions {
@@ -52,10 +53,12 @@ export class IdentityIssue {
   }
 
   #refuseTaken(agentId: string, record: IdentityRecord, keySha256: string, word: Word): void {
-    if (record.revokedAtMs !== undefined && word.atMs <= record.revokedAtMs)
+    if (record.revokedAtMs !== undefined && (word.atMs ?? 0) <= record.revokedAtMs)
       throw new TransporterError("ENROLMENT_REFUSED", `the identity of ${JSON.stringify(agentId)} was revoked after this was vouched for`);
     const isHis = soundKey(record, keySha256) !== undefined;
-    if (!isHis && !word.exact && isAlive(record, this.#nowMs, this.#options.renewalGraceMs))
+    // One that was made before the id was anybody's was not meant to take it from whoever has it now.
+    const mayTake = word.exact && (word.atMs ?? record.enrolledAtMs) >= record.enrolledAtMs;
+    if (!isHis && !mayTake && isAlive(record, this.#nowMs, this.#options.renewalGraceMs))
       throw new TransporterError("IDENTITY_CONFLICT", `the id ${JSON.stringify(agentId)} belongs to another key`, {
         remedy:
           "Give the agent another id; or make a token for exactly this id, which takes it from the other key; or revoke the identity.",
@@ -66,14 +69,17 @@ export class IdentityIssue {
   async enrol(issuer: Issuer, agentId: string, csr: CertificateRequest, word: Word, from: Origin): Promise<Certificate> {
     const { certificate, key } = await this.#certificate(issuer, agentId, csr, from);
     const nowMs = this.#nowMs;
-    const fresh: IdentityRecord = { enrolledAtMs: nowMs, enrolledBy: word.by, labels: { ...word.labels }, keys: [key] };
+    const fresh: IdentityRecord = { enrolledAtMs: nowMs, enrolledBy: word.by, labels: word.labels ?? {}, keys: [key] };
     const audit = this.#audit("agent_enrolled", agentId, word.by, from, key);
     if (await this.#records.make(agentId, fresh, audit)) return certificate;
     const held = await this.#records.change(agentId, (record) => {
       this.#refuseTaken(agentId, record, csr.keySha256, word);
       // Who asks again with his own key goes on; another key takes the id over, and what was before it counts no more.
       const before = soundKey(record, csr.keySha256) === undefined ? revokedKeys(record.keys, nowMs) : record.keys;
-      return { record: withKey({ ...fresh, keys: before }, key, nowMs, this.#options.renewalGraceMs), audit };
+      return {
+        record: withKey({ ...fresh, labels: word.labels ?? record.labels, keys: before }, key, nowMs, this.#options.renewalGraceMs),
+        audit,
+      };
     });
     if (held === undefined) throw new TransporterError("STORE_UNAVAILABLE", "the identity was removed meanwhile; ask again");
     return certificate;
