@@ -59,6 +59,16 @@ describe("the listener of 0.1", () => {
     await problem(await fetch(`${url()}/v1/events`, { method: "POST", body: JSON.stringify(anEvent({ target_agent: "old-1" })) }), 404);
   });
 
+  test("takes nothing of a web page, whatever name it let lead here", async () => {
+    const page = { host: "evil.example:8081", origin: "http://evil.example:8081" };
+    const body = JSON.stringify(anEvent({ target_agent: "old-1" }));
+    const sent = await problem(await fetch(`${url()}/events`, { method: "POST", headers: page, body }), 403);
+    expect(sent.code).toBe("FOREIGN_ORIGIN");
+    const upgrade = { ...page, upgrade: "websocket", connection: "upgrade" };
+    expect((await problem(await fetch(`${url()}/ws`, { headers: upgrade }), 403)).code).toBe("FOREIGN_ORIGIN");
+    expect((await fetch(`${url()}/health`, { headers: { origin: url() } })).status).toBe(200);
+  });
+
   test("takes no event for an agent that was not named", async () => {
     await one.enrol("agent-1");
     for (const target of ["agent-1", "old-3", "old-"]) {

@@ -1,3 +1,4 @@
+import { isIP } from "node:net";
 import { TransporterError } from "../../kit/mod.ts";
 import { type GuardOptions, type TlsMaterial, TrustedProxies } from "../../security/mod.ts";
 import type { AgentDoor } from "../agent-door.ts";
@@ -132,6 +133,21 @@ function passProxy(proxies: TrustedProxies, request: Request, peer: string): voi
     });
 }
 
+/**
+ * Throws FOREIGN_ORIGIN for what a web page sent from a name: whoever has the name can let it lead here, and the page is then of our origin as
+ * far as its browser knows. No agent and no producer of 0.1 says of which page it is.
+ */
+function refusePages(request: Request): void {
+  const origin = request.headers.get("origin");
+  if (origin === null) return;
+  const name = URL.canParse(origin) ? new URL(origin).hostname.replace(/^\[(.*)\]$/, "$1") : "";
+  if (isIP(name) !== 0 || name === "localhost") return;
+  throw new TransporterError(
+    "FOREIGN_ORIGIN",
+    `the Origin ${JSON.stringify(origin).slice(0, 120)} is a web page's, and none is served here`,
+  );
+}
+
 /** What can be asked of a listener that knows nobody. */
 function openContext(context: HttpContext): EndpointContext {
   return { ...context, guard: { loopbackOnly: false, hosts: [] }, authenticate: undefined, refusals: undefined, https: false };
@@ -180,6 +196,7 @@ function legacyListener(context: HttpContext, options: ListenersOptions, { host,
     ...address,
     authenticate: () => legacy.principal(),
     refusals: security.refusals,
+    gate: refusePages,
   };
   return new Listener({
     name: "legacy",
