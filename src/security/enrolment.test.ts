@@ -168,6 +168,16 @@ describe("an agent is refused", () => {
     if (reason !== undefined) expect(lastAudit(here)?.details?.["reason"]).toBe(reason);
   });
 
+  test("and the audit names the token, where there is one", async () => {
+    const here = bench();
+    const token = await here.token("a");
+    await here.tokens.revoke(token.slice(4, 16), ADMIN, FROM);
+    expect(await codeOf(() => here.ask("a", makeKey(), token))).toBe("ENROLMENT_REFUSED");
+    expect(lastAudit(here)?.details).toMatchObject({ token_id: token.slice(4, 16), reason: "the token is not taken: revoked" });
+    await codeOf(() => here.ask("a", makeKey(), "hello"));
+    expect(Object.keys(lastAudit(here)?.details ?? {})).not.toContain("token_id");
+  });
+
   test("where nothing issues here, as nobody's failure", async () => {
     const here = bench({ issues: false });
     for (let index = 0; index < 25; index += 1) expect(await codeOf(() => here.ask("a", makeKey(), "tpe_x"))).toBe("ENROLMENT_DISABLED");

@@ -53,7 +53,7 @@ interface Change {
   readonly agentId?: string;
   readonly ageMs?: number;
   readonly channels?: readonly string[];
-  readonly proof?: Partial<Proof> | null;
+  readonly proof?: Partial<Proof> | null | "none";
   readonly said?: Partial<Parameters<typeof agentStatement>[0]>;
   readonly signer?: Made;
 }
@@ -74,11 +74,11 @@ function answer({ identities }: Bench, made: Made, change: Change = {}) {
     nonce: challenge.nonce,
     channel: CHANNEL,
     signature: signText(statement, (change.signer ?? made).keyPem),
-    ...change.proof,
+    ...(typeof change.proof === "object" ? change.proof : {}),
   };
   return identities.verify({
     agentId: change.agentId ?? "a",
-    proof: change.proof === null ? undefined : proof,
+    proof: change.proof === null ? null : change.proof === "none" ? undefined : proof,
     challenge,
     ageMs: change.ageMs ?? 100,
     channels: change.channels ?? [CHANNEL],
@@ -141,7 +141,8 @@ describe("an agent shows who it is", () => {
 
 describe("an agent is refused", () => {
   const refusals: readonly (readonly [string, Change, string, string])[] = [
-    ["without proof", { proof: null }, "IDENTITY_REQUIRED", "the agent showed no certificate"],
+    ["without proof", { proof: "none" }, "IDENTITY_REQUIRED", "the agent showed no certificate"],
+    ["with an empty proof", { proof: null }, "IDENTITY_REQUIRED", "the agent showed no certificate"],
     ["too late", { ageMs: 10_001 }, "IDENTITY_REFUSED", "the answer to the challenge came too late"],
     [
       "with the answer to another challenge",
