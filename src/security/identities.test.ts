@@ -278,8 +278,10 @@ describe("where somebody else's CA issues", () => {
       certificates: [{ serial: agent.certificate.serial }],
     });
     expect(here.documents.audit).toMatchObject([{ action: "agent_enrolled", principal: "ca", agentId: "a" }]);
+    const { calls } = here.documents;
     expect(await codeOf(() => answer(here, agent))).toBe("ok");
     expect(here.documents.audit).toHaveLength(1);
+    expect(here.documents.calls - calls).toBe(1);
   });
 
   test("a further key is added, and is not taken for the same connection's", async () => {
@@ -296,6 +298,12 @@ describe("where somebody else's CA issues", () => {
     expect(await codeOf(() => answer(here, agent))).toBe("IDENTITY_REVOKED");
     expect(await codeOf(() => answer(here, renewed))).toBe("IDENTITY_REVOKED");
     expect((await here.identities.get("a"))?.certificates).toHaveLength(1);
+  });
+
+  test("one that comes twice at once is taken in once", async () => {
+    const here = await bench(undefined, { issues: false });
+    await Promise.all([answer(here, agent), answer(here, agent)]);
+    expect(here.documents.audit).toHaveLength(1);
   });
 
   test("two that come at once are both known", async () => {
