@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { createPrivateKey, createPublicKey } from "node:crypto";
 import { join } from "node:path";
-import { silentLogger, systemPorts } from "../../src/kit/mod.ts";
+import { type Ports, silentLogger, systemPorts } from "../../src/kit/mod.ts";
 import { makeKey, type SecurityOptions } from "../../src/security/mod.ts";
 import { issueAgent } from "../../src/security/pki/issue.ts";
 import { openStore } from "../../src/stores/mod.ts";
@@ -13,6 +13,15 @@ import { type SecureControlPlane, startSecureCp } from "../support/secure-cp.ts"
 import { SharedStore } from "../support/shared-store.ts";
 import { protocol2 } from "../support/wire-agent.ts";
 import { issuerOf } from "./rogues.ts";
+
+/** Without the look that is taken each second: what is noticed then was told. */
+const UNTOLD_NEVER: Ports = {
+  ...systemPorts,
+  timers: {
+    ...systemPorts.timers,
+    every: (ms, run, options) => (ms === 1_000 ? { cancel: () => undefined } : systemPorts.timers.every(ms, run, options)),
+  },
+};
 
 let one: SecureControlPlane;
 let stack: AsyncDisposableStack;
@@ -123,15 +132,15 @@ describe("an agent is itself only", () => {
 
 describe("revocation", () => {
   test("ends the connection at once, and nobody comes back with that key", async () => {
+    await one.stop();
+    one = await startSecureCp({ ports: UNTOLD_NEVER });
     const mine = await one.enrol("agent-1");
     await using agent = await one.dial(mine, protocol2());
     const event = anEvent({ target_agent: "agent-1" });
     await send(one, event);
     await agent.event(event.id);
-    const began = performance.now();
     await one.json("/v1/identities/agent-1/revoke", { method: "POST" });
     const { code, reason } = await agent.closed;
-    expect(performance.now() - began).toBeLessThan(500);
     expect({ code, reason }).toEqual({ code: 4008, reason: "the agent's identity was revoked" });
     await using again = await one.dial(mine);
     expect((await again.closed).code).toBe(4008);
@@ -164,19 +173,16 @@ describe("revocation", () => {
   test("at one control plane ends the connection at another, whether its word comes, or a word that some were lost, or none", async () => {
     const shared = new SharedStore(await openStore("memory:", { ports: systemPorts, log: silentLogger }), systemPorts);
     stack.defer(() => shared.real.close());
-    const ways = [shared.way(), shared.way()] as const;
-    const here = stack.use(await startSecureCp({ store: ways[0].store }));
-    const there = stack.use(await startSecureCp({ store: ways[1].store, like: here }));
-    for (const way of ["told", "gap", "deaf"]) {
-      ways[1].deaf = way !== "told";
-      const mine = await here.enrol(`agent-${way}`);
+    const here = stack.use(await startSecureCp({ store: shared.way().store }));
+    for (const how of ["told", "gap", "look"]) {
+      const way = shared.way();
+      way.deaf = how !== "told";
+      await using there = await startSecureCp({ store: way.store, like: here, ...(how === "look" ? {} : { ports: UNTOLD_NEVER }) });
+      const mine = await here.enrol(`agent-${how}`);
       await using agent = await there.dial(mine);
-      const began = performance.now();
       await here.json(`/v1/identities/${mine.agentId}/revoke`, { method: "POST" });
-      if (way === "gap") ways[1].gap();
+      if (how === "gap") way.gap();
       expect((await agent.closed).code).toBe(4008);
-      // Nobody waits longer than for the look that is taken each second.
-      expect(performance.now() - began).toBeLessThan(way === "deaf" ? 2_500 : 500);
       await using again = await there.dial(mine);
       expect((await again.closed).code).toBe(4008);
     }
@@ -187,7 +193,7 @@ redisTest("revocation goes from one control plane to another over a real Redis, 
   const server = await sharedRedis();
   const storeUrl = `${server.url}?prefix=identity-${process.pid}`;
   await using here = await startSecureCp({ storeUrl });
-  await using there = await startSecureCp({ storeUrl, like: here });
+  await using there = await startSecureCp({ storeUrl, like: here, ports: UNTOLD_NEVER });
   const mine = await here.enrol("agent-1");
   await using first = await here.dial(mine, protocol2());
   await using second = await there.dial(mine, protocol2());
@@ -195,10 +201,8 @@ redisTest("revocation goes from one control plane to another over a real Redis, 
   const event = anEvent({ target_agent: "agent-1" });
   await send(here, event);
   await second.event(event.id);
-  const began = performance.now();
   await here.json("/v1/identities/agent-1/revoke", { method: "POST" });
   expect((await second.closed).code).toBe(4008);
-  expect(performance.now() - began).toBeLessThan(500);
   for (const cp of [here, there]) {
     await using again = await cp.dial(mine);
     expect((await again.closed).code).toBe(4008);
