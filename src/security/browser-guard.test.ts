@@ -1,10 +1,10 @@
 import { describe, expect, test } from "bun:test";
-import { guardBrowser } from "./mod.ts";
+import { guardBrowser, type GuardOptions } from "./mod.ts";
 
-const loopback = { loopbackOnly: true, hosts: [] };
+const loopback: GuardOptions = { loopbackOnly: true, hosts: [] };
 const open = { loopbackOnly: false, hosts: [] };
 
-function verdict(headers: Record<string, string>, options = loopback): string {
+function verdict(headers: Record<string, string>, options: GuardOptions = loopback): string {
   try {
     guardBrowser(new Headers(headers), options);
     return "ok";
