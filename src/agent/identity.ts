@@ -12,7 +12,7 @@ import type * as Security from "../security/mod.ts";
 import { askedMs, enrol, patiently } from "./enrolment.ts";
 import type { EnrolmentApi } from "./enrolment-api.ts";
 import type { FileChange, FileTexts, IdentityHome } from "./identity-files.ts";
-import { certificatesOf, filesOf, type Identity, identityOf, keySha256, readIdentity, renewalTime } from "./identity-record.ts";
+import { checkSuccessor, filesOf, type Identity, identityOf, keySha256, readIdentity, renewalTime } from "./identity-record.ts";
 import { IDENTITY_TIMES } from "./identity-times.ts";
 
 export interface IdentityOptions {
@@ -148,19 +148,19 @@ export class IdentityKeeper {
 
   /** The control plane says over a checked connection what is to be trusted from now on. */
   trusts(bundle: string, renew: boolean): void {
-    const { log } = this.#options;
-    const identity = this.#identity;
+    const [{ log }, identity] = [this.#options, this.#identity];
     if (identity === undefined || identity.audience === undefined) return;
+    let cas: number;
     try {
-      if (certificatesOf(bundle).length === 0) throw new Error("it holds no certificate");
+      cas = checkSuccessor(bundle, identity.trust);
     } catch (error) {
-      log.error("What the Control Plane says is to be trusted cannot be read, and is left aside", { error: messageOf(error) });
+      log.error("What the Control Plane says is to be trusted cannot be taken, and is left aside", { error: messageOf(error) });
       return;
     }
     // What anybody may have said must not outlive the run that took it from anybody.
     if (bundle !== identity.trust && this.#options.checked) {
       this.#identity = { ...identity, trust: bundle };
-      log.info("Other CAs are trusted from now on", { cas: certificatesOf(bundle).length });
+      log.info("Other CAs are trusted from now on", { cas });
       this.#keepTrust(bundle).catch((error: unknown) =>
         log.error("What is to be trusted could not be kept, and is lost with a restart", { error: messageOf(error) }),
       );
@@ -343,16 +343,16 @@ export class IdentityKeeper {
   }
 
   async #renew(): Promise<void> {
-    const { api } = this.#options;
     if (this.#stopped.signal.aborted || this.#identity?.audience === undefined) return;
     const nextKey = await this.#haveNextKey();
     if (nextKey === undefined) return;
-    const { key, certificate, certificateSha256 } = this.#identity;
+    const { key, certificate, certificateSha256, trust } = this.#identity;
     const { csrSha256, makeCsr, signText } = await this.#load();
     const csr = makeCsr(nextKey);
     const signature = signText(renewalStatement({ certificateSha256, csrSha256: csrSha256(csr) }), key);
-    const answer = await api.renew({ certificate, csr, signature }, this.trust ?? "", this.#stopped.signal);
+    const answer = await this.#options.api.renew({ certificate, csr, signature }, this.trust ?? "", this.#stopped.signal);
     if (answer.status !== "issued") throw new TransporterError("CP_ANSWER", `the renewal is ${answer.status}`);
+    if (this.#options.checked) checkSuccessor(answer.trust_bundle, trust);
     await this.#keep(nextKey, answer, "Agent's certificate is renewed");
   }
 

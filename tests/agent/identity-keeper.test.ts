@@ -289,19 +289,36 @@ describe("a renewal", () => {
 });
 
 describe("what the control plane says", () => {
-  test("is to be trusted is kept, what cannot be read is left aside", async () => {
+  test("is to be trusted is kept, what cannot be read or has none of the CAs so far is left aside", async () => {
     using one = rig();
     await one.keeper.open();
-    const other = (await makeCa(Date.now())).issuer.certificate.pem;
+    const stranger = (await makeCa(Date.now())).issuer.certificate.pem;
+    const other = stranger + trust;
+    one.keeper.trusts(stranger, false);
     one.keeper.trusts("no certificate", false);
     one.keeper.trusts("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", false);
-    expect(one.keeper.trust).toContain(trust.trim());
+    expect(one.keeper.identity?.trust).toBe(trust);
     one.keeper.trusts(other, false);
     expect(one.keeper.identity?.trust).toBe(other);
     await eventually(() => one.home.files.get("trust.pem") === other);
     expect(one.api.renewals).toBe(0);
+    // The old one may go once the new one is known.
+    one.keeper.trusts(stranger, false);
+    expect(one.keeper.identity?.trust).toBe(stranger);
     one.keeper.trusts(other, true);
     await eventually(() => one.api.renewals === 1);
+  });
+
+  test("in an answer to a renewal is no other than that: one that would leave it with strangers is asked for again", async () => {
+    using one = rig();
+    await one.keeper.open();
+    const before = one.keeper.identity?.certificateSha256;
+    one.api.instead.push({ trust_bundle: (await makeCa(Date.now())).issuer.certificate.pem });
+    one.keeper.trusts(trust, true);
+    await eventually(() => said(one.lines, RENEWED) === 1);
+    expect(one.api.renewals).toBe(2);
+    expect(one.keeper.identity?.certificateSha256).not.toBe(before);
+    expect(one.home.files.get("trust.pem")).toBe(trust);
   });
 
   test("counts for nothing where anybody could have said it", async () => {
