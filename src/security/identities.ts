@@ -160,11 +160,9 @@ class Identities implements IdentityService {
 
   #retiredCas(): ReadonlySet<string> {
     const state = this.#trust.state();
-    if (state !== this.#seen) {
-      for (const { keySha256 } of this.#seen.cas) this.#retired.add(keySha256);
-      for (const { keySha256 } of state.cas) this.#retired.delete(keySha256);
-      this.#seen = state;
-    }
+    for (const { keySha256 } of this.#seen.cas) this.#retired.add(keySha256);
+    for (const { keySha256 } of state.cas) this.#retired.delete(keySha256);
+    this.#seen = state;
     return this.#retired;
   }
 
