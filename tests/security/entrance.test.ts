@@ -89,14 +89,15 @@ async function start() {
     connect,
     questions,
     refused,
-    revoke(agentId: string): void {
+    advance: (ms: number) => bare.advance(ms),
+    revoke: (agentId: string): void => {
       revoked.add(agentId);
       onEnded(`agent:${agentId}`);
     },
-    holdClaims(until: Promise<void> | undefined): void {
+    holdClaims: (until: Promise<void> | undefined): void => {
       claiming = until;
     },
-    storeAway(is: boolean): void {
+    storeAway: (is: boolean): void => {
       away = is;
     },
   };

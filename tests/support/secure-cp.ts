@@ -89,6 +89,9 @@ export async function startSecureCp(options: SecureControlPlaneOptions = {}): Pr
   const store = options.store ?? (await openStore(options.storeUrl ?? "memory:", { ports, log }));
   const agents = options.agents ?? { host: "127.0.0.1", port: freePort() };
   const agentsUrl = `wss://127.0.0.1:${agents.port}/ws`;
+  const discard = async (): Promise<void> => {
+    if (like === undefined) await rm(join(directory, ".."), { recursive: true, force: true });
+  };
   const security = await createSecurity({
     documents: store,
     ports,
@@ -118,6 +121,9 @@ export async function startSecureCp(options: SecureControlPlaneOptions = {}): Pr
     store,
     log,
     security,
+  }).catch(async (error: unknown) => {
+    await discard();
+    throw error;
   });
   const adminToken = like?.tokens.admin ?? made?.adminToken ?? "";
 
@@ -155,7 +161,7 @@ export async function startSecureCp(options: SecureControlPlaneOptions = {}): Pr
     } satisfies Record<Role, string>);
   const stop = async (): Promise<void> => {
     await cp.stop();
-    if (like === undefined) await rm(join(directory, ".."), { recursive: true, force: true });
+    await discard();
   };
   const one: SecureControlPlane = {
     cp,
