@@ -214,6 +214,19 @@ describe("behind a proxy", () => {
   });
 });
 
+test("readiness tells nobody what is wrong but those who may know", async () => {
+  const probes = { host: "127.0.0.1", port: 0 };
+  const one = await start({ probes, legacy: { host: "127.0.0.1", port: 0, agentIds: ["old-1"] } });
+  one.store.ping = () => Promise.reject(new Error("10.1.2.3 has said no"));
+  const told = await one.fetch("/readyz");
+  expect(told.status).toBe(503);
+  const text = await told.text();
+  expect(text).toContain("[-]store memory failed");
+  for (const inner of ["10.1.2.3", "legacy"]) expect(text).not.toContain(inner);
+  for (const answer of [await one.fetch("/readyz?verbose", { token: one.tokens.viewer }), await fetch(`${one.cp.probesUrl}/readyz`)])
+    expect(await answer.text()).toContain("10.1.2.3 has said no");
+});
+
 describe("what makes no sense is refused, and nothing is left listening", () => {
   const code = (starting: Promise<unknown>): Promise<string> =>
     starting.then(
