@@ -19,7 +19,7 @@ beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), "transporter-issuers-"));
   trust = join(directory, "security");
   await initTrust(trust, { ports: systemPorts, names: ["127.0.0.1"] });
-  keys = (await generateKeyPair("RS256", { extractable: true })) as CryptoKeyPair;
+  keys = await generateKeyPair("RS256", { extractable: true });
   jwks = JSON.stringify({ keys: [{ ...(await exportJWK(keys.publicKey)), kid: "k1", alg: "RS256" }] });
   issuer = Bun.serve({
     hostname: "127.0.0.1",
