@@ -254,6 +254,7 @@ describe("an enrolment token", () => {
     ["other labels", { selector: "fleet=a" }, { kind: "enrolment", agent: "x", labels: { fleet: "b" } }, "ACCESS_DENIED"],
     ["no labels", { selector: "fleet=a" }, { kind: "enrolment", agent: "x" }, "ACCESS_DENIED"],
     ["its agent and other labels", { agents: ["x"], selector: "fleet=a" }, { kind: "enrolment", agent: "x" }, "ACCESS_DENIED"],
+    ["its agent and some types", { agents: ["x"], event_types: ["script"] }, { kind: "enrolment", agent: "x" }, "ACCESS_DENIED"],
     ["no scope", undefined, { kind: "enrolment", agent: "*" }, "ok"],
   ])("for %s", async (_name, scope, request, expected) => {
     const { tokens } = bench();

@@ -183,8 +183,9 @@ export class Tokens implements TokenService, EnrolmentTokens {
     const agent = of.agent ?? "";
     const patternFits = scope.agents === undefined || scope.agents.some((pattern) => patternWithin(agent, pattern));
     const labelsFit = scope.selector === undefined || selects(parseSelector(scope.selector), of.labels ?? {});
-    if (!patternFits || !labelsFit) {
-      throw new TransporterError("ACCESS_DENIED", `${by.name} may not: the agents of such a token are not all of the scope`, {
+    // An agent is sent events of all types: whoever may have some only must not become one.
+    if (!patternFits || !labelsFit || scope.event_types !== undefined) {
+      throw new TransporterError("ACCESS_DENIED", `${by.name} may not: such a token lets in more than the scope has`, {
         details: { action: "enrolments:manage" },
       });
     }
