@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, test } from "bun:test";
 import { TransporterError } from "../kit/mod.ts";
-import type { EnrolmentAnswer } from "../protocol/mod.ts";
+import { type EnrolmentAnswer, renewalStatement } from "../protocol/mod.ts";
 import { enrolmentId } from "./approvals.ts";
 import { createEnrolment } from "./enrolment.ts";
 import { LastUse } from "./last-use.ts";
@@ -9,8 +9,9 @@ import { ADMIN, FROM, codeOf, testParts } from "./parts-for-tests.ts";
 import type { ClusterAccounts } from "./parts.ts";
 import { CLIENT_AUTH, readCertificates } from "./pki/certificate.ts";
 import { verifyChain } from "./pki/chain.ts";
-import { makeCsr, makeKey, readCsr } from "./pki/csr.ts";
+import { csrSha256, makeCsr, makeKey, readCsr } from "./pki/csr.ts";
 import { NO_REVOCATIONS } from "./pki/crl.ts";
+import { signText } from "./pki/signature.ts";
 import { stateOf, trustForTests } from "./pki/trust-for-tests.ts";
 import { type Made, makeTestCa } from "./pki/certificates-for-tests.ts";
 import { Tokens } from "./tokens.ts";
@@ -96,6 +97,19 @@ describe("an agent enrols by a token", () => {
     await here.ask("a", key, token);
     expect((await here.ask("a", key, token)).status).toBe("issued");
     expect((await here.identities.get("a"))?.certificates).toHaveLength(1);
+  });
+
+  test("and asks again with its first key when it has renewed: the newer key stays its own", async () => {
+    const here = bench();
+    const [first, second, token] = [makeKey(), makeKey(), await here.token("a")];
+    const { certificate = "" } = await here.ask("a", first, token);
+    const csr = makeCsr(second);
+    const [{ sha256 } = { sha256: "" }] = readCertificates(certificate) ?? [];
+    const signature = signText(renewalStatement({ certificateSha256: sha256, csrSha256: csrSha256(csr) }), first);
+    await here.enrolment.renew({ certificate, csr, signature }, FROM);
+    await here.ask("a", first, token);
+    expect(await here.identities.still("a", keyOf(second))).toBeDefined();
+    expect(await here.identities.still("a", keyOf(first))).toBeDefined();
   });
 
   test("of a pattern, and the same token lets no second one in", async () => {
@@ -236,6 +250,15 @@ describe("an agent is refused", () => {
     expect((await here.ask("b", key, token)).status).toBe("issued");
   });
 
+  test("when its identity is removed while it is being written", async () => {
+    const here = bench();
+    const token = await here.token("a");
+    const { documents } = here;
+    const write = documents.writeDocument.bind(documents);
+    documents.writeDocument = async (wanted) => (wanted.kind === "identity" ? { kind: "conflict", current: undefined } : write(wanted));
+    expect(await codeOf(() => here.ask("a", makeKey(), token))).toBe("STORE_UNAVAILABLE");
+  });
+
   test("when two keys ask with one token at once: one of them", async () => {
     const here = bench();
     const token = await here.token("a");
@@ -294,7 +317,8 @@ describe("an id that is taken", () => {
     await here.identities.revoke("a", ADMIN, FROM);
     expect(await codeOf(() => here.ask("a", key, used))).toBe("ENROLMENT_REFUSED");
     expect(await codeOf(() => here.ask("a", makeKey(), before))).toBe("ENROLMENT_REFUSED");
-    await here.manual.advance(10);
+    expect(await codeOf(async () => here.ask("a", makeKey(), await here.token("a")))).toBe("ENROLMENT_REFUSED");
+    await here.manual.advance(1);
     const next = makeKey();
     expect((await here.ask("a", next, await here.token("a"))).status).toBe("issued");
     expect(await here.identities.still("a", keyOf(next))).toBeDefined();

@@ -87,10 +87,9 @@ export class IdentityIssue {
 
   /** A certificate in the place of one that is running out. Throws IDENTITY_REFUSED, IDENTITY_REVOKED. */
   async renew(issuer: Issuer, agentId: string, oldKeySha256: string, csr: CertificateRequest, from: Origin): Promise<Certificate> {
-    const check = (record: IdentityRecord | undefined): IdentityRecord => {
-      const old = record?.keys.find((key) => key.keySha256 === oldKeySha256);
-      if (record === undefined || old === undefined)
-        throw new TransporterError("IDENTITY_REFUSED", "the certificate is not known as this agent's");
+    const unknown = (): TransporterError => new TransporterError("IDENTITY_REFUSED", "the certificate is not known as this agent's");
+    const check = (record: IdentityRecord): IdentityRecord => {
+      if (record.keys.every((key) => key.keySha256 !== oldKeySha256)) throw unknown();
       if (soundKey(record, oldKeySha256) === undefined) throw new TransporterError("IDENTITY_REVOKED", "the agent's identity was revoked");
       // A key that was revoked does not come back by being asked for again.
       if (record.keys.some((key) => key.keySha256 === csr.keySha256 && key.revokedAtMs !== undefined))
@@ -98,7 +97,9 @@ export class IdentityIssue {
       return record;
     };
     // Before anything is signed.
-    check((await this.#records.get(agentId))?.record);
+    const known = await this.#records.get(agentId);
+    if (known === undefined) throw unknown();
+    check(known.record);
     const { certificate, key } = await this.#certificate(issuer, agentId, csr, from);
     const audit = this.#audit("agent_renewed", agentId, `agent:${agentId}`, from, key);
     await this.#records.change(agentId, (record) => ({
