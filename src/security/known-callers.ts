@@ -65,8 +65,8 @@ export class KnownCallers {
   remember(key: string, known: Known): void {
     this.#entries.delete(key);
     if (this.#entries.size >= MAX_KNOWN) {
-      const [oldest] = this.#entries.keys();
-      if (oldest !== undefined) this.#entries.delete(oldest);
+      const [oldest = ""] = this.#entries.keys();
+      this.#entries.delete(oldest);
     }
     const [credential = "", ...parents] = known.endedBy;
     for (const parent of parents) this.#session(credential, parent, known.principal.expiresAtMs);

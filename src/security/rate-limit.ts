@@ -62,8 +62,8 @@ export class AttemptLimiter {
     let bucket = this.#buckets.get(group);
     if (bucket === undefined) {
       if (this.#buckets.size >= this.#limits.maxAddresses) {
-        const [oldest] = this.#buckets.keys();
-        if (oldest !== undefined) this.#buckets.delete(oldest);
+        const [oldest = ""] = this.#buckets.keys();
+        this.#buckets.delete(oldest);
       }
       bucket = { left: this.#limits.burst, atMs: nowMs };
     } else {

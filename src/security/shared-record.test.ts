@@ -24,6 +24,19 @@ describe("shared records", () => {
     expect(documents.audit).toStrictEqual([audit]);
   });
 
+  test("carry an audit line only where there is one", async () => {
+    const { documents, records } = bench();
+    const write = documents.writeDocument.bind(documents);
+    const keys: string[] = [];
+    documents.writeDocument = (of) => {
+      keys.push(...Object.keys(of).filter((key) => key === "audit"));
+      return write(of);
+    };
+    await records.make("a", { count: 1 });
+    await records.change("a", () => ({ record: { count: 2 } }));
+    expect(keys).toStrictEqual([]);
+  });
+
   test("are changed on what is there, whoever was quicker", async () => {
     const { records } = bench();
     await records.make("a", { count: 0 });

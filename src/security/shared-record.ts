@@ -41,8 +41,8 @@ export class SharedRecords<T> {
   }
 
   async get(id: string): Promise<Held<T> | undefined> {
-    const document = await this.#documents.getDocument(this.#key(id));
-    return document === undefined ? undefined : this.#read(document);
+    const found = [await this.#documents.getDocument(this.#key(id))].filter((document) => document !== undefined);
+    return found.map((document) => this.#read(document))[0];
   }
 
   async list(query: { readonly after?: string; readonly limit: number }): Promise<readonly Held<T>[]> {
@@ -80,7 +80,8 @@ export class SharedRecords<T> {
       expiresAtMs: this.#expiresAtMs(record),
       ...(audit === undefined ? {} : { audit }),
     });
-    return outcome.kind === "written" ? outcome.version : undefined;
+    const { version } = outcome as { readonly version?: number };
+    return version;
   }
 
   #key(id: string): DocumentKey {
