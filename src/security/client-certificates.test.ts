@@ -219,6 +219,18 @@ describe("a person's client certificate", () => {
     expect(await why(answer(await person(wanted)))).toBe(reason);
   });
 
+  test("makes nobody a person by the agents' own CA, though that stands below the people's", async () => {
+    const { why, answer, state, living } = bench();
+    const below = await makeTestCa(START_MS, { by: peopleCa });
+    state.agents = [below];
+    const sly = await person({ by: below, uris: ["transporter://agent/a-1"] });
+    const chained = { certificate: `${sly.pem}${below.pem}` };
+    expect(await why(answer(sly, chained))).toBe("identity revoked");
+    living.add(`a-1 ${sly.certificate.keySha256}`);
+    expect(await why(answer(sly, chained))).toBe("ok");
+    expect(await why(answer(alice))).toBe("ok");
+  });
+
   test("takes its role from no text that whoever chose another attribute could write", async () => {
     const { certificates, answer } = bench();
     const sly = await person({

@@ -174,9 +174,13 @@ export class ClientCertificates {
     // Each CA for its own: that of agents must not make administrators, nor that of people agents.
     const asPerson = chain(this.#trust.clientCas());
     const { fault } = asPerson as { readonly fault?: ChainFault };
-    const believed = fault === "untrusted" ? chain(this.#trust.agentCas()) : asPerson;
+    // Both may stand below one CA at the top of a whole house: what the agents' own CA issued is an agent's all the same.
+    const agentCas = this.#trust.agentCas();
+    const byAgentsCa = asPerson.ok && asPerson.path.some((one) => agentCas.some(({ keySha256 }) => keySha256 === one.keySha256));
+    const isPerson = asPerson.ok && !byAgentsCa;
+    const believed = byAgentsCa || fault === "untrusted" ? chain(agentCas) : asPerson;
     if (!believed.ok) return { why: believed.message, subject: leaf.x509.subject.slice(0, 200) };
-    const holder = asPerson.ok ? personOf(leaf) : await this.#agentOf(leaf);
+    const holder = isPerson ? personOf(leaf) : await this.#agentOf(leaf);
     if ("why" in holder) return { ...holder, subject: leaf.x509.subject.slice(0, 200) };
     if (!(await this.#nonces.use(nonce))) return { why: "replayed" };
     const { path } = believed;
