@@ -91,8 +91,11 @@ async function coverageOf(workshop: Workshop, base: string): Promise<Coverage[]>
   return coverages;
 }
 
+function shown(text: string): string {
+  return JSON.stringify(text.replaceAll(/\s+/g, " ").slice(0, 100));
+}
+
 function describe({ file, line, what, original, replacement }: Mutant): string {
-  const shown = (text: string): string => JSON.stringify(text.replaceAll(/\s+/g, " ").slice(0, 100));
   return `${file}:${line}: ${what}: ${shown(original)} -> ${shown(replacement)}`;
 }
 

@@ -48,13 +48,16 @@ export function certificatesOf(pem: string): X509Certificate[] {
   return blocks.map((block) => new X509Certificate(block));
 }
 
+function publicKeysOf(pem: string): string[] {
+  return certificatesOf(pem).map(({ publicKey }) => publicKey.export({ type: "spki", format: "pem" }));
+}
+
 /**
  * How many CAs a bundle has that is to take the place of what is trusted. Throws where it cannot be read or has none of those that are trusted so
  * far: it would leave the agent alone with strangers.
  */
 export function checkSuccessor(bundle: string, trusted: string): number {
-  const keys = (pem: string): string[] => certificatesOf(pem).map(({ publicKey }) => publicKey.export({ type: "spki", format: "pem" }));
-  const [after, before] = [keys(bundle), keys(trusted)];
+  const [after, before] = [publicKeysOf(bundle), publicKeysOf(trusted)];
   if (!after.some((key) => before.includes(key))) throw new Error("it has none of the CAs that are trusted so far");
   return after.length;
 }

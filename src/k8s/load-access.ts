@@ -38,7 +38,7 @@ function checked(access: KubeAccess): KubeAccess {
 /** What shows who we are is shown to nobody else; the one before is forgotten. */
 function keeping(access: KubeAccess): KubeAccess {
   let shown: string | undefined;
-  let forget = (): void => undefined;
+  let forget: (() => void) | undefined;
   return {
     ...access,
     async credentials() {
@@ -46,9 +46,9 @@ function keeping(access: KubeAccess): KubeAccess {
       const { authorization } = credentials.headers;
       if (authorization !== shown) {
         const before = forget;
-        forget = authorization === undefined ? () => undefined : keepSecrets(secretsOf(authorization));
+        forget = authorization === undefined ? undefined : keepSecrets(secretsOf(authorization));
         shown = authorization;
-        before();
+        before?.();
       }
       return credentials;
     },

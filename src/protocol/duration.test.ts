@@ -26,9 +26,10 @@ test.each(["", "1", "h", "1 h", "1d", "1h30", "--1s", "s1", "1e3s", "9999999h", 
 test.each(["0".repeat(262_144), `${"0".repeat(262_144)}.`, "1.".repeat(131_072), "0s".repeat(131_072) + "0", ".".repeat(262_144)])(
   "a long text that is nearly one is told in no time",
   (text) => {
-    const startedMs = performance.now();
+    const startedNs = Bun.nanoseconds();
     expect(parseGoDuration(text)).toBeUndefined();
-    expect(performance.now() - startedMs).toBeLessThan(200);
+    // Minutes, or a moment: what lies between is the machine's.
+    expect((Bun.nanoseconds() - startedNs) / 1e6).toBeLessThan(5_000);
   },
 );
 

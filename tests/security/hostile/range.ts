@@ -137,7 +137,7 @@ export class Range implements AsyncDisposable {
       await Promise.race([answered.promise, Bun.sleep(PATIENCE_MS)]);
       shot.answeredMs = isOver ? Math.max(0, answeredAtMs - sentAtMs) : PATIENCE_MS;
       // The body may come a moment after the status.
-      if (!/^HTTP\/1\.1 2/.test(said) && !said.includes('"code":')) await Promise.race([closed.promise, Bun.sleep(20)]);
+      if (!said.startsWith("HTTP/1.1 2") && !said.includes('"code":')) await Promise.race([closed.promise, Bun.sleep(20)]);
       shot.status = Number(/^HTTP\/1\.1 (\d{3})/.exec(said)?.[1] ?? 0);
       shot.code = /"code":"([A-Z_]+)"/.exec(said)?.[1] ?? "";
     } finally {
