@@ -105,6 +105,18 @@ describe("security of a control plane", () => {
     expect(other.manual.pending).toBe(0);
   });
 
+  test("keeps no agent out for what others guess from its address", async () => {
+    const { security } = await bench();
+    const guess = () => codeOf(() => security.authenticator.authenticate(request("tpu_guess")));
+    for (let tries = 0; tries < 20; tries += 1) expect(await guess()).toBe("UNAUTHENTICATED");
+    expect(await guess()).toBe("TOO_MANY_ATTEMPTS");
+    const { identities } = security;
+    const question = { agentId: "a-1", proof: undefined, challenge: identities.challenge(), ageMs: 0, channels: [], from: FROM };
+    const prove = () => codeOf(() => identities.verify(question));
+    for (let tries = 0; tries < 20; tries += 1) expect(await prove()).toBe("IDENTITY_REQUIRED");
+    expect(await prove()).toBe("TOO_MANY_ATTEMPTS");
+  });
+
   test("asks everybody again where words may have been lost", async () => {
     const { security, ended } = await bench();
     security.gap();

@@ -83,7 +83,8 @@ export async function createSecurity(options: SecurityOptions): Promise<Security
   const known = new KnownCallers(ports.clock);
   const lastUse = new LastUse({ documents, ports, log, tenant });
   const ofAgents: Parts = { ...parts, documents: toldDocuments(documents, (kind, id) => endings.documentChanged(kind, id)) };
-  const identities = createIdentities({ parts: ofAgents, trust });
+  // Agents are counted by themselves: behind something that hides addresses they share one with whoever guesses tokens, and must not be kept out.
+  const identities = createIdentities({ parts: { ...ofAgents, attempts: new AttemptLimiter(ports.clock) }, trust });
   const tokens = new Tokens(parts, lastUse, (id) => endings.documentChanged("token", id));
   const nonces = new LoginNonces({ documents, ports, tenant, key: installation.nonceKey });
   const certificateTrust = {
