@@ -34,6 +34,10 @@ export interface IdentityIssueOptions {
   readonly renewalGraceMs: number;
 }
 
+function unknown(): TransporterError {
+  return new TransporterError("IDENTITY_REFUSED", "the certificate is not known as this agent's");
+}
+
 /** Issues certificates, each together with what is remembered of it: one that is in no record lets nobody in. */
 export class IdentityIssue {
   readonly #options: IdentityIssueOptions;
