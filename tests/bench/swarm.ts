@@ -72,7 +72,7 @@ class LeanAgent {
                 return checkServerIdentity(host, certificate);
               },
             },
-          } as Bun.WebSocketOptions);
+          });
     this.registered = new Promise<void>((resolve, reject) => {
       // Who is asked answers with the registration.
       if (identity === undefined) this.#socket.addEventListener("open", () => this.#socket.send(this.#registration()));
