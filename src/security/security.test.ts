@@ -148,6 +148,12 @@ describe("security of a control plane", () => {
     const { security, documents } = await bench(memoryDocuments(), { adminTokenFile: path });
     expect(await security.authenticator.authenticate(request(token))).toMatchObject({ role: "admin" });
     expect(JSON.stringify(documents.of("token"))).not.toContain(token.slice(20));
+    const hashed = makeToken("user");
+    await writeFile(path, `${hashed.id}:${hashed.sha256}\n`);
+    const { security: byHash } = await bench(memoryDocuments(), { adminTokenFile: path });
+    expect(await byHash.authenticator.authenticate(request(hashed.token))).toMatchObject({ role: "admin" });
+    await writeFile(path, `${hashed.id}:${hashed.token}\n`);
+    expect(await codeOf(() => bench(memoryDocuments(), { adminTokenFile: path }))).toBe("CONFIG_INVALID");
     await writeFile(path, makeToken("enrolment").token);
     expect(await codeOf(() => bench(memoryDocuments(), { adminTokenFile: path }))).toBe("CONFIG_INVALID");
     await writeFile(path, "secret");

@@ -19,6 +19,7 @@ import { LastUse } from "./last-use.ts";
 import { LoginNonces } from "./login-nonces.ts";
 import { Oidc } from "./oidc.ts";
 import type { Parts } from "./parts.ts";
+import { readAdminTokens } from "./pki/token-hashes.ts";
 import { DEFAULT_TENANT } from "./principal.ts";
 import { AttemptLimiter, SIGNINGS } from "./rate-limit.ts";
 import { RefusalAudit } from "./refusal-audit.ts";
@@ -50,7 +51,7 @@ export interface SecurityOptions {
   readonly approveByHand: boolean;
   /** What agents are told to connect to; empty: where they were told already. */
   readonly agentUrls: readonly string[];
-  /** A file with one user token that is an administrator's. */
+  /** A file with one user token that is an administrator's, or with digests of some. */
   readonly adminTokenFile?: string;
   readonly oidc?: OidcOptions;
   readonly clusters: readonly TrustedCluster[];
@@ -185,7 +186,7 @@ function guardedText(proxyEnv: ProxyEnv | undefined): FetchText {
   };
 }
 
-/** The token of `adminTokenFile`, of which nothing but its digest goes any further. */
+/** The token of `adminTokenFile`, of which nothing but its digest goes any further, or the digests that it holds. */
 async function adminToken({ adminTokenFile }: SecurityOptions): Promise<readonly { readonly id: string; readonly sha256: string }[]> {
   if (adminTokenFile === undefined) return [];
   let text: string;
@@ -197,10 +198,11 @@ async function adminToken({ adminTokenFile }: SecurityOptions): Promise<readonly
     });
   }
   const parsed = parseToken(text);
-  if (parsed?.type !== "user") {
-    throw new TransporterError("CONFIG_INVALID", `${adminTokenFile} holds no user token`, {
-      remedy: "Put in one line with a token as `transporter token create` or `transporter cp init` make it.",
-    });
-  }
-  return [{ id: parsed.id, sha256: parsed.sha256 }];
+  if (parsed?.type === "user") return [{ id: parsed.id, sha256: parsed.sha256 }];
+  // As `initTrust` writes them, where somebody would rather not have the token itself lie there.
+  if (parsed === undefined && text.includes(":")) return readAdminTokens({ path: adminTokenFile, text, mode: 0 });
+  throw new TransporterError("CONFIG_INVALID", `${adminTokenFile} holds no user token`, {
+    remedy:
+      "Put in one line with a token as `transporter token create` or `transporter cp init` make it, or the lines of admin-token.hash.",
+  });
 }
