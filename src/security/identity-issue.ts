@@ -88,7 +88,7 @@ export class IdentityIssue {
   /** A certificate in the place of one that is running out. Throws IDENTITY_REFUSED, IDENTITY_REVOKED. */
   async renew(issuer: Issuer, agentId: string, oldKeySha256: string, csr: CertificateRequest, from: Origin): Promise<Certificate> {
     const check = (record: IdentityRecord): IdentityRecord => {
-      if (record.keys.every((key) => key.keySha256 !== oldKeySha256)) throw unknown();
+      if (record.keys.every((key) => key.keySha256 !== oldKeySha256)) throw unknownCertificate();
       if (soundKey(record, oldKeySha256) === undefined) throw new TransporterError("IDENTITY_REVOKED", "the agent's identity was revoked");
       // A key that was revoked does not come back by being asked for again.
       if (record.keys.some((key) => key.keySha256 === csr.keySha256 && key.revokedAtMs !== undefined))
@@ -97,7 +97,7 @@ export class IdentityIssue {
     };
     // Before anything is signed.
     const known = await this.#records.get(agentId);
-    if (known === undefined) throw unknown();
+    if (known === undefined) throw unknownCertificate();
     check(known.record);
     const { certificate, key } = await this.#certificate(issuer, agentId, csr, from);
     const audit = this.#audit("agent_renewed", agentId, `agent:${agentId}`, from, key);
@@ -146,4 +146,8 @@ export class IdentityIssue {
       details: { key_sha256: key.keySha256, serial: key.serial, expires_at: new Date(key.expiresAtMs).toISOString() },
     };
   }
+}
+
+function unknownCertificate(): TransporterError {
+  return new TransporterError("IDENTITY_REFUSED", "the certificate is not known as this agent's");
 }
