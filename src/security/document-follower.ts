@@ -6,23 +6,26 @@ const PAGE = 500;
 
 /** Looks once a second at what was written by anybody, so that a word that was lost costs a second and not more. */
 export class DocumentFollower {
-  readonly #documents: Pick<Documents, "documentsAfter">;
+  readonly #documents: Pick<Documents, "documentsAfter" | "lastDocumentSeq">;
   readonly #ports: Ports;
   readonly #log: Logger;
   readonly #tenant: string;
   readonly #changed: (kind: string, id: string) => void;
+  readonly #putBack: () => void;
   #seq: number;
   #timer: TimerHandle | undefined;
   #looking: Promise<void> | undefined;
 
   constructor(of: {
-    readonly documents: Pick<Documents, "documentsAfter">;
+    readonly documents: Pick<Documents, "documentsAfter" | "lastDocumentSeq">;
     readonly ports: Ports;
     readonly log: Logger;
     readonly tenant: string;
     /** What was written up to here is known already. */
     readonly afterSeq: number;
     readonly changed: (kind: string, id: string) => void;
+    /** The store is at an earlier state than it was: everything may be otherwise. */
+    readonly putBack: () => void;
   }) {
     this.#documents = of.documents;
     this.#ports = of.ports;
@@ -30,6 +33,7 @@ export class DocumentFollower {
     this.#tenant = of.tenant;
     this.#seq = of.afterSeq;
     this.#changed = of.changed;
+    this.#putBack = of.putBack;
   }
 
   start(): void {
@@ -57,8 +61,14 @@ export class DocumentFollower {
           if (tenant === this.#tenant) this.#changed(kind, id);
           this.#seq = seq;
         }
-        if (changes.length < PAGE) return;
+        if (changes.length < PAGE) break;
       }
+      const last = await this.#documents.lastDocumentSeq();
+      if (last >= this.#seq) return;
+      // It gives numbers again that were read here, and what is written under them would be seen by nobody.
+      this.#seq = last;
+      this.#log.warn("The store was put back to an earlier state; everybody is asked again who they are");
+      this.#putBack();
     } catch (error) {
       this.#log.debug("what was written cannot be looked at", { reason: messageOf(error) });
     }

@@ -122,6 +122,7 @@ export async function createSecurity(options: SecurityOptions): Promise<Security
     tenant,
     afterSeq,
     changed: (kind, id) => endings.documentChanged(kind, id),
+    putBack: () => endings.all(),
   });
   await tokens.bootstrap({ admins: [...trust.adminTokens(), ...(await adminToken(options))], enrolments: trust.enrolmentTokens() });
   let stopTrust: (() => void) | undefined;
