@@ -73,8 +73,8 @@ describe("a body", () => {
       ["GET", "/livez"],
       ["POST", "/nowhere"],
       ["PUT", "/v1/events"],
-      ["DELETE", "/v1/events/x"],
-      ["POST", "/v1/events/x/retry"],
+      ["DELETE", "/v1/events/of-nobody"],
+      ["POST", "/v1/events/of-nobody/retry"],
       ["GET", "/ws"],
       ["GET", "/metrics"],
     ] as const) {
