@@ -84,6 +84,24 @@ describe("transporter cp ca", () => {
     expect((await ca("retire", "--force")).err).toContain("there is no old CA");
   });
 
+  test("retires none on the word of who does not see all agents, or of another installation", async () => {
+    await using cp = await startSecureCp();
+    await using other = await startSecureCp();
+    await cp.enrol("agent-1");
+    const { token } = await cp.token({ kind: "user", role: "viewer", scope: { agents: ["shop-*"] } });
+    await using home = await temporaryDirectory();
+    const ca = (shown: string, ...args: string[]) =>
+      runCli(["cp", "ca", ...args, "--security-dir", cp.directory], { env: { HOME: home.path, TRANSPORTER_TOKEN: shown } });
+    const caFile = join(home.path, "ca.pem");
+    await Bun.write(caFile, cp.ca + other.ca);
+    await ca(token, "rotate");
+    await eventually(() => cp.security.trust.bundle().pins.length === 2);
+    expect((await ca(token, "retire", "--cp-url", cp.url, "--ca-file", caFile)).err).toContain("does not see all agents");
+    const { err } = await ca(other.tokens.admin, "retire", "--cp-url", other.url, "--ca-file", caFile);
+    expect(err).toContain("another installation");
+    expect(JSON.parse((await ca(token, "show", "-o", "json")).out).items).toHaveLength(2);
+  });
+
   test("says where there is none", async () => {
     await using home = await temporaryDirectory();
     for (const command of ["show", "rotate", "retire"]) {

@@ -1,3 +1,4 @@
+import type { Client } from "../../client/mod.ts";
 import { COMMON_SETTINGS, SECURITY_SETTINGS, toggle } from "../../config/mod.ts";
 import { TransporterError, silentLogger } from "../../kit/mod.ts";
 import { formatTimestamp } from "../../protocol/mod.ts";
@@ -77,9 +78,28 @@ const RETIRE_SETTINGS = {
 
 const PAGE = 500;
 
+/** Whoever is asked must know all agents of these CAs, and tell them all. Throws CA_MISMATCH, ACCESS_DENIED. */
+async function checkAsked(client: Client, caKeys: ReadonlySet<string>, signal: AbortSignal): Promise<void> {
+  const { pins } = await client.ca({ signal });
+  if (![...caKeys].every((key) => pins.includes(`sha256:${key}`)))
+    throw new TransporterError(
+      "CA_MISMATCH",
+      "the control plane that was asked does not trust the CA that is to go: it is of another installation",
+      {
+        remedy: "Name the one whose CA it is with --cp-url or --context; --force asks nobody.",
+      },
+    );
+  const { name, scope } = await client.whoami({ signal });
+  if (scope !== undefined)
+    throw new TransporterError("ACCESS_DENIED", `${safeLine(name)} does not see all agents, of which some may still need the old CA`, {
+      remedy: "Log in with a token without a scope; --force asks nobody.",
+    });
+}
+
 /** Ids of agents whose newest certificate is of one of these CAs and still good. */
 async function dependents(call: Call<typeof RETIRE_SETTINGS>, caKeys: ReadonlySet<string>): Promise<readonly string[]> {
   const client = await connect(call);
+  await checkAsked(client, caKeys, call.signal);
   const nowMs = call.ports.clock.now();
   const found: string[] = [];
   let cursor: string | undefined;
