@@ -10,6 +10,9 @@ export interface Equivalent {
 
 /** By file of the room. Only what makes no difference: a check that only lacks its test does not belong here. */
 export const EQUIVALENTS: Readonly<Record<string, readonly Equivalent[]>> = {
+  "scope.ts": [
+    { what: "condition true", original: "selector === undefined", because: "what is remembered is read again, with the same outcome" },
+  ],
   "knock.ts": [
     { what: "condition false", original: "error instanceof TransporterError", because: "the limiter throws nothing else" },
     { what: "throw left out", original: "throw error;", because: "the limiter throws nothing else" },

@@ -46,7 +46,8 @@ function lex(text: string): string[] {
   return tokens;
 }
 
-const isName = (token: string | undefined): token is string => token !== undefined && !SYMBOLS.includes(token.charAt(0));
+/** The end is none: it counts as a symbol here. */
+const isName = (token: string | undefined): token is string => !SYMBOLS.includes(token?.charAt(0) ?? SYMBOLS);
 
 const MAX_LABELS = 64;
 
@@ -129,8 +130,7 @@ class Parser {
 
   /** Nothing is the empty value, as in `a=`. */
   #value(): string {
-    if (this.#peek() === undefined || this.#peek() === ",") return "";
-    return checkValue(this.#take() ?? "");
+    return this.#peek() === "," ? "" : checkValue(this.#take() ?? "");
   }
 
   /** `(a,b)`; nothing before or after a comma is the empty value, and nothing at all is an error. */
