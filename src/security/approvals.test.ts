@@ -32,7 +32,7 @@ describe("a request for a certificate", () => {
       remote_address: FROM.address,
       requested_at: "2026-01-01T00:00:00.000Z",
     } as const;
-    expect(await approvals.list()).toEqual([waiting]);
+    expect(await approvals.list()).toStrictEqual([waiting]);
     await manual.advance(1000);
     const decided = { ...waiting, status: "approved", decided_at: "2026-01-01T00:00:01.000Z", decided_by: "token:boss" } as const;
     expect(await approvals.decide(ID, true, ADMIN, FROM)).toEqual(decided);
@@ -77,6 +77,8 @@ describe("a request for a certificate", () => {
     await manual.advance(1);
     expect(await approvals.list()).toEqual([]);
     expect(await codeOf(() => approvals.decide(ID, true, ADMIN, FROM))).toBe("ENROLMENT_NOT_FOUND");
+    expect(documents.audit.map(({ action }) => action)).toEqual(["enrolment_requested"]);
+    expect(documents.of("enrolment")).toMatchObject([{ value: { status: "pending" } }]);
     await approvals.ask(ASKING, FROM);
     expect(await approvals.list()).toMatchObject([{ requested_at: "2026-01-02T00:00:00.000Z" }]);
   });
@@ -85,7 +87,7 @@ describe("a request for a certificate", () => {
     expect(await codeOf(() => bench().approvals.decide("nothing", true, ADMIN, FROM))).toBe("ENROLMENT_NOT_FOUND");
   });
 
-  test("is refused where a thousand wait; those that wait are answered", async () => {
+  test("is refused where a thousand wait; those that wait are answered, and may begin anew", async () => {
     const { approvals, documents } = bench();
     await approvals.ask({ ...ASKING, agentId: "a7" }, FROM);
     const [{ value } = { value: undefined }] = documents.of("enrolment");
@@ -100,6 +102,7 @@ describe("a request for a certificate", () => {
       });
     expect(await codeOf(() => approvals.ask(ASKING, FROM))).toBe("ENROLMENT_REFUSED");
     expect(await approvals.ask({ ...ASKING, agentId: "a7" }, FROM)).toBe("pending");
+    expect(await approvals.ask({ ...ASKING, agentId: "a7", voucher: "token:2" }, FROM)).toBe("pending");
     expect(await approvals.list()).toHaveLength(1000);
   });
 

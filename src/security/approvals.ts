@@ -76,9 +76,11 @@ export class Approvals {
     const fresh: EnrolmentRecord = { ...asking, status: "pending", remoteAddress: from.address, requestedAtMs: nowMs };
     const audit = this.#audit("enrolment_requested", asking.agentId, asking.vouchedBy, from, { key_sha256: asking.keySha256 });
     const isNew = ({ voucher, requestedAtMs }: EnrolmentRecord): boolean => voucher !== asking.voucher || requestedAtMs + KEPT_MS <= nowMs;
-    const there = await this.#records.get(id);
-    if (there === undefined || isNew(there.record)) await this.#refuseWhereFull();
-    if (there === undefined && (await this.#records.make(id, fresh, audit))) return "pending";
+    // One that begins anew takes the place of the one before, so that no more wait than did.
+    if ((await this.#records.get(id)) === undefined) {
+      await this.#refuseWhereFull();
+      if (await this.#records.make(id, fresh, audit)) return "pending";
+    }
     const held = await this.#records.change(id, (record) => (isNew(record) ? { record: fresh, audit } : undefined));
     return held?.record.status ?? "pending";
   }
