@@ -220,14 +220,15 @@ describe("a person's client certificate", () => {
   });
 
   test("makes nobody a person by the agents' own CA, though that stands below the people's", async () => {
-    const { why, answer, state, living } = bench();
+    const { certificates, why, answer, state, living } = bench();
     const below = await makeTestCa(START_MS, { by: peopleCa });
     state.agents = [below];
     const sly = await person({ by: below, uris: ["transporter://agent/a-1"] });
     const chained = { certificate: `${sly.pem}${below.pem}` };
     expect(await why(answer(sly, chained))).toBe("identity revoked");
     living.add(`a-1 ${sly.certificate.keySha256}`);
-    expect(await why(answer(sly, chained))).toBe("ok");
+    const { token } = await certificates.login(answer(sly, chained), FROM);
+    expect(await certificates.find(token)).toMatchObject({ principal: { name: "agent:a-1", role: "agent" } });
     expect(await why(answer(alice))).toBe("ok");
   });
 
