@@ -131,12 +131,11 @@ class Enrolment implements EnrolmentService {
       if (HIS_FAULT.has(error.kind) && code !== "ENROLMENT_DISABLED") knock?.wrong();
       else knock?.right();
       if (error.kind !== "unavailable" || code === "TOO_MANY_ATTEMPTS") {
-        const agentId = typeof agent === "string" ? agent.slice(0, 253) : agent();
         await this.#parts.refusals.note({
           action,
           code,
           ...from,
-          ...(agentId === undefined ? {} : { agentId }),
+          agentId: typeof agent === "string" ? agent.slice(0, 253) : agent(),
           details: { reason: message, ...details },
         });
       }

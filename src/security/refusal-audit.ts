@@ -12,7 +12,7 @@ export interface Refusal {
   readonly requestId?: string;
   /** Who it was, as far as that is known; `unknown` when absent. */
   readonly principal?: string;
-  readonly agentId?: string;
+  readonly agentId?: string | undefined;
   readonly eventId?: string;
   readonly details?: Readonly<Record<string, unknown>>;
 }
