@@ -13,6 +13,14 @@ export const EQUIVALENTS: Readonly<Record<string, readonly Equivalent[]>> = {
   "scope.ts": [
     { what: "condition true", original: "selector === undefined", because: "what is remembered is read again, with the same outcome" },
   ],
+  "identity-issue.ts": [
+    {
+      what: "part left out",
+      original: "record.revokedAtMs !== undefined",
+      within: "<= record.revokedAtMs)",
+      because: "no number is at most undefined: it stands there for the types alone",
+    },
+  ],
   "knock.ts": [
     { what: "condition false", original: "error instanceof TransporterError", because: "the limiter throws nothing else" },
     { what: "throw left out", original: "throw error;", because: "the limiter throws nothing else" },
