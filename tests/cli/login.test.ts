@@ -145,10 +145,10 @@ describe("login", () => {
   test("to one that asks nobody keeps no token", async () => {
     await using cp = await startCp();
     await using me = await person();
-    const run = await me.run(["login", "--cp-url", cp.url], { stdin: "anything" });
+    const run = await me.run(["login", "--cp-url", cp.url], { stdin: "typed-7c1e94" });
     expect(run.code).toBe(0);
     expect(run.err).toContain("asks nobody who they are");
-    expect(await Bun.file(me.kept("credentials.json")).text()).not.toContain("anything");
+    expect(await Bun.file(me.kept("credentials.json")).text()).not.toContain("typed-7c1e94");
     expect((await me.run(["whoami"])).out).toContain("anonymous");
   });
 
@@ -260,7 +260,7 @@ describe("a token", () => {
       }),
     );
     const urls = ["http://127.0.0.1:1", ...servers.map(({ port }) => `http://127.0.0.1:${port}`)].join(",");
-    expect((await me.run(["whoami", "--cp-url", urls], { env: { TRANSPORTER_TOKEN: "opaque" } })).code).toBe(0);
+    expect((await me.run(["whoami", "--cp-url", urls], { env: { TRANSPORTER_TOKEN: "opaque-51d0c7" } })).code).toBe(0);
     expect(seen).toEqual(["a /livez nothing", "a /v1/whoami Bearer opaque"]);
     for (const server of servers) await server.stop(true);
   });
