@@ -86,9 +86,12 @@ describe("a first CA", () => {
     "never takes the place of a %s that is there",
     async (file) => {
       const directory = fresh();
-      await mkdir(directory, { recursive: true });
+      await mkdir(directory, { recursive: true, mode: 0o755 });
       await writeFile(join(directory, file), "mine");
-      expect(await codeOf(() => initTrust(directory, { ports, names, agents: ["a"] }))).toBe("ALREADY_INITIALISED");
+      // Tokens of agents that are there already count, also where none are to be made.
+      for (const agents of [["a"], []])
+        expect(await codeOf(() => initTrust(directory, { ports, names, agents }))).toBe("ALREADY_INITIALISED");
+      expect((await stat(directory)).mode & 0o777).toBe(0o755);
       expect(await readdir(directory)).toEqual([file]);
       expect(await readFile(join(directory, file), "utf8")).toBe("mine");
     },
@@ -140,7 +143,8 @@ test.each([
   ["*", false],
   ["a.*.b", false],
   [`${"a".repeat(64)}.com`, false],
-  [`${"abc.".repeat(63)}abcd`, false],
+  [`${"abc.".repeat(63)}a`, true],
+  [`${"abc.".repeat(63)}ab`, false],
 ])("%j is a server's name: %p", (name, expected) => {
   expect(serverNameProblem(name) === undefined).toBe(expected);
 });

@@ -16,8 +16,6 @@ export interface InitTrustOptions {
   readonly ports: Ports;
   /** DNS names and IP addresses of the server's certificate; at least one. */
   readonly names: readonly string[];
-  readonly caTtlMs?: number;
-  readonly serverTtlMs?: number;
   /** Agents that get an enrolment token each. */
   readonly agents?: readonly string[];
   readonly enrolmentTokenTtlMs?: number;
@@ -63,13 +61,12 @@ export async function initTrust(directory: string, options: InitTrustOptions): P
     if ((await readIfThere(path(name))) !== undefined) throw taken(path(name));
   }
   const nowMs = ports.clock.now();
-  const { issuer, keyPem } = await makeCa(nowMs, options.caTtlMs);
+  const { issuer, keyPem } = await makeCa(nowMs);
   const serverKey = makeKey();
   const server = await issueServer(issuer, {
     publicKey: createPublicKey(createPrivateKey(serverKey)),
     names: [...new Set(names)],
     nowMs,
-    ...(options.serverTtlMs === undefined ? {} : { ttlMs: options.serverTtlMs }),
   });
   const admin = makeToken("user");
   const expiresAtMs = nowMs + (options.enrolmentTokenTtlMs ?? ENROLMENT_TOKEN_TTL_MS);

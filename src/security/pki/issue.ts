@@ -115,13 +115,13 @@ function caExtensions(pathLength: number) {
 }
 
 /** A new CA with a P-256 key. Its name has something random in it: two of one name would be taken for each other. */
-export async function makeCa(nowMs: number, ttlMs = CA_TTL_MS): Promise<{ readonly issuer: Issuer; readonly keyPem: string }> {
+export async function makeCa(nowMs: number): Promise<{ readonly issuer: Issuer; readonly keyPem: string }> {
   const keyPem = makeKey();
   const key = createPrivateKey(keyPem);
   const name = `Transporter CA ${randomBytes(4).toString("hex")}`;
   // One CA may stand below it: its successor, while both are trusted.
   const pem = await issue(
-    { name, publicKey: createPublicKey(key), ttlMs, nowMs, extensions: caExtensions(1) },
+    { name, publicKey: createPublicKey(key), ttlMs: CA_TTL_MS, nowMs, extensions: caExtensions(1) },
     { certificate: undefined, key },
   );
   return { issuer: { certificate: parsed(pem), key, chain: [] }, keyPem };
