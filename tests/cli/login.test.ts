@@ -261,7 +261,7 @@ describe("a token", () => {
     );
     const urls = ["http://127.0.0.1:1", ...servers.map(({ port }) => `http://127.0.0.1:${port}`)].join(",");
     expect((await me.run(["whoami", "--cp-url", urls], { env: { TRANSPORTER_TOKEN: "opaque-51d0c7" } })).code).toBe(0);
-    expect(seen).toEqual(["a /livez nothing", "a /v1/whoami Bearer opaque"]);
+    expect(seen).toEqual(["a /livez nothing", "a /v1/whoami Bearer opaque-51d0c7"]);
     for (const server of servers) await server.stop(true);
   });
 
@@ -298,19 +298,19 @@ describe("a token", () => {
 
   test("in a file is read for each request, as it may be replaced", async () => {
     await using me = await person();
-    const file = await me.file("token", "first\n");
+    const file = await me.file("token", "first-20ab31\n");
     const seen: (string | null)[] = [];
     const server = Bun.serve({
       hostname: "127.0.0.1",
       port: 0,
       async fetch(request) {
         seen.push(request.headers.get("authorization"));
-        await Bun.write(file, "second\n");
+        await Bun.write(file, "second-77c0de\n");
         return Response.json({ id: "x" }, { status: 404 });
       },
     });
     await me.run(["cancel", "a", "b", "--cp-url", `http://127.0.0.1:${server.port}`, "--token-file", file]);
-    expect(seen).toEqual(["Bearer first", "Bearer second"]);
+    expect(seen).toEqual(["Bearer first-20ab31", "Bearer second-77c0de"]);
     const missing = await me.run(["whoami", "--token-file", `${file}.not`]);
     expect(missing.code).toBe(2);
     expect(missing.err).toContain("flag --token-file");
