@@ -47,17 +47,31 @@ describe("the last use of a token", () => {
     expect(await parts.documents.lastDocumentSeq()).toBe(seq);
   });
 
-  test("is written later where the store is away, and does not go over what came meanwhile", async () => {
+  test("is written later where the store is away", async () => {
     const parts = testParts();
     const lastUse = new LastUse(parts);
     lastUse.note("a", undefined);
     parts.documents.failure = new Error("gone");
-    const flushing = lastUse.flush();
-    await parts.manual.advance(60_000);
-    await flushing;
-    lastUse.note("a", undefined);
     await lastUse.flush();
     parts.documents.failure = undefined;
+    await parts.manual.advance(60_000);
+    await lastUse.flush();
+    expect(parts.documents.of("token-use")).toMatchObject([{ value: { atMs: START_MS } }]);
+  });
+
+  test("that could not be written does not go over what came meanwhile", async () => {
+    const parts = testParts();
+    const lastUse = new LastUse(parts);
+    const write = parts.documents.writeDocument.bind(parts.documents);
+    const away = Promise.withResolvers<never>();
+    parts.documents.writeDocument = () => away.promise;
+    lastUse.note("a", undefined);
+    const flushing = lastUse.flush();
+    await parts.manual.advance(60_000);
+    lastUse.note("a", undefined);
+    away.reject(new Error("gone"));
+    await flushing;
+    parts.documents.writeDocument = write;
     await lastUse.flush();
     expect(parts.documents.of("token-use")).toMatchObject([{ value: { atMs: START_MS + 60_000 } }]);
   });

@@ -34,7 +34,7 @@ export class LastUse {
   /** `sweptAtMs`: when nobody wants to know any more. */
   note(id: string, sweptAtMs: number | undefined): void {
     const nowMs = this.#ports.clock.now();
-    this.#noted.set(id, { atMs: nowMs - (nowMs % MINUTE_MS), ...(sweptAtMs === undefined ? {} : { sweptAtMs }) });
+    this.#noted.set(id, { atMs: nowMs - (nowMs % MINUTE_MS), sweptAtMs });
   }
 
   /** Of tokens whose ids are sorted and follow on each other. */
