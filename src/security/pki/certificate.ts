@@ -60,8 +60,7 @@ export function readExtensions(bytes: Uint8Array, list: Element): ReadonlyMap<st
   for (const entry of childrenOf(bytes, expectTag(list, TAG.sequence))) {
     const parts = childrenOf(bytes, expectTag(entry, TAG.sequence));
     const [oidPart, second] = parts;
-    if (oidPart === undefined) throw new DerFault("an extension has no name");
-    const oid = oidText(bytes, oidPart);
+    const oid = oidText(bytes, expectTag(oidPart, TAG.oid));
     const critical = second?.tag === TAG.boolean && bytes[second.from] !== 0;
     const value = expectTag(parts[second?.tag === TAG.boolean ? 2 : 1], TAG.octetString);
     if (found.has(oid)) throw new DerFault("an extension is there twice");
@@ -107,12 +106,12 @@ function read(x509: X509Certificate): Certificate {
   const signed = signedParts(bytes);
   const body = childrenOf(bytes, signed.body);
   // Version 3, as all with extensions are, tells its version first; before it there is none.
-  const names = body[0]?.tag === 0xa0 ? [body[3], body[5]] : [body[2], body[4]];
-  const [issuer, subject] = names.map((name) => {
-    const { start, to } = expectTag(name, TAG.sequence);
+  const at = body[0]?.tag === 0xa0 ? 3 : 2;
+  const nameAt = (index: number): string => {
+    const { start, to } = expectTag(body[index], TAG.sequence);
     return Buffer.from(bytes.subarray(start, to)).toString("hex");
-  });
-  if (issuer === undefined || subject === undefined) throw new DerFault("it has no names");
+  };
+  const [issuer, subject] = [nameAt(at), nameAt(at + 2)];
   const list = body.find((part) => part.tag === 0xa3);
   const [inner] = list === undefined ? [] : childrenOf(bytes, list);
   const extensions: ReadonlyMap<string, Extension> = inner === undefined ? new Map() : readExtensions(bytes, inner);

@@ -49,7 +49,7 @@ export interface Wanted {
   readonly keyUsage?: readonly (keyof typeof KEY_USAGE)[];
   readonly uris?: readonly string[];
   readonly names?: readonly string[];
-  readonly extra?: readonly { readonly oid: string; readonly critical: boolean }[];
+  readonly extra?: readonly { readonly oid: string; readonly critical: boolean; readonly value?: Uint8Array }[];
   readonly hash?: "SHA-1" | "SHA-256" | "SHA-384" | "SHA-512";
   /** Hex. */
   readonly serial?: string;
@@ -100,7 +100,7 @@ export async function makeCertificate(wanted: Wanted): Promise<Made> {
       ...(wanted.keyUsage === undefined ? [] : [new lib.Extension("2.5.29.15", true, keyUsageBits(wanted.keyUsage))]),
       ...(usages === undefined ? [] : [new lib.ExtendedKeyUsageExtension([...usages])]),
       ...(alternatives.length === 0 ? [] : [new lib.SubjectAlternativeNameExtension(alternatives)]),
-      ...extra.map(({ oid, critical }) => new lib.Extension(oid, critical, Uint8Array.of(0x05, 0x00))),
+      ...extra.map(({ oid, critical, value = Uint8Array.of(0x05, 0x00) }) => new lib.Extension(oid, critical, value)),
     ],
   });
   const pem = `${issued.toString("pem")}\n`;

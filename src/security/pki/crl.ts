@@ -1,4 +1,4 @@
-import { TransporterError } from "../../kit/mod.ts";
+import { messageOf, TransporterError } from "../../kit/mod.ts";
 import { type Certificate, readExtensions } from "./certificate.ts";
 import type { RevocationList } from "./chain.ts";
 import { type Element, TAG, childrenOf, expectTag, integerHex, signedParts, timeMs } from "./der.ts";
@@ -19,7 +19,7 @@ const CRL_EXTENSIONS = 0xa0;
 
 function invalid(path: string, message: string, cause?: unknown): TransporterError {
   return new TransporterError("CONFIG_INVALID", `the revocation list ${path} cannot be used: ${message}`, {
-    ...(cause === undefined ? {} : { cause }),
+    cause,
     remedy: "Give PEM revocation lists (X509 CRL), complete ones, signed by a CA that is trusted here.",
   });
 }
@@ -29,7 +29,7 @@ interface List {
   readonly nextUpdateMs: number | undefined;
 }
 
-function isTime(part: Element | undefined): boolean {
+function isTime(part: Element | undefined): part is Element {
   return part?.tag === TAG.utcTime || part?.tag === TAG.generalizedTime;
 }
 
@@ -40,13 +40,13 @@ function readList(bytes: Uint8Array, body: Element): List {
   expectTag(parts.shift(), TAG.sequence);
   expectTag(parts.shift(), TAG.sequence);
   const [thisUpdate, next] = parts;
-  if (thisUpdate === undefined || !isTime(thisUpdate)) throw new Error("it has no date");
-  const nextUpdateMs = next !== undefined && isTime(next) ? timeMs(bytes, next) : undefined;
+  if (!isTime(thisUpdate)) throw new Error("it has no date");
+  const nextUpdateMs = isTime(next) ? timeMs(bytes, next) : undefined;
   const serials: string[] = [];
   for (const part of parts) {
     if (part.tag === CRL_EXTENSIONS) {
       const [inner] = childrenOf(bytes, part);
-      if (inner !== undefined) refuseCritical(bytes, inner);
+      refuseCritical(bytes, expectTag(inner, TAG.sequence));
     }
     if (part.tag !== TAG.sequence) continue;
     for (const entry of childrenOf(bytes, part)) {
@@ -85,7 +85,7 @@ export function readRevocations(pem: string, cas: readonly Certificate[], path: 
         (ca) => ca.keyUsage?.crlSign !== false && verifySigned(signed.algorithm, signed.bodyBytes, signed.signature, ca.publicKey),
       );
     } catch (error) {
-      throw invalid(path, error instanceof Error ? error.message : "it is damaged", error);
+      throw invalid(path, messageOf(error), error);
     }
     if (issuers.length === 0) throw invalid(path, "no CA that is trusted here has signed it");
     for (const { keySha256 } of issuers) for (const serial of list.serials) revoked.add(`${keySha256} ${serial}`);

@@ -18,7 +18,7 @@ const MAX_CSR_CHARS = 16_384;
 const CSR = /^\s*-----BEGIN (?:NEW )?CERTIFICATE REQUEST-----([A-Za-z0-9+/=\s]+)-----END (?:NEW )?CERTIFICATE REQUEST-----\s*$/;
 
 function invalid(message: string, cause?: unknown): TransporterError {
-  return new TransporterError("INVALID_CSR", `the certificate request cannot be used: ${message}`, cause === undefined ? {} : { cause });
+  return new TransporterError("INVALID_CSR", `the certificate request cannot be used: ${message}`, { cause });
 }
 
 /** The DER of a request's PEM; throws INVALID_CSR. */

@@ -24,9 +24,8 @@ export class DerFault extends Error {
 
 /** Reads the element at `at`; it must end by `end`. Only what certificates use: one-byte tags and definite lengths in their shortest form. */
 export function elementAt(bytes: Uint8Array, at: number, end: number): Element {
-  const tag = bytes[at];
-  const first = bytes[at + 1];
-  if (at + 2 > end || tag === undefined || first === undefined) throw new DerFault("it is cut off");
+  // What is not there counts as zeros, which end beyond `end` as well.
+  const [tag = 0, first = 0] = bytes.subarray(at, at + 2);
   if ((tag & 0x1f) === 0x1f) throw new DerFault("a tag has several bytes");
   let from = at + 2;
   let length = first;
@@ -118,16 +117,16 @@ export interface SignedParts {
 }
 
 export function signedParts(bytes: Uint8Array): SignedParts {
-  const [body, algorithm, signature, ...more] = childrenOf(bytes, wholeElement(bytes, TAG.sequence));
+  const [first, algorithm, signature, ...more] = childrenOf(bytes, wholeElement(bytes, TAG.sequence));
   if (more.length > 0) throw new DerFault("something stands behind the signature");
-  expectTag(body, TAG.sequence);
+  const body = expectTag(first, TAG.sequence);
   const [oid] = childrenOf(bytes, expectTag(algorithm, TAG.sequence));
   const bits = expectTag(signature, TAG.bitString);
-  if (body === undefined || oid === undefined || bytes[bits.from] !== 0) throw new DerFault("the signature has no known form");
+  if (bytes[bits.from] !== 0) throw new DerFault("the signature has no known form");
   return {
     body,
     bodyBytes: bytes.subarray(body.start, body.to),
-    algorithm: oidText(bytes, oid),
+    algorithm: oidText(bytes, expectTag(oid, TAG.oid)),
     signature: bytes.subarray(bits.from + 1, bits.to),
   };
 }
