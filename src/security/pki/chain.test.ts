@@ -84,6 +84,24 @@ describe("a certificate is believed", () => {
     expect(ask(leaf, { others: [late.certificate] })).toStartWith("expired: a CA on the way ran out");
   });
 
+  test("when the first way up leads nowhere", async () => {
+    const key = { pem: (await makeTestCa(NOW_MS)).keyPem };
+    const name = "middle";
+    const [astray, good] = [
+      await makeTestCa(NOW_MS, { by: await makeTestCa(NOW_MS), key, name }),
+      await makeTestCa(NOW_MS, { by: ca, key, name }),
+    ];
+    const leaf = await makeTestAgent(good, "a", NOW_MS);
+    expect(ask(leaf, { others: [astray.certificate, good.certificate] })).toBe("ok 3");
+    expect(ask(leaf, { others: [astray.certificate] })).toStartWith("untrusted");
+  });
+
+  test("in the first and in the last moment of its CA", async () => {
+    const short = await makeTestCa(NOW_MS, { fromMs: NOW_MS, untilMs: NOW_MS + 10_000 });
+    const leaf = await makeTestAgent(short, "a", NOW_MS);
+    for (const nowMs of [NOW_MS, NOW_MS + 10_000]) expect(ask(leaf, { anchors: [short.certificate], nowMs })).toBe("ok 2");
+  });
+
   test("for any usage of a CA between that says so", async () => {
     for (const usages of [["2.5.29.37.0"], [CLIENT_AUTH, SERVER_AUTH]]) {
       const { leaf, middle } = await below({ usages });
@@ -210,5 +228,11 @@ describe("a CA on the way is refused", () => {
     const order = [...decoys, leafCa].map(({ certificate }) => certificate);
     expect(ask(leaf, { others: order })).toStartWith("untrusted");
     expect(ask(leaf, { others: order.toReversed() })).toBe("ok 3");
+    // One for each that is tried, and one for the way on from there.
+    expect(ask(leaf, { others: order.slice(-31) })).toBe("ok 3");
+    expect(ask(leaf, { others: order.slice(-32) })).toStartWith("untrusted");
+    // Others' names are no work.
+    const { leaf: another, middle } = await below({});
+    expect(ask(another, { others: [...order, middle.certificate] })).toBe("ok 3");
   });
 });

@@ -69,7 +69,7 @@ function leafFault({ leaf, nowMs, usage, graceMs = 0 }: ChainQuery): Refusal | u
 function caFault(ca: Certificate, below: number, { nowMs, usage }: ChainQuery): Refusal | undefined {
   if (!ca.ca) return refuse("untrusted", "it was issued by one that is no CA");
   if (ca.keyUsage?.certSign === false) return refuse("untrusted", "it was issued by a CA whose key is not for certificates");
-  if (ca.pathLength !== undefined && below > ca.pathLength) return refuse("untrusted", "a CA on the way must not have that many below it");
+  if (below > (ca.pathLength ?? Number.POSITIVE_INFINITY)) return refuse("untrusted", "a CA on the way must not have that many below it");
   if (nowMs < ca.notBeforeMs) return refuse("not_yet", "a CA on the way is not valid yet");
   if (nowMs > ca.notAfterMs) return refuse("expired", `a CA on the way ran out at ${new Date(ca.notAfterMs).toISOString()}`);
   if (ca.extendedKeyUsage !== undefined && !ca.extendedKeyUsage.includes(usage) && !ca.extendedKeyUsage.includes(ANY_USAGE))
@@ -91,9 +91,8 @@ export function verifyChain(query: ChainQuery): ChainResult {
     signatures += 1;
     return signatures <= MAX_SIGNATURES && isIssuedBy(certificate, ca);
   };
-  const climb = (path: readonly Certificate[]): Extract<ChainResult, { readonly ok: true }> | undefined => {
-    const current = path.at(-1);
-    if (current === undefined || path.length > MAX_CAS) return undefined;
+  const climb = (path: readonly Certificate[], current: Certificate): Extract<ChainResult, { readonly ok: true }> | undefined => {
+    if (path.length > MAX_CAS) return undefined;
     for (const ca of [...anchors, ...others]) {
       if (!issued(ca, current)) continue;
       const wrong =
@@ -107,10 +106,10 @@ export function verifyChain(query: ChainQuery): ChainResult {
       }
       const longer = [...path, ca];
       if (trusted.has(ca.sha256)) return { ok: true, path: longer, issuer: path[1] ?? ca, anchor: ca };
-      const found = climb(longer);
+      const found = climb(longer, ca);
       if (found !== undefined) return found;
     }
     return undefined;
   };
-  return climb([leaf]) ?? last;
+  return climb([leaf], leaf) ?? last;
 }

@@ -1,5 +1,7 @@
 import { beforeAll, describe, expect, test } from "bun:test";
+import { sign } from "node:crypto";
 import { type Revocations, readRevocations } from "./crl.ts";
+import { TAG, encode } from "./der.ts";
 import { type Made, makeCrl, makeTestAgent, makeTestCa } from "./certificates-for-tests.ts";
 
 const NOW_MS = Date.parse("2026-01-01T00:00:00Z");
@@ -18,6 +20,21 @@ const read = (pem: string, cas: readonly Made[] = [ca, other]): Revocations =>
     cas.map(({ certificate }) => certificate),
     "crl.pem",
   );
+
+const VERSION = encode(TAG.integer, Uint8Array.of(1));
+const THIS_UPDATE = encode(TAG.utcTime, Buffer.from("260101000000Z"));
+const entries = (...serials: readonly string[]): Uint8Array =>
+  encode(TAG.sequence, ...serials.map((serial) => encode(TAG.sequence, encode(TAG.integer, Buffer.from(serial, "hex")), THIS_UPDATE)));
+
+/** A list that `ca` signed, with these parts, among which the algorithm and the issuer come after the version. */
+function handMade(parts: readonly Uint8Array[]): string {
+  const algorithm = encode(TAG.sequence, Buffer.from("06082a8648ce3d040302", "hex"));
+  const [version, rest] = parts[0] === VERSION ? [[VERSION], parts.slice(1)] : [[], parts];
+  const body = encode(TAG.sequence, ...version, algorithm, encode(TAG.sequence), ...rest);
+  const signature = encode(TAG.bitString, Uint8Array.of(0), sign("sha256", body, ca.keyPem));
+  const text = Buffer.from(encode(TAG.sequence, body, algorithm, signature)).toString("base64");
+  return `-----BEGIN X509 CRL-----\n${text}\n-----END X509 CRL-----\n`;
+}
 
 describe("a revocation list", () => {
   test("names serial numbers of its own issuer", async () => {
@@ -55,6 +72,27 @@ describe("a revocation list", () => {
   test("may have extensions that can be passed over", async () => {
     const extra = [{ oid: "2.5.29.20", critical: false }];
     expect(read(await list(ca, { extra, entryExtra: extra })).size).toBe(2);
+  });
+
+  test("may be of the first version, and name times after 2049", () => {
+    const cases: readonly (readonly [string, readonly Uint8Array[], string])[] = [
+      ["a first version", [THIS_UPDATE], "0"],
+      ["a second version", [VERSION, THIS_UPDATE], "0"],
+      ["a late time", [encode(TAG.generalizedTime, Buffer.from("20500101000000Z")), entries("07")], "1"],
+      ["a next time", [THIS_UPDATE, THIS_UPDATE, entries("07", "08")], "2"],
+      ["no time", [entries("07")], "it has no date"],
+      ["nothing", [], "it has no date"],
+      ["no list of extensions", [THIS_UPDATE, encode(0xa0)], "tag 48 is missing"],
+    ];
+    for (const [name, parts, expected] of cases) {
+      let outcome: string;
+      try {
+        outcome = String(read(handMade(parts)).size);
+      } catch (error) {
+        outcome = (error as Error).message;
+      }
+      expect(`${name}: ${outcome}`).toContain(expected);
+    }
   });
 
   test("is refused with a critical extension, which would change what it means", async () => {

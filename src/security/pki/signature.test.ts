@@ -14,7 +14,7 @@ describe("a signed text", () => {
     expect(verifyText("statement ", signature, publicOf(key))).toBe(false);
     expect(verifyText("statement", signature, publicOf(other))).toBe(false);
     expect(verifyText("statement", signText("statement", other), publicOf(key))).toBe(false);
-    expect(verifyText("statement", "", publicOf(key))).toBe(false);
+    for (const none of ["", "AAAA", "A".repeat(100_000)]) expect(verifyText("statement", none, publicOf(key))).toBe(false);
   });
 
   test.each(["rsa1024", "p521", "p224"] as const)("is refused where the key is not taken (%s)", (kind) => {
@@ -44,11 +44,6 @@ describe("a signed text", () => {
       `${signature.slice(0, 4)}!!!!${signature.slice(4)}`,
     ])
       expect(verifyText("statement", other, publicOf(key))).toBe(false);
-  });
-
-  test("is not looked at where it is longer than any signature", () => {
-    const key = keyOf("p256");
-    expect(verifyText("statement", "A".repeat(1_604), publicOf(key))).toBe(false);
   });
 });
 
