@@ -6,7 +6,7 @@ export interface ErrorOptions {
   /** What made it happen; logged after redaction, never sent. */
   readonly cause?: unknown;
   /** What to do next, where this case knows better than the code's own remedy. */
-  readonly remedy?: string;
+  readonly remedy?: string | undefined;
 }
 
 /**

@@ -1,5 +1,5 @@
 import type { TrustService } from "../gate.ts";
-import { verifyChain } from "./chain.ts";
+import { type ChainFault, verifyChain } from "./chain.ts";
 import { type Certificate, SERVER_AUTH } from "./certificate.ts";
 import { NO_REVOCATIONS } from "./crl.ts";
 import type { FoundFiles } from "./trust-files.ts";
@@ -46,7 +46,8 @@ export function findingsOf(state: TrustState, found: FoundFiles, nowMs: number, 
     if (own.names.length === 0)
       findings.push({ level: "warning", name: "server certificate", message: "it names no host; clients will refuse it" });
     const chain = verifyChain({ leaf: own, others, anchors: cas, revocations: NO_REVOCATIONS, nowMs, usage: SERVER_AUTH });
-    if (!chain.ok && chain.fault === "untrusted")
+    const { fault } = chain as { readonly fault?: ChainFault };
+    if (fault === "untrusted")
       findings.push({
         level: "warning",
         name: "server certificate",
@@ -55,11 +56,12 @@ export function findingsOf(state: TrustState, found: FoundFiles, nowMs: number, 
   }
   if (issuer === undefined)
     findings.push({ level: "ok", name: "enrolment", message: "no CA key is here: agents' certificates are issued elsewhere" });
-  if (revocations.nextUpdateMs !== undefined && revocations.nextUpdateMs < nowMs)
+  const { nextUpdateMs = Number.POSITIVE_INFINITY } = revocations;
+  if (nextUpdateMs < nowMs)
     findings.push({
       level: "error",
       name: "revocation list",
-      message: `it should have been replaced by ${new Date(revocations.nextUpdateMs).toISOString()}; whom it names stays out, newer ones are not known`,
+      message: `it should have been replaced by ${new Date(nextUpdateMs).toISOString()}; whom it names stays out, newer ones are not known`,
     });
   if (leftAsTheyWere)
     findings.push({ level: "error", name: "files", message: "they have changed and are not good; what was read before is used on" });

@@ -76,6 +76,12 @@ describe("what is issued", () => {
   });
 });
 
+test("a CA without a name has no cross-certificate", async () => {
+  const nameless = await makeTestCa(NOW_MS, { subject: [["O", "Example"]] });
+  const { issuer } = await makeCa(NOW_MS);
+  expect(await crossSign(nameless.certificate, issuer, NOW_MS).catch((error: Error) => error.message)).toBe("the new CA has no name (CN)");
+});
+
 test("a cross-certificate has the new CA's name and key, and vouches for nobody below it", async () => {
   const [old, next] = [(await makeCa(NOW_MS)).issuer, (await makeCa(NOW_MS)).issuer];
   const [crossed] = readCertificates(await crossSign(next.certificate, old, NOW_MS)) ?? [];

@@ -48,8 +48,8 @@ async function signingKey(key: KeyObject): Promise<SigningKey> {
         secp384r1: ["P-384", "SHA-384"],
         secp521r1: ["P-521", "SHA-512"],
       };
-      const [namedCurve, hash] = curves[key.asymmetricKeyDetails?.namedCurve ?? ""] ?? [];
-      if (namedCurve !== undefined && hash !== undefined) return use({ name: "ECDSA", namedCurve }, "ECDSA", hash);
+      const [namedCurve, hash = ""] = curves[key.asymmetricKeyDetails?.namedCurve ?? ""] ?? [];
+      if (namedCurve !== undefined) return use({ name: "ECDSA", namedCurve }, "ECDSA", hash);
       break;
     }
     default:

@@ -34,16 +34,16 @@ function lines<T>(file: FoundFile | undefined, read: (line: string) => T | undef
 /** Lines of `id:sha256`. Throws CONFIG_INVALID. */
 export function readAdminTokens(file: FoundFile | undefined): readonly TokenHash[] {
   return lines(file, (line) => {
-    const [, id, sha256] = LINE.exec(line) ?? [];
-    return id === undefined || sha256 === undefined ? undefined : { id, sha256 };
+    const [, id, sha256 = ""] = LINE.exec(line) ?? [];
+    return id === undefined ? undefined : { id, sha256 };
   });
 }
 
 /** Lines of `id:sha256:expires_at_ms:agent`, the agent's id as in a URI. Throws CONFIG_INVALID. */
 export function readEnrolmentTokens(file: FoundFile | undefined): readonly EnrolmentTokenHash[] {
   return lines(file, (line) => {
-    const [, id, sha256, expires, agent] = ENROLMENT_LINE.exec(line) ?? [];
-    if (id === undefined || sha256 === undefined || agent === undefined) return undefined;
+    const [, id, sha256 = "", expires, agent = ""] = ENROLMENT_LINE.exec(line) ?? [];
+    if (id === undefined) return undefined;
     try {
       return { id, sha256, expiresAtMs: Number(expires), agent: decodeURIComponent(agent) };
     } catch {

@@ -33,13 +33,14 @@ export interface FoundFile {
 }
 
 export interface FoundFiles {
-  readonly files: { readonly [K in FileName]?: FoundFile };
+  readonly files: { readonly [K in FileName]?: FoundFile | undefined };
   /** Changes with their content and with nothing else. */
   readonly digest: string;
 }
 
 function isMissing(error: unknown): boolean {
-  return error instanceof Error && "code" in error && (error.code === "ENOENT" || error.code === "ENOTDIR");
+  const { code } = error as { readonly code?: string };
+  return code === "ENOENT" || code === "ENOTDIR";
 }
 
 /** Reads a file; undefined where there is none. Throws FILE_UNREADABLE. */
@@ -81,16 +82,11 @@ export async function findFiles(from: TrustFiles): Promise<FoundFiles> {
     if (directory === undefined || (name === "caKey" && from.caFile !== undefined)) return undefined;
     return readIfThere(join(directory, FILES[name]));
   };
-  const files: { -readonly [K in FileName]?: FoundFile } = {};
-  for (const name of Object.keys(FILES) as FileName[]) {
-    const found = await find(name);
-    if (found !== undefined) files[name] = found;
-  }
-  if (directory !== undefined && files.cert === undefined && from.certFile === undefined) {
-    const cert = await readIfThere(join(directory, SECRET_CERT));
-    const key = await readIfThere(join(directory, SECRET_KEY));
-    if (cert !== undefined) files.cert = cert;
-    if (cert !== undefined && key !== undefined) files.key = key;
+  const files: { -readonly [K in FileName]?: FoundFile | undefined } = {};
+  for (const name of Object.keys(FILES) as FileName[]) files[name] = await find(name);
+  if (directory !== undefined && files.cert === undefined) {
+    files.cert = await readIfThere(join(directory, SECRET_CERT));
+    files.key = (await readIfThere(join(directory, SECRET_KEY))) ?? files.key;
   }
   return { files, digest: sha256Hex(JSON.stringify(Object.entries(files).map(([name, file]) => [name, file?.text]))) };
 }

@@ -2,7 +2,8 @@ import { beforeAll, describe, expect, test } from "bun:test";
 import { SERVER_AUTH, CLIENT_AUTH } from "./certificate.ts";
 import { findingsOf } from "./findings.ts";
 import type { FileName, FoundFile, FoundFiles } from "./trust-files.ts";
-import { type TrustState, readTrust, staleness } from "./trust-state.ts";
+import { renewedServer } from "./renew-server.ts";
+import { type TrustState, readTrust, staleness, upwards } from "./trust-state.ts";
 import { type Made, type Wanted, keyOf, makeCertificate, makeCrl, makeTestCa } from "./certificates-for-tests.ts";
 
 const NOW_MS = Date.parse("2026-01-01T00:00:00Z");
@@ -109,6 +110,25 @@ describe("files that fit together", () => {
     expect(read().issuer?.chain).toEqual([]);
   });
 
+  test("bring along nothing else that stands beside the server's certificate", async () => {
+    const middle = await makeTestCa(NOW_MS, { by: ca });
+    expect(read({ cert: `${server.pem}${middle.pem}${ca.pem}` }).issuer?.chain).toEqual([]);
+  });
+
+  test("lead upwards to a root, and round no circle", async () => {
+    const [one, two] = [await makeTestCa(NOW_MS), await makeTestCa(NOW_MS)];
+    const [key, name] = [{ pem: two.keyPem }, two.certificate.x509.subject.slice(3)];
+    const twoByOne = await makeTestCa(NOW_MS, { by: one, key, name });
+    const oneByTwo = await makeTestCa(NOW_MS, { by: two, key: { pem: one.keyPem }, name: one.certificate.x509.subject.slice(3) });
+    const way = (...of: readonly Made[]) =>
+      upwards(
+        (of[0] ?? one).certificate,
+        of.map(({ certificate }) => certificate),
+      ).length;
+    expect([way(one), way(one, one), way(twoByOne, one), way(twoByOne)]).toEqual([1, 1, 2, 1]);
+    expect(() => read({ ca: `${twoByOne.pem}${oneByTwo.pem}`, caKey: undefined })).toThrow("leads to no root");
+  });
+
   test("have their server's usage left open", async () => {
     const vague = await makeCertificate({ by: ca, fromMs: NOW_MS, untilMs: NOW_MS + DAY_MS });
     expect(read({ cert: vague.pem, key: vague.keyPem }).server).toHaveLength(1);
@@ -128,6 +148,8 @@ describe("files that fit together", () => {
 
   test("are stale before and after their time", async () => {
     expect(staleness(read(), NOW_MS + DAY_MS)).toBeUndefined();
+    expect([NOW_MS, NOW_MS + 300 * DAY_MS].map((nowMs) => staleness(read(), nowMs))).toEqual([undefined, undefined]);
+    expect(staleness(read({ cert: undefined, key: undefined }), NOW_MS)).toBeUndefined();
     expect(staleness(read(), NOW_MS + 301 * DAY_MS)).toBe("the server's certificate has run out");
     expect(staleness(read(), NOW_MS + 3001 * DAY_MS)).toBe("the CA has run out");
     expect(staleness(read(), NOW_MS - DAY_MS)).toBe("the CA is not valid yet");
@@ -152,7 +174,8 @@ describe("findings", () => {
     expect(findings({}, NOW_MS + 271 * DAY_MS)).toEqual([
       expect.stringContaining("warning server certificate: the server's certificate runs out at"),
     ]);
-    expect(findings({}, NOW_MS + 269 * DAY_MS)).toEqual([]);
+    expect(findings({}, NOW_MS + 270 * DAY_MS)).toEqual([]);
+    expect(findings({}, NOW_MS + 300 * DAY_MS)).toEqual([expect.stringContaining("warning server certificate")]);
     expect(findings({}, NOW_MS + 301 * DAY_MS)).toEqual([
       expect.stringContaining("error server certificate: the server's certificate ran out at"),
     ]);
@@ -167,6 +190,16 @@ describe("findings", () => {
     const texts = { cert: short.pem, key: short.keyPem };
     expect(findings(texts, NOW_MS + 8_000)).toEqual([]);
     expect(findings(texts, NOW_MS + 9_500)).toEqual([expect.stringContaining("warning server certificate")]);
+  });
+
+  test("tell which CA runs out, and where agents' certificates come from", async () => {
+    const second = await makeTestCa(NOW_MS, { untilMs: NOW_MS + DAY_MS });
+    expect(findings({ ca: `${ca.pem}${second.pem}` }, NOW_MS + 2 * DAY_MS)).toEqual([expect.stringContaining("error ca: CA 2 ran out at")]);
+    for (const caKey of [ca.keyPem, undefined]) {
+      const found = filesOf({ caKey });
+      const named = findingsOf(readTrust(found), found, NOW_MS, false).some(({ name }) => name === "enrolment");
+      expect(named).toBe(caKey === undefined);
+    }
   });
 
   test("tell who may read the keys", () => {
@@ -195,4 +228,13 @@ describe("findings", () => {
       expect.stringContaining("error revocation list: it should have been replaced by 2026-01-01T00:00:05"),
     ]);
   });
+});
+
+test("a server's certificate is renewed from the last third of its time on, where there is one and its CA is here", async () => {
+  const own = await serverOf({ untilMs: NOW_MS + 3_000 });
+  const state = read({ cert: own.pem, key: own.keyPem });
+  expect(await renewedServer(state, NOW_MS + 1_999)).toBeUndefined();
+  expect(await renewedServer(state, NOW_MS + 2_000)).toContain("BEGIN CERTIFICATE");
+  expect(await renewedServer(read({ cert: undefined, key: undefined }), NOW_MS + 2_000)).toBeUndefined();
+  expect(await renewedServer(read({ cert: own.pem, key: own.keyPem, caKey: undefined }), NOW_MS + 2_000)).toBeUndefined();
 });

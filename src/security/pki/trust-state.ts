@@ -25,7 +25,7 @@ export interface TrustState {
 }
 
 function invalid(message: string, remedy?: string): TransporterError {
-  return new TransporterError("CONFIG_INVALID", message, remedy === undefined ? {} : { remedy });
+  return new TransporterError("CONFIG_INVALID", message, { remedy });
 }
 
 function certificatesIn(file: FoundFile): readonly [Certificate, ...Certificate[]] {
@@ -48,14 +48,17 @@ function casIn(file: FoundFile): readonly [Certificate, ...Certificate[]] {
 
 /** The CA and those above it, up to one that signed itself. */
 export function upwards(ca: Certificate, among: readonly Certificate[]): readonly Certificate[] {
-  const found = [ca];
-  for (let below = ca; !below.selfSigned && found.length <= among.length;) {
-    const above = among.find((other) => isIssuedBy(below, other));
-    if (above === undefined) break;
-    found.push(above);
-    below = above;
-  }
-  return found;
+  const above = ca.selfSigned ? undefined : among.find((other) => isIssuedBy(ca, other));
+  // Each is looked at once: two may have signed each other.
+  return above === undefined
+    ? [ca]
+    : [
+        ca,
+        ...upwards(
+          above,
+          among.filter((other) => other !== above),
+        ),
+      ];
 }
 
 function issuerOf(keyFile: FoundFile | undefined, cas: readonly Certificate[], server: readonly Certificate[]): Issuer | undefined {

@@ -51,7 +51,8 @@ export async function makeFile(path: string, text: string, mode = 0o600): Promis
     await syncDirectory(dirname(path));
     return true;
   } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "EEXIST") return false;
+    const { code } = error as { readonly code?: string };
+    if (code === "EEXIST") return false;
     throw unwritable(path, error);
   } finally {
     if (partial !== undefined) await rm(partial, { force: true });
