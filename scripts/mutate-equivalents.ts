@@ -25,4 +25,20 @@ export const EQUIVALENTS: Readonly<Record<string, readonly Equivalent[]>> = {
     { what: "condition false", original: "error instanceof TransporterError", because: "the limiter throws nothing else" },
     { what: "throw left out", original: "throw error;", because: "the limiter throws nothing else" },
   ],
+  "pki/der.ts": [
+    {
+      what: "bound moved",
+      original: "value > Number.MAX_SAFE_INTEGER / 128",
+      because: "the bound is no whole number, and the value is one",
+    },
+  ],
+  "pki/issue.ts": [
+    {
+      what: "condition false",
+      original: "certificate === undefined",
+      within: "was issued",
+      because: "what was issued here can be read here",
+    },
+    { what: "throw left out", original: "that was issued cannot be read", because: "what was issued here can be read here" },
+  ],
 };
