@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, readdir, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { manualPorts } from "../kit/mod.ts";
@@ -69,6 +69,14 @@ describe("a new CA", () => {
     await writeFile(join(directory, "server.key"), server.keyPem);
     await rotateTrust(directory, { ports });
     expect(await readFile(join(directory, "server.crt"), "utf8")).toBe(server.pem);
+  });
+
+  test("needs no server certificate, and makes none when the old one is retired", async () => {
+    const { directory } = await made();
+    for (const file of ["server.crt", "server.key"]) await rm(join(directory, file));
+    await rotateTrust(directory, { ports });
+    expect(await retireTrust(directory)).toHaveLength(1);
+    expect((await readdir(directory)).toSorted()).toEqual(["admin-token.hash", "ca.crt", "ca.key"]);
   });
 
   test("fits together with the old key, as it is while the files are being replaced", async () => {

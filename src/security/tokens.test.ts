@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import { type LogFields, silentLogger } from "../kit/mod.ts";
 import type { TokenRequest } from "../protocol/mod.ts";
 import { LastUse } from "./last-use.ts";
 import { memoryDocuments } from "./memory-documents.ts";
@@ -96,6 +97,14 @@ describe("a user token", () => {
     const { tokens, documents } = bench();
     expect(await codeOf(() => tokens.create(request, ADMIN, FROM))).toBe("INVALID_REQUEST");
     expect(documents.of("token")).toStrictEqual([]);
+  });
+
+  test("lasts from a second to ten years", async () => {
+    const { tokens, ports } = bench();
+    for (const ms of [1_000, 3650 * DAY_MS]) {
+      const { expires_at } = await tokens.create({ kind: "user", role: "viewer", ttl: ms * 1_000_000 }, ADMIN, FROM);
+      expect(expires_at).toBe(new Date(ports.clock.now() + ms).toISOString());
+    }
   });
 
   test("may be an agent's, of agents that are named", async () => {
@@ -295,6 +304,7 @@ describe("an enrolment token", () => {
     await tokens.revoke(fresh.id, ADMIN, FROM);
     expect(await tokens.bind(id, { agentId: "a", keySha256: KEY })).toBe(false);
     expect(await tokens.bind(fresh.id, { agentId: "a", keySha256: KEY })).toBe(false);
+    expect(await tokens.get(fresh.id)).not.toHaveProperty("used_by");
     expect(await tokens.find(token)).toStrictEqual({ why: "revoked", id });
   });
 
@@ -366,6 +376,16 @@ describe("tokens of files", () => {
     await bench(documents).tokens.bootstrap(files);
     expect(await tokens.user(admin.token)).toStrictEqual({ why: "revoked", id: admin.id });
     expect(documents.audit).toHaveLength(3);
+  });
+
+  test("are told of once, when they are taken in", async () => {
+    const parts = testParts();
+    const told: (LogFields | undefined)[] = [];
+    const log = { ...silentLogger, info: (_message: string, fields?: LogFields) => void told.push(fields) };
+    const tokens = new Tokens({ ...parts, log }, new LastUse(parts), () => undefined);
+    const admin = makeToken("user");
+    for (let count = 0; count < 2; count += 1) await tokens.bootstrap({ admins: [admin], enrolments: [] });
+    expect(told).toStrictEqual([{ token_id: admin.id, kind: "user" }]);
   });
 
   test("count for long, but not for ever", async () => {
