@@ -14,13 +14,13 @@ export interface GuardedInit {
 
 export interface GuardedOptions {
   /** PEM of the certificate authorities to trust instead of the system's. */
-  readonly ca?: string;
+  readonly ca?: string | undefined;
   /** Take any certificate. Only for what is not secret and is checked otherwise. */
   readonly insecureTls?: boolean;
   /** In place of the check of the name; called before anything is sent. An error it answers ends the request. */
   readonly checkServerIdentity?: (host: string, certificate: PeerCertificate) => Error | undefined;
   /** HTTPS_PROXY and its kin, as the composition root read them. */
-  readonly proxyEnv?: ProxyEnv;
+  readonly proxyEnv?: ProxyEnv | undefined;
   /** Until the whole answer is there; 10 s when absent. */
   readonly timeoutMs?: number;
   /** Largest body read; 1 MiB when absent. */

@@ -180,8 +180,7 @@ class Issuers {
 
 function guardedText(proxyEnv: ProxyEnv | undefined): FetchText {
   return async (url, { ca, maxBytes, timeoutMs }) => {
-    const common = { maxBytes, timeoutMs, ...(ca === undefined ? {} : { ca }), ...(proxyEnv === undefined ? {} : { proxyEnv }) };
-    const response = await guardedFetch(url, { headers: { accept: "application/json" } }, common);
+    const response = await guardedFetch(url, { headers: { accept: "application/json" } }, { ca, proxyEnv, maxBytes, timeoutMs });
     if (response.status !== 200) throw new Error(`${new URL(url).origin} answered with HTTP ${response.status}`);
     return response.text();
   };
