@@ -199,7 +199,7 @@ proof(
 );
 
 /** More or less than a run's own, for whoever has more or less time. */
-const RANDOM_KILLS = Number(process.env["TRANSPORTER_CRASH_KILLS"] ?? count(10, 300));
+const RANDOM_KILLS = Number(process.env["TRANSPORTER_CRASH_KILLS"] ?? count(6, 300));
 const RANDOM_EVENTS = Number(process.env["TRANSPORTER_CRASH_EVENTS"] ?? count(800, 50_000));
 /** The kills are through by then, however slow the machine is; what was counted until then is told, and fails where it is too little. */
 const RANDOM_MINUTES = Number(process.env["TRANSPORTER_CRASH_MINUTES"] ?? count(5, 60));
