@@ -41,4 +41,11 @@ export const EQUIVALENTS: Readonly<Record<string, readonly Equivalent[]>> = {
     },
     { what: "throw left out", original: "that was issued cannot be read", because: "what was issued here can be read here" },
   ],
+  "pki/signature.ts": [
+    {
+      what: "condition true",
+      original: 'asymmetricKeyType === "ed25519"',
+      because: "SHA-256 is what the runtime takes for ECDSA and RSA where nothing is said, too",
+    },
+  ],
 };

@@ -238,3 +238,21 @@ test("a server's certificate is renewed from the last third of its time on, wher
   expect(await renewedServer(read({ cert: undefined, key: undefined }), NOW_MS + 2_000)).toBeUndefined();
   expect(await renewedServer(read({ cert: own.pem, key: own.keyPem, caKey: undefined }), NOW_MS + 2_000)).toBeUndefined();
 });
+
+test("a server's certificate that ends with its CA is not renewed: another one would end then, too", async () => {
+  const ends = NOW_MS + 3000 * DAY_MS;
+  const lasting = await serverOf({ untilMs: ends });
+  expect(await renewedServer(read({ cert: lasting.pem, key: lasting.keyPem }), ends - 1_000)).toBeUndefined();
+  const shorter = await serverOf({ untilMs: ends - 1_000 });
+  expect(await renewedServer(read({ cert: shorter.pem, key: shorter.keyPem }), ends - 2_000)).toContain("BEGIN CERTIFICATE");
+});
+
+test("of a certificate that lives long it is said a month before that it ends", async () => {
+  const lasting = await serverOf({ untilMs: NOW_MS + 1000 * DAY_MS });
+  const files = filesOf({ cert: lasting.pem, key: lasting.keyPem });
+  const levelAt = (daysLeft: number): string | undefined =>
+    findingsOf(readTrust(files), files, NOW_MS + (1000 - daysLeft) * DAY_MS, false).find(({ message }) =>
+      message.startsWith("the server's"),
+    )?.level;
+  expect([31, 30, 29].map(levelAt)).toEqual(["ok", "ok", "warning"]);
+});
