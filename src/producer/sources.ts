@@ -14,7 +14,11 @@ export interface SourceOptions {
   /** Also the directories below a directory. */
   readonly recursive: boolean;
   readonly stdin: () => AsyncIterable<Uint8Array>;
-  readonly fetch: (url: string, init: RequestInit) => Promise<Response>;
+  /** Follows no redirect, and asks no address that whoever names one must not make us ask: those of redirects are named by strangers. */
+  readonly fetch: (
+    url: string,
+    bounds: { readonly signal: AbortSignal; readonly timeoutMs: number; readonly maxBytes: number },
+  ) => Promise<Response>;
   readonly timers: Timers;
   readonly signal: AbortSignal;
   /** For everything together. */
@@ -46,7 +50,7 @@ export async function readManifests(sources: readonly string[], options: SourceO
       stdinTaken = true;
       await add("standard input", options.stdin());
     } else if (/^https?:\/\//i.test(source)) {
-      await add(source, await download(source, options));
+      await add(source, await download(source, options, bytesLeft));
     } else if (/^[a-z][a-z0-9+.-]*:\/\//i.test(source)) {
       throw new TransporterError("FILE_UNREADABLE", `${source}: only http and https addresses are read`);
     } else {
@@ -128,7 +132,7 @@ async function filesBelow(directory: string, recursive: boolean, depth: number):
   return out;
 }
 
-async function download(source: string, options: SourceOptions): Promise<AsyncIterable<Uint8Array>> {
+async function download(source: string, options: SourceOptions, maxBytes: number): Promise<AsyncIterable<Uint8Array>> {
   const { signal } = options;
   const limit = new AbortController();
   options.timers.after(FETCH_TIMEOUT_MS, () => limit.abort(new TransporterError("FILE_UNREADABLE", `${source}: no answer within 60 s`)), {
@@ -139,12 +143,13 @@ async function download(source: string, options: SourceOptions): Promise<AsyncIt
     let response: Response;
     try {
       response = await options.fetch(url.href, {
-        redirect: "manual",
         signal: AbortSignal.any([signal, limit.signal]),
-        headers: { accept: "*/*" },
+        timeoutMs: FETCH_TIMEOUT_MS,
+        maxBytes,
       });
     } catch (error) {
       if (signal.aborted) throw signal.reason;
+      if (error instanceof TransporterError && error.code === "ADDRESS_REFUSED") throw error;
       throw new TransporterError("FILE_UNREADABLE", `${source}: ${messageOf(limit.signal.aborted ? limit.signal.reason : error)}`, {
         cause: error,
       });

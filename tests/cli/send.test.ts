@@ -101,6 +101,7 @@ describe("send k8s", () => {
           const { pathname } = new URL(request.url);
           if (pathname === "/moved") return Response.redirect("/ns.yaml", 302);
           if (pathname === "/evil") return new Response(null, { status: 302, headers: { location: "file:///etc/passwd" } });
+          if (pathname === "/metadata") return Response.redirect("http://169.254.169.254/latest", 302);
           if (pathname === "/loop") return Response.redirect("/loop", 302);
           return pathname === "/ns.yaml" ? new Response("kind: U") : new Response("no", { status: 404 });
         },
@@ -119,6 +120,12 @@ describe("send k8s", () => {
       const run = await runCli(["send", "k8s", "--agent=x", "-f", path]);
       expect(run).toMatchObject({ code: 2, out: "" });
       expect(run.err).toContain(words);
+    }
+    // Neither by name nor led there by somebody else.
+    for (const path of ["http://169.254.169.254/latest", `${base}metadata`]) {
+      const run = await runCli(["send", "k8s", "--agent=x", "-f", path]);
+      expect(run).toMatchObject({ code: 3, out: "" });
+      expect(run.err).toContain("ADDRESS_REFUSED");
     }
     await server.stop(true);
   });

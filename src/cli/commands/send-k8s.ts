@@ -85,7 +85,10 @@ async function collect(call: Call<typeof SETTINGS>): Promise<ManifestText[]> {
   const manifests = await readManifests(sources, {
     recursive: values.recursive,
     stdin: host.stdin,
-    fetch: (url, init) => fetch(url, init),
+    fetch: async (url, { signal: ending, timeoutMs, maxBytes }) => {
+      const { guardedFetch } = await import("../../net/mod.ts");
+      return guardedFetch(url, { headers: { accept: "*/*" }, signal: ending }, { proxyEnv: host.env, timeoutMs, maxBytes });
+    },
     timers: ports.timers,
     signal,
   });
