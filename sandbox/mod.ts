@@ -6,6 +6,15 @@
 export { binariesDirectory, CLUSTER_BINARIES, missingBinaries, prepareBinaries } from "./binaries.ts";
 export { Children, type Child, type SpawnOptions } from "./children.ts";
 export { startCluster, type Cluster, type ClusterOptions } from "./cluster.ts";
+export {
+  type DebianArch,
+  type DebianTreeOptions,
+  findDebianTree,
+  hasDebianPackages,
+  librariesOf,
+  prepareDebianTree,
+  sandboxCache,
+} from "./debian.ts";
 export { freePorts, portIfFree } from "./free-port.ts";
 export type { KubectlOptions, KubectlResult } from "./kubectl.ts";
 export { findRedis, prepareRedis, type RedisFlavor, type RedisPrograms } from "./redis.ts";

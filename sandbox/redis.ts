@@ -1,6 +1,6 @@
-import { access, constants, mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
-import { homedir, tmpdir } from "node:os";
-import { basename, join } from "node:path";
+import { access, constants } from "node:fs/promises";
+import { join } from "node:path";
+import { debianTreePath, hasDebianPackages, librariesOf, prepareDebianTree } from "./debian.ts";
 
 export type RedisFlavor = "redis" | "valkey";
 
@@ -29,8 +29,6 @@ const PACKAGES: Readonly<Record<RedisFlavor, readonly string[]>> = {
 const LIBRARY_PACKAGES: Readonly<Record<string, readonly string[]>> = {
   "liblua5.1-bitop.so.0": ["lua-bitop"],
   "liblua5.1-cjson.so.0": ["lua-cjson"],
-  "libssl.so.3": ["libssl3t64", "libssl3"],
-  "libcrypto.so.3": ["libssl3t64", "libssl3"],
 };
 
 /**
@@ -51,7 +49,7 @@ export async function findRedis(flavor: RedisFlavor = "redis"): Promise<RedisPro
     const programs = await programsIn(flavor, onPath, cli, {});
     if (programs !== undefined) return programs;
   }
-  return inTree(flavor, treeOf(flavor));
+  return inTree(flavor, debianTreePath({ name: flavor }));
 }
 
 /**
@@ -62,38 +60,29 @@ export async function prepareRedis(options: PrepareRedisOptions = {}): Promise<R
   const flavor = options.flavor ?? "redis";
   const present = await findRedis(flavor);
   if (present !== undefined) return present;
-  const missing = (why: string): Error =>
+  const missing = (why: string, more?: ErrorOptions): Error =>
     new Error(
       `The tests against a real ${flavor}-server need one of version ${OLDEST_MAJOR} or later: ${why}\n` +
         `Install it (brew install ${flavor}, apt install ${PACKAGES[flavor].join(" ")}), or point ${flavor.toUpperCase()}_SERVER at one.`,
+      more,
     );
-  if (process.platform !== "linux" || Bun.which("apt-get") === null || Bun.which("dpkg-deb") === null)
-    throw missing("there is none on PATH, and only on Debian and Ubuntu it can be fetched without root.");
-  options.onProgress?.(`Fetching ${flavor}-server from this distribution's packages, once, without installing it.`);
-  const tree = treeOf(flavor);
-  await mkdir(join(tree, ".."), { recursive: true });
-  const partial = await mkdtemp(`${tree}-partial-`);
+  if (!hasDebianPackages()) throw missing("there is none on PATH, and only on Debian and Ubuntu it can be fetched without root.");
+  let tree: string;
   try {
-    await unpackAll(flavor, partial);
-    if ((await inTree(flavor, partial)) === undefined) throw new Error("what it holds does not run, or is too old.");
-    await rename(partial, tree).catch(async (error: unknown) => {
-      // Another process was quicker, and its is as good.
-      if ((await inTree(flavor, tree)) === undefined) throw error;
+    tree = await prepareDebianTree({
+      name: flavor,
+      packages: PACKAGES[flavor],
+      programs: [join("usr/bin", `${flavor}-server`)],
+      libraries: LIBRARY_PACKAGES,
+      accept: async (candidate) => (await inTree(flavor, candidate)) !== undefined,
+      ...(options.onProgress === undefined ? {} : { onProgress: options.onProgress }),
     });
   } catch (error) {
-    throw missing(`fetching it did not work: ${error instanceof Error ? error.message : String(error)}`);
-  } finally {
-    await rm(partial, { recursive: true, force: true });
+    throw missing(`fetching it did not work: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
   }
   const programs = await inTree(flavor, tree);
   if (programs === undefined) throw missing("what was fetched does not run.");
   return programs;
-}
-
-function treeOf(flavor: RedisFlavor): string {
-  const xdg = process.env["XDG_CACHE_HOME"];
-  const cache = xdg !== undefined && xdg.startsWith("/") ? xdg : join(homedir(), ".cache");
-  return join(cache, "transporter", "sandbox", `${flavor}-${process.platform}-${process.arch}`);
 }
 
 async function programsIn(
@@ -123,13 +112,6 @@ async function inTree(flavor: RedisFlavor, tree: string): Promise<RedisPrograms 
   });
 }
 
-async function librariesOf(tree: string): Promise<string> {
-  const triplets = await readdir(join(tree, "usr/lib")).catch(() => []);
-  return ["usr/lib", ...triplets.filter((name) => name.includes("-linux-")).flatMap((name) => [`usr/lib/${name}`, `lib/${name}`])]
-    .map((path) => join(tree, path))
-    .join(":");
-}
-
 interface Ran {
   readonly code: number;
   readonly output: string;
@@ -147,94 +129,4 @@ async function run(
   });
   const [out, err, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
   return { code, output: out + err };
-}
-
-async function unpackAll(flavor: RedisFlavor, tree: string): Promise<void> {
-  const work = await mkdtemp(join(tmpdir(), "transporter-packages-"));
-  try {
-    const fetcher = new Packages(work);
-    for (const name of PACKAGES[flavor]) await fetcher.unpack([name], tree);
-    const server = join(tree, "usr/bin", `${flavor}-server`);
-    const tried = new Set<string>();
-    // A library that was found may need others.
-    for (let rounds = 0; rounds < 8; rounds += 1) {
-      const { output } = await run(["ldd", server], { env: { LD_LIBRARY_PATH: await librariesOf(tree) } });
-      const absent = [...output.matchAll(/^\s*(\S+) => not found$/gm)].map(([, name = ""]) => name);
-      if (absent.length === 0) return;
-      for (const library of absent) {
-        if (tried.has(library)) throw new Error(`no package was found that has ${library}.`);
-        tried.add(library);
-        await fetcher.unpack(LIBRARY_PACKAGES[library] ?? namesOf(library), tree);
-      }
-    }
-  } finally {
-    await rm(work, { recursive: true, force: true });
-  }
-}
-
-/** libjemalloc.so.2 is in libjemalloc2; with a digit before the dot (liblua5.1.so.0) it is in liblua5.1-0. */
-function namesOf(library: string): readonly string[] {
-  const match = /^(.+)\.so\.(.+)$/.exec(library);
-  if (match === null) return [library];
-  const [, name = "", version = ""] = match;
-  const base = name.replaceAll("_", "-").toLowerCase();
-  return [`${base}${version}`, `${base}-${version}`, `${base}${version}t64`];
-}
-
-/** Fetches packages by the distribution's own means, which checks what it gets; with lists of its own where the machine's are empty or too few. */
-class Packages {
-  readonly #work: string;
-  readonly #ways: Promise<readonly string[]>[];
-
-  constructor(work: string) {
-    this.#work = work;
-    this.#ways = [Promise.resolve([])];
-  }
-
-  async unpack(names: readonly string[], tree: string): Promise<void> {
-    let said = "";
-    for (let way = 0; way < 3; way += 1) {
-      this.#ways[way] ??= this.#lists(way);
-      const options = await (this.#ways[way] ?? Promise.resolve([]));
-      for (const name of names) {
-        const directory = await mkdtemp(join(this.#work, "get-"));
-        const { code, output } = await run(["apt-get", ...options, "download", name], { cwd: directory });
-        said = output;
-        if (code !== 0) continue;
-        for (const file of await readdir(directory)) {
-          const unpacked = await run(["dpkg-deb", "-x", join(directory, file), tree], {});
-          if (unpacked.code !== 0) throw new Error(`${basename(file)} cannot be unpacked: ${unpacked.output.trim()}`);
-        }
-        return;
-      }
-    }
-    throw new Error(`${names.join(" or ")} cannot be had: ${said.trim().split("\n").at(-1) ?? ""}`);
-  }
-
-  /** The machine's sources read anew, then its backports beside them. */
-  async #lists(way: number): Promise<readonly string[]> {
-    const home = await mkdtemp(join(this.#work, "lists-"));
-    for (const name of ["lists/partial", "cache/archives/partial"]) await mkdir(join(home, name), { recursive: true });
-    const options = ["-o", `Dir::State::lists=${home}/lists`, "-o", `Dir::Cache=${home}/cache`, "-o", "APT::Sandbox::User="];
-    if (way === 2) {
-      const source = await backports();
-      if (source === undefined) return options;
-      await writeFile(join(home, "backports.list"), source);
-      options.push("-o", `Dir::Etc::SourceList=${home}/backports.list`, "-o", "Dir::Etc::SourceParts=/dev/null");
-    }
-    await run(["apt-get", ...options, "update"], { cwd: home });
-    return options;
-  }
-}
-
-/** Debian keeps newer programs for a release in a suite beside it. */
-async function backports(): Promise<string | undefined> {
-  const release = await readFile("/etc/os-release", "utf8").catch(() => "");
-  const codename = /^VERSION_CODENAME=(\w+)$/m.exec(release)?.[1];
-  if (codename === undefined) return undefined;
-  const { output } = await run(["apt-get", "indextargets", "--format", "$(REPO_URI)|$(RELEASE)", "Created-By: Packages"], {});
-  const main = output.split("\n").find((line) => line.split("|")[1] === codename);
-  const uri = main?.split("|")[0];
-  if (uri === undefined) return undefined;
-  return `deb ${uri} ${codename}-backports main\n`;
 }
