@@ -1,8 +1,7 @@
 import { expect } from "bun:test";
 import { FAILPOINTS, type Failpoint } from "../../src/kit/mod.ts";
 import { eventually } from "../support/eventually.ts";
-import { SKIP_KUBE } from "../support/kube.ts";
-import { compiledTest } from "../support/process.ts";
+import { compiledKubeTest } from "../support/process.ts";
 import { count } from "../support/prove.ts";
 import { Dice } from "./dice.ts";
 import { type Mix } from "./events.ts";
@@ -10,10 +9,6 @@ import { AGENTS, Installation, NAMESPACE } from "./installation.ts";
 import { type Accepted, Load, storyOf } from "./load.ts";
 import { type Reckoning, reckon, summaryLine } from "./reckoning.ts";
 import type { Service } from "./service.ts";
-
-const proof = (name: string, run: () => Promise<void>, timeoutMs: number): void => {
-  if (!SKIP_KUBE) compiledTest(name, run, timeoutMs);
-};
 
 /** Much of what is rare in life. */
 const RARE_THINGS: Mix = {
@@ -148,7 +143,7 @@ async function sendTwice(installation: Installation, load: Load, point: Failpoin
 }
 const SIGKILLED = 137;
 
-proof(
+compiledKubeTest(
   "a kill at every failpoint, under load: nothing is lost and nothing is done twice",
   async () => {
     const startedMs = performance.now();
@@ -204,7 +199,7 @@ const RANDOM_EVENTS = Number(process.env["TRANSPORTER_CRASH_EVENTS"] ?? count(80
 /** The kills are through by then, however slow the machine is; what was counted until then is told, and fails where it is too little. */
 const RANDOM_MINUTES = Number(process.env["TRANSPORTER_CRASH_MINUTES"] ?? count(5, 60));
 
-proof(
+compiledKubeTest(
   "kills at random times, under load: nothing is lost and nothing is done twice",
   async () => {
     const startedMs = performance.now();

@@ -1,7 +1,7 @@
 import { afterAll, expect } from "bun:test";
 import type { EventDetail } from "../../src/protocol/mod.ts";
-import { freshNamespace, type Namespace, SKIP_KUBE, uniqueName } from "../support/kube.ts";
-import { compiledTest } from "../support/process.ts";
+import { freshNamespace, type Namespace, uniqueName } from "../support/kube.ts";
+import { compiledKubeTest } from "../support/process.ts";
 import { Stack } from "../support/stack.ts";
 
 /** One stack for all of these: nothing here leaves anything behind, which is what they show. */
@@ -105,8 +105,7 @@ const STORIES: readonly Story[] = [
 ];
 
 for (const story of STORIES) {
-  if (SKIP_KUBE) break;
-  compiledTest(`${story.name} is told clearly and leaves nothing behind`, async () => {
+  compiledKubeTest(`${story.name} is told clearly and leaves nothing behind`, async () => {
     const { stack, namespace } = await start();
     const detail = await stack.carryOut(story.manifests(namespace.name));
     expect(detail.state).toBe("failed");
@@ -118,51 +117,49 @@ for (const story of STORIES) {
   });
 }
 
-if (!SKIP_KUBE) {
-  compiledTest("a conflict with another manager names it and the field, and --force-conflicts takes it over", async () => {
-    const { stack, namespace } = await start();
-    const name = uniqueName("owned");
-    await namespace.kubectl(
-      ["apply", "--server-side", "--field-manager=other-team", "-f", "-"],
-      configMap(namespace.name, name, "data: {color: red}\n"),
-    );
-    const manifest = configMap(namespace.name, name, "data: {color: blue}\n");
-    const detail = await stack.carryOut([manifest]);
-    expect(detail.result?.error_code).toBe("FIELD_CONFLICT");
-    expect(detail.message).toContain("other-team");
-    expect(detail.message).toContain("color");
-    expect(await namespace.get("configmap", name)).toMatchObject({ data: { color: "red" } });
-    expect(await stack.carryOut([manifest], {}, { force_conflicts: true })).toMatchObject({ state: "completed" });
-    expect(await namespace.get("configmap", name)).toMatchObject({ data: { color: "blue" } });
-  });
+compiledKubeTest("a conflict with another manager names it and the field, and --force-conflicts takes it over", async () => {
+  const { stack, namespace } = await start();
+  const name = uniqueName("owned");
+  await namespace.kubectl(
+    ["apply", "--server-side", "--field-manager=other-team", "-f", "-"],
+    configMap(namespace.name, name, "data: {color: red}\n"),
+  );
+  const manifest = configMap(namespace.name, name, "data: {color: blue}\n");
+  const detail = await stack.carryOut([manifest]);
+  expect(detail.result?.error_code).toBe("FIELD_CONFLICT");
+  expect(detail.message).toContain("other-team");
+  expect(detail.message).toContain("color");
+  expect(await namespace.get("configmap", name)).toMatchObject({ data: { color: "red" } });
+  expect(await stack.carryOut([manifest], {}, { force_conflicts: true })).toMatchObject({ state: "completed" });
+  expect(await namespace.get("configmap", name)).toMatchObject({ data: { color: "blue" } });
+});
 
-  compiledTest("an immutable field is named", async () => {
-    const { stack, namespace } = await start();
-    const name = uniqueName("immutable");
-    const manifest = (color: string): string => configMap(namespace.name, name, `immutable: true\ndata: {color: ${color}}\n`);
-    expect(await stack.carryOut([manifest("red")])).toMatchObject({ state: "completed" });
-    const detail = await stack.carryOut([manifest("blue")]);
-    expect(detail.result?.error_code).toBe("IMMUTABLE_FIELD");
-    expect(detail.message).toContain(`ConfigMap ${namespace.name}/${name}`);
-    expect(detail.message).toMatch(/immutable/);
-  });
+compiledKubeTest("an immutable field is named", async () => {
+  const { stack, namespace } = await start();
+  const name = uniqueName("immutable");
+  const manifest = (color: string): string => configMap(namespace.name, name, `immutable: true\ndata: {color: ${color}}\n`);
+  expect(await stack.carryOut([manifest("red")])).toMatchObject({ state: "completed" });
+  const detail = await stack.carryOut([manifest("blue")]);
+  expect(detail.result?.error_code).toBe("IMMUTABLE_FIELD");
+  expect(detail.message).toContain(`ConfigMap ${namespace.name}/${name}`);
+  expect(detail.message).toMatch(/immutable/);
+});
 
-  compiledTest("what RBAC forbids the agent is named with verb and resource", async () => {
-    const { namespace } = await start();
-    const kubeconfig = await namespace.kubeconfigWith([
-      { apiGroups: [""], resources: ["configmaps"], verbs: ["get", "list", "create", "patch"] },
-    ]);
-    await using stack = await Stack.start({ compiled: true, kubeconfig });
-    const allowed: EventDetail = await stack.carryOut([configMap(namespace.name, uniqueName("allowed"))]);
-    expect(allowed).toMatchObject({ state: "completed" });
-    const name = uniqueName("forbidden");
-    const detail = await stack.carryOut([
-      configMap(namespace.name, name),
-      `apiVersion: v1\nkind: Secret\nmetadata: {name: ${name}, namespace: ${namespace.name}}\n`,
-    ]);
-    expect(detail.result?.error_code).toBe("FORBIDDEN");
-    expect(detail.message).toContain(`Secret ${namespace.name}/${name}`);
-    expect(detail.message).toMatch(/secrets/);
-    expect(await namespace.get("configmap", name)).toBeUndefined();
-  });
-}
+compiledKubeTest("what RBAC forbids the agent is named with verb and resource", async () => {
+  const { namespace } = await start();
+  const kubeconfig = await namespace.kubeconfigWith([
+    { apiGroups: [""], resources: ["configmaps"], verbs: ["get", "list", "create", "patch"] },
+  ]);
+  await using stack = await Stack.start({ compiled: true, kubeconfig });
+  const allowed: EventDetail = await stack.carryOut([configMap(namespace.name, uniqueName("allowed"))]);
+  expect(allowed).toMatchObject({ state: "completed" });
+  const name = uniqueName("forbidden");
+  const detail = await stack.carryOut([
+    configMap(namespace.name, name),
+    `apiVersion: v1\nkind: Secret\nmetadata: {name: ${name}, namespace: ${namespace.name}}\n`,
+  ]);
+  expect(detail.result?.error_code).toBe("FORBIDDEN");
+  expect(detail.message).toContain(`Secret ${namespace.name}/${name}`);
+  expect(detail.message).toMatch(/secrets/);
+  expect(await namespace.get("configmap", name)).toBeUndefined();
+});

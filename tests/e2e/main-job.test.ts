@@ -2,16 +2,12 @@ import { expect } from "bun:test";
 import { join, resolve } from "node:path";
 import { bigManifest } from "../support/big-event.ts";
 import { eventually } from "../support/eventually.ts";
-import { freshNamespace, sharedKube, SKIP_KUBE, uniqueName } from "../support/kube.ts";
-import { compiledTest } from "../support/process.ts";
+import { freshNamespace, sharedKube, uniqueName } from "../support/kube.ts";
+import { compiledKubeTest } from "../support/process.ts";
 import { count } from "../support/prove.ts";
 import { Stack } from "../support/stack.ts";
 
 const EXAMPLES = resolve(import.meta.dir, "../../examples");
-const e2e = (name: string, run: () => Promise<void>, timeoutMs = 120_000): void => {
-  if (!SKIP_KUBE) compiledTest(name, run, timeoutMs);
-};
-
 type Json = Record<string, unknown>;
 
 /** A Deployment whose pods report that their image cannot be pulled. */
@@ -25,7 +21,7 @@ spec:
     spec: {containers: [{name: main, image: "${image}"}]}
 `;
 
-e2e("the examples go from a producer's command line into a real cluster, phase by phase", async () => {
+compiledKubeTest("the examples go from a producer's command line into a real cluster, phase by phase", async () => {
   const kube = await sharedKube();
   await using stack = await Stack.start({ compiled: true, kubeconfig: kube.kubeconfigPath });
   const first = await stack.run([
@@ -82,7 +78,7 @@ e2e("the examples go from a producer's command line into a real cluster, phase b
   await kube.kubectl(["delete", "namespace", "transporter-test", "--wait=false"]);
 });
 
-e2e("a Deployment whose image cannot be pulled ends failed and says why", async () => {
+compiledKubeTest("a Deployment whose image cannot be pulled ends failed and says why", async () => {
   await using namespace = await freshNamespace();
   await using stack = await Stack.start({ compiled: true, kubeconfig: namespace.kube.kubeconfigPath });
   const detail = await stack.carryOut(
@@ -98,7 +94,7 @@ e2e("a Deployment whose image cannot be pulled ends failed and says why", async 
   expect(detail.result?.resource_status?.[0]).toMatchObject({ kind: "Deployment", status: "created" });
 });
 
-e2e(
+compiledKubeTest(
   "300 objects and more with their CRDs, over two megabytes, in one event",
   async () => {
     await using namespace = await freshNamespace();
@@ -126,7 +122,7 @@ e2e(
   count(150_000, 900_000),
 );
 
-e2e(
+compiledKubeTest(
   "a control plane killed between 202 and delivery, and an agent killed while applying, lose nothing",
   async () => {
     await using namespace = await freshNamespace();
@@ -166,7 +162,7 @@ e2e(
   count(120_000, 1_200_000),
 );
 
-e2e("a read-only agent says what it would do and changes nothing", async () => {
+compiledKubeTest("a read-only agent says what it would do and changes nothing", async () => {
   await using namespace = await freshNamespace();
   await using stack = await Stack.start({ compiled: true, kubeconfig: namespace.kube.kubeconfigPath, agentArgs: ["--read-only"] });
   const detail = await stack.carryOut([`apiVersion: v1\nkind: ConfigMap\nmetadata: {name: quiet, namespace: ${namespace.name}}\n`]);
@@ -175,7 +171,7 @@ e2e("a read-only agent says what it would do and changes nothing", async () => {
   expect(detail.message.toLowerCase()).toContain("read-only");
 });
 
-e2e(
+compiledKubeTest(
   "SIGTERM ends both within ten seconds, with work in flight, and it is finished afterwards",
   async () => {
     await using namespace = await freshNamespace();

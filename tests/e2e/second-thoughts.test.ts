@@ -1,14 +1,10 @@
 import { expect } from "bun:test";
 import { eventually } from "../support/eventually.ts";
-import { freshNamespace, SKIP_KUBE } from "../support/kube.ts";
-import { compiledTest } from "../support/process.ts";
+import { freshNamespace } from "../support/kube.ts";
+import { compiledKubeTest } from "../support/process.ts";
 import { Stack } from "../support/stack.ts";
 
-const e2e = (name: string, run: () => Promise<void>, timeoutMs = 120_000): void => {
-  if (!SKIP_KUBE) compiledTest(name, run, timeoutMs);
-};
-
-e2e("what runs is called back at a safe point, says what it had done, and is tried again as the next revision", async () => {
+compiledKubeTest("what runs is called back at a safe point, says what it had done, and is tried again as the next revision", async () => {
   await using namespace = await freshNamespace();
   await using stack = await Stack.start({ compiled: true, kubeconfig: namespace.kube.kubeconfigPath });
   // It is applied, and then waited for: its pods report that the image cannot be pulled.

@@ -4,8 +4,8 @@ import { join } from "node:path";
 import { freePorts } from "../../sandbox/mod.ts";
 import { type TemporaryDirectory, temporaryDirectory } from "../support/cli.ts";
 import { eventually } from "../support/eventually.ts";
-import { freshNamespace, type Namespace, SKIP_KUBE, uniqueName } from "../support/kube.ts";
-import { compiledTest, type RunningProcess, runTransporter, startProcess, startTransporter } from "../support/process.ts";
+import { freshNamespace, type Namespace, uniqueName } from "../support/kube.ts";
+import { compiledKubeTest, type RunningProcess, runTransporter, startProcess, startTransporter } from "../support/process.ts";
 
 /**
  * Secrets are planted wherever one comes near: each is a word that nobody else has. Then everything that anybody is shown is gathered, from
@@ -47,9 +47,6 @@ const canaries = new Canaries();
 /** Everything that somebody is shown, by where that is. */
 const shown = new Map<string, string>();
 const show = (where: string, text: string): void => void shown.set(where, `${shown.get(where) ?? ""}${text}\n`);
-
-const canaryTest = (name: string, run: () => Promise<void>, timeoutMs: number): void =>
-  SKIP_KUBE ? test.skip(name, run) : compiledTest(name, run, timeoutMs);
 
 const stack = new AsyncDisposableStack();
 afterAll(() => stack.disposeAsync());
@@ -344,7 +341,7 @@ async function commandLine(pid: number): Promise<string> {
   return (await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "")).replaceAll("\0", " ");
 }
 
-canaryTest(
+compiledKubeTest(
   "no planted secret is in anything that is shown: logs, audit, answers, streams, metrics, output, reports, crashes",
   async () => {
     const site = await startSite();

@@ -20,22 +20,27 @@ export interface TestControlPlaneOptions extends Partial<ControlPlaneOptions> {
   readonly storeUrl?: string;
 }
 
+/** What `transporter cp` has when nothing is said, on a free port of this machine. */
+export const CP_DEFAULTS = {
+  host: "127.0.0.1",
+  port: 0,
+  insecure: false,
+  version: { version: "0.0.0-test", commit: "test", protocol: 2, bun: Bun.version, platform: "test" },
+  heartbeatTimeoutMs: 30_000,
+  eventRetryMax: 3,
+  maxEventBytes: 32 * 1024 * 1024,
+  maxInFlight: 16,
+  retention: { eventsMs: 7 * 86_400_000, auditMs: 30 * 86_400_000 },
+  drainMs: 0,
+} as const;
+
 /** A control plane in this process, on a free port, with a real store. */
 export async function startCp(options: TestControlPlaneOptions = {}): Promise<TestControlPlane> {
   const log: Logger = options.log ?? silentLogger;
   const store = options.store ?? (await openStore(options.storeUrl ?? "memory:", { ports: systemPorts, log }));
   const cp: ControlPlane = await startControlPlane({
-    host: "127.0.0.1",
-    port: 0,
-    insecure: false,
-    version: { version: "0.0.0-test", commit: "test", protocol: 2, bun: Bun.version, platform: "test" },
-    heartbeatTimeoutMs: 30_000,
-    eventRetryMax: 3,
-    maxEventBytes: 32 * 1024 * 1024,
-    maxInFlight: 16,
-    retention: { eventsMs: 7 * 86_400_000, auditMs: 30 * 86_400_000 },
+    ...CP_DEFAULTS,
     ports: systemPorts,
-    drainMs: 0,
     ...options,
     store,
     log,

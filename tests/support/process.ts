@@ -5,6 +5,7 @@ import { join, resolve } from "node:path";
 import { test } from "bun:test";
 import { Watchdog } from "../../sandbox/mod.ts";
 import { eventually } from "./eventually.ts";
+import { SKIP_KUBE } from "./kube.ts";
 
 const ROOT = resolve(import.meta.dir, "../..");
 const IN_CI = !["", "0", "false"].includes(process.env["CI"] ?? "");
@@ -16,10 +17,20 @@ let saidMissing = false;
 
 /** `test` for what needs the compiled executable; under CI a missing one is a failure. */
 export function compiledTest(name: string, run: () => Promise<void>, timeoutMs = 60_000): void {
-  const skip = !existsSync(EXECUTABLE_PATH) && !IN_CI;
-  if (skip && !saidMissing) console.warn("\nSKIPPED: tests of the compiled executable. `bun run build` makes it.\n");
-  saidMissing ||= skip;
-  test.skipIf(skip)(name, run, timeoutMs);
+  test.skipIf(executableMissing())(name, run, timeoutMs);
+}
+
+/** `compiledTest` for what needs a real API server as well. */
+export function compiledKubeTest(name: string, run: () => Promise<void>, timeoutMs = 120_000): void {
+  test.skipIf(executableMissing() || SKIP_KUBE)(name, run, timeoutMs);
+}
+
+/** Said once, and loudly. Never true under CI: there the missing executable is a failure. */
+function executableMissing(): boolean {
+  const missing = !existsSync(EXECUTABLE_PATH) && !IN_CI;
+  if (missing && !saidMissing) console.warn("\nSKIPPED: tests of the compiled executable. `bun run build` makes it.\n");
+  saidMissing ||= missing;
+  return missing;
 }
 
 export interface ProcessOptions {

@@ -23,6 +23,7 @@ import {
   type SecurityOptions,
 } from "../../src/security/mod.ts";
 import { openStore, type Store } from "../../src/stores/mod.ts";
+import { CP_DEFAULTS } from "./cp.ts";
 import { dialWithProof, type EnrolledAgent, type ProofOptions } from "./secure-agent.ts";
 import type { WireAgent } from "./wire-agent.ts";
 
@@ -105,17 +106,8 @@ export async function startSecureCp(options: SecureControlPlaneOptions = {}): Pr
     ...options.securityOptions,
   });
   const cp = await startControlPlane({
-    host: "127.0.0.1",
-    port: 0,
-    insecure: false,
-    version: { version: "0.0.0-test", commit: "test", protocol: 2, bun: Bun.version, platform: "test" },
-    heartbeatTimeoutMs: 30_000,
-    eventRetryMax: 3,
-    maxEventBytes: 32 * 1024 * 1024,
-    maxInFlight: 16,
-    retention: { eventsMs: 7 * 86_400_000, auditMs: 30 * 86_400_000 },
+    ...CP_DEFAULTS,
     ports,
-    drainMs: 0,
     ...options,
     agents,
     store,
