@@ -26,7 +26,7 @@ export function matchesPattern(pattern: string, id: string): boolean {
   return true;
 }
 
-/** Whether `inner` fits nothing that `outer` does not: a `*` in it can only be taken by one of `outer`, so it is read as any other character. */
+/** Whether `inner` fits nothing that `outer` does not: a `*` in it can only be taken by one of `outer`, so it is read like every other character. */
 export function patternWithin(inner: string, outer: string): boolean {
   return matchesPattern(outer, inner);
 }

@@ -162,7 +162,7 @@ describe("JSON", () => {
         `{"id":"x","type":"policy","target_agent":"a","payload":{"policy_rules":[{"name":"a","type":"b","parameters":${nested}}]}}`,
       ]) {
         const blast = await send(`${key} ${body.length}`, body);
-        // A field that we do not know travels on, as any other; `__proto__` is refused everywhere.
+        // A field that we do not know travels on, like every other; `__proto__` is refused everywhere.
         expectRefused(blast, key === "__proto__" ? [400] : [400, 202, 409]);
       }
     }

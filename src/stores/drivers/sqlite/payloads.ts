@@ -105,7 +105,7 @@ export class Payloads {
     return row === null ? undefined : { digest: row.digest, bytes: row.bytes, encoding: "zstd", encoded_bytes: row.encoded_bytes };
   }
 
-  /** Removes some pieces of a payload that no event refers to, and the payload with the last of them; answers whether there was any. */
+  /** Removes some pieces of a payload that no event refers to, and the payload with the last of them; answers whether there was one. */
   sweep(nowMs: number): boolean {
     const row = this.#orphan.get(nowMs - ORPHAN_MS);
     if (row === null) return false;
