@@ -10,6 +10,8 @@ export interface TestRunOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** For tests that name none of their own. */
   readonly timeoutMs?: number;
+  /** All tests in two processes side by side, which takes little more than half the time: most of them wait for something. */
+  readonly sideBySide?: boolean;
 }
 
 export interface Outcome {
@@ -25,7 +27,7 @@ function onProgress(line: string): void {
 }
 
 /** Prepares what the tests need, runs them, prints `N passed, N failed` as the last line; gives the exit code. */
-export async function runTests({ args, env = {}, timeoutMs = 30_000 }: TestRunOptions): Promise<number> {
+export async function runTests({ args, env = {}, timeoutMs = 30_000, sideBySide = false }: TestRunOptions): Promise<number> {
   const ready = await Promise.allSettled([
     build(),
     prepareRedis({ onProgress }),
@@ -39,16 +41,65 @@ export async function runTests({ args, env = {}, timeoutMs = 30_000 }: TestRunOp
       // At home the tests that need what is missing are skipped loudly; under CI they fail one by one.
       console.error("Going on without it.\n");
     }
-  const outcome = await runBunTest([`--timeout=${timeoutMs}`, ...args], { cwd: ROOT, env });
+  const lanes = sideBySide ? lanesOf([...new Bun.Glob("{src,tests}/**/*.test.ts").scanSync({ cwd: ROOT })]) : [[]];
+  const outcomes = await inLanes(lanes, (files, log) =>
+    runBunTest([`--timeout=${timeoutMs}`, ...args, ...files], { cwd: ROOT, env, ...(log === undefined ? {} : { log }) }),
+  );
+  const outcome = together(outcomes);
   console.log(`\n${lastLine(outcome)}`);
   return isGood(outcome) ? 0 : 1;
 }
 
+/**
+ * What mostly starts other programs and waits for them, beside all the rest. What may want the default ports (examples, the quickstart) is
+ * in one lane, where one file runs after the other.
+ */
+const SECOND_LANE = /^tests\/(charts|crash|docs|e2e-local|image|operations|queues|release|sandbox|upgrade)\//;
+
+/** Each file in one of two lanes, as paths that `bun test` takes for paths. */
+export function lanesOf(files: readonly string[]): readonly (readonly string[])[] {
+  const paths = files.toSorted().map((file) => file.replaceAll("\\", "/"));
+  return [paths.filter((path) => !SECOND_LANE.test(path)), paths.filter((path) => SECOND_LANE.test(path))].map((lane) =>
+    lane.map((path) => `./${path}`),
+  );
+}
+
+/** Runs them at the same time. The first is seen as it goes; of the others one sees all when they have ended, since mixed lines say nothing. */
+async function inLanes(
+  lanes: readonly (readonly string[])[],
+  go: (files: readonly string[], log: string | undefined) => Promise<Outcome>,
+): Promise<readonly Outcome[]> {
+  const directory = await mkdtemp(join(tmpdir(), "transporter-lanes-"));
+  try {
+    const running = lanes.map((files, lane) => go(files, lane === 0 ? undefined : join(directory, `${lane}.log`)));
+    const outcomes: Outcome[] = [];
+    for (const [lane, outcome] of running.entries()) {
+      outcomes.push(await outcome);
+      if (lane > 0) process.stdout.write(`\n${await readFile(join(directory, `${lane}.log`), "utf8")}`);
+    }
+    return outcomes;
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
+}
+
+function together(outcomes: readonly Outcome[]): Outcome {
+  const sum = (of: keyof Outcome): number => outcomes.reduce((total, outcome) => total + outcome[of], 0);
+  // A lane in which nothing ran proves nothing, however much the other one did.
+  const idle = outcomes.filter(({ passed, failed }) => passed + failed === 0).length;
+  return { passed: sum("passed"), failed: sum("failed"), skipped: sum("skipped"), errors: sum("errors") + idle };
+}
+
+export interface BunTestOptions {
+  readonly cwd: string;
+  readonly env?: Readonly<Record<string, string>>;
+  readonly quiet?: boolean;
+  /** A file that its output goes to instead. */
+  readonly log?: string;
+}
+
 /** `bun test` with its output passed on, and what really happened. */
-export async function runBunTest(
-  args: readonly string[],
-  { cwd, env = {}, quiet = false }: { readonly cwd: string; readonly env?: Readonly<Record<string, string>>; readonly quiet?: boolean },
-): Promise<Outcome> {
+export async function runBunTest(args: readonly string[], { cwd, env = {}, quiet = false, log }: BunTestOptions): Promise<Outcome> {
   const directory = await mkdtemp(join(tmpdir(), "transporter-junit-"));
   try {
     const report = join(directory, "junit.xml");
@@ -56,15 +107,20 @@ export async function runBunTest(
       cwd,
       env: { ...process.env, ...(process.stderr.isTTY ? { FORCE_COLOR: "1" } : {}), ...env },
       stdin: "ignore",
-      stdout: quiet ? "ignore" : "inherit",
+      stdout: log === undefined ? (quiet ? "ignore" : "inherit") : "pipe",
       stderr: "pipe",
     });
     let tail = "";
     const decoder = new TextDecoder();
+    const kept = log === undefined ? undefined : Bun.file(log).writer();
+    const reading = kept === undefined || child.stdout === undefined ? undefined : keep(child.stdout, kept);
     for await (const chunk of child.stderr) {
-      if (!quiet) process.stderr.write(chunk);
+      if (kept !== undefined) await kept.write(chunk);
+      else if (!quiet) process.stderr.write(chunk);
       tail = (tail + decoder.decode(chunk, { stream: true })).slice(-2000);
     }
+    await reading;
+    await kept?.end();
     const exitCode = await child.exited;
     const counts = countsOf(await readFile(report, "utf8").catch(() => ""));
     const stated = Number(/^ (\d+) errors?$/m.exec(Bun.stripANSI(tail))?.[1] ?? 0);
@@ -74,6 +130,10 @@ export async function runBunTest(
   } finally {
     await rm(directory, { recursive: true, force: true });
   }
+}
+
+async function keep(output: ReadableStream<Uint8Array>, kept: Bun.FileSink): Promise<void> {
+  for await (const chunk of output) await kept.write(chunk);
 }
 
 /** Counts the cases of the report themselves, not the totals that it states. It lacks faults outside tests. */

@@ -1,8 +1,8 @@
 import { describe, expect, test } from "bun:test";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { isGood, lastLine, runBunTest, type Outcome } from "../../scripts/test-run.ts";
+import { isGood, lanesOf, lastLine, runBunTest, type Outcome } from "../../scripts/test-run.ts";
 
 async function outcomeOf(files: Readonly<Record<string, string>>): Promise<Outcome> {
   const directory = await mkdtemp(join(tmpdir(), "transporter-test-"));
@@ -49,4 +49,26 @@ describe("the last line of a test run", () => {
     expect(isGood(await outcomeOf({}))).toBe(false);
     expect(isGood(await outcomeOf({ "a.test.ts": `test.skip("s", () => {});` }))).toBe(false);
   });
+});
+
+test("every file of tests runs in one lane, and each lane has some", () => {
+  const files = [...new Bun.Glob("{src,tests}/**/*.test.ts").scanSync({ cwd: join(import.meta.dir, "../..") })];
+  const lanes = lanesOf(files);
+  expect(lanes.flat().toSorted()).toStrictEqual(files.map((file) => `./${file}`).toSorted());
+  for (const lane of lanes) expect(lane.length).toBeGreaterThan(0);
+});
+
+test("the output of a lane that is not seen as it goes is kept, both streams of it", async () => {
+  const directory = await mkdtemp(join(tmpdir(), "transporter-test-"));
+  try {
+    await writeFile(join(directory, "a.test.ts"), `import { test } from "bun:test"; test("told apart", () => console.log("a word"));`);
+    const log = join(directory, "lane.log");
+    expect(await runBunTest([], { cwd: directory, log })).toMatchObject({ passed: 1, failed: 0, errors: 0 });
+    const text = Bun.stripANSI(await readFile(log, "utf8"));
+    expect(text).toContain("a word");
+    expect(text).toContain("told apart");
+    expect(text).toContain(" 1 pass");
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
 });
