@@ -18,7 +18,9 @@ const ORGANISATION = "55040a";
 const BASIC_CONSTRAINTS = "551d13";
 const KEY_USAGE = "551d0f";
 const EXTENDED_KEY_USAGE = "551d25";
+const SUBJECT_ALTERNATIVE_NAME = "551d11";
 const CLIENT_AUTH = "2b06010505070302";
+const SERVER_AUTH = "2b06010505070301";
 const TRUE = der(0x01, Buffer.from([0xff]));
 
 /** GeneralizedTime would do for every year; RFC 5280 wants UTCTime until 2049. */
@@ -80,7 +82,7 @@ function certify(subject: Subject, issuer?: { readonly name: Buffer; readonly ke
 
 const DAY_MS = 86_400_000;
 
-/** Signs certificates of clients for as long as one sandbox lives. */
+/** Signs certificates for as long as one sandbox lives. */
 export class ClientAuthority {
   readonly #name = distinguishedName("transporter-sandbox-clients");
   readonly #self = certify({
@@ -95,14 +97,27 @@ export class ClientAuthority {
 
   /** For a Kubernetes user of this name in these groups; expired already when `validForMs` is negative. */
   issue(user: string, groups: readonly string[] = [], validForMs = DAY_MS): Certified {
-    const subject = {
-      name: distinguishedName(user, groups),
-      extensions: [
-        extension(KEY_USAGE, der(0x03, Buffer.from([7, 0x80])), true),
-        extension(EXTENDED_KEY_USAGE, sequence(objectId(CLIENT_AUTH)), false),
-      ],
+    return this.#issue(
+      distinguishedName(user, groups),
+      [extension(EXTENDED_KEY_USAGE, sequence(objectId(CLIENT_AUTH)), false)],
       validForMs,
-    };
+    );
+  }
+
+  /** For a server that is asked for by these names and IPv4 addresses. */
+  issueServer(names: readonly string[], addresses: readonly string[]): Certified {
+    const alternatives = sequence(
+      ...names.map((name) => der(0x82, Buffer.from(name))),
+      ...addresses.map((address) => der(0x87, Buffer.from(address.split(".").map(Number)))),
+    );
+    return this.#issue(distinguishedName(names[0] ?? addresses[0] ?? ""), [
+      extension(EXTENDED_KEY_USAGE, sequence(objectId(SERVER_AUTH)), false),
+      extension(SUBJECT_ALTERNATIVE_NAME, alternatives, false),
+    ]);
+  }
+
+  #issue(name: Buffer, extensions: readonly Buffer[], validForMs = DAY_MS): Certified {
+    const subject = { name, extensions: [extension(KEY_USAGE, der(0x03, Buffer.from([7, 0x80])), true), ...extensions], validForMs };
     return certify(subject, { name: this.#name, keyPem: this.#self.keyPem });
   }
 }

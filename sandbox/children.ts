@@ -47,6 +47,11 @@ export class Children implements AsyncDisposable {
     return join(this.directory, "logs", `${name}.log`);
   }
 
+  /** Has a directory of cgroups removed when we die; when we stop, it is the caller's to remove. */
+  guardCgroup(path: string): void {
+    this.#watchdog.addCgroup(path);
+  }
+
   async spawn(name: string, command: readonly string[], options: SpawnOptions = {}): Promise<Child> {
     await mkdir(join(this.directory, "logs"), { recursive: true });
     const log = openSync(this.logPath(name), "a");

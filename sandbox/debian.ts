@@ -14,8 +14,8 @@ export interface DebianTreeOptions {
   readonly name: string;
   /** One name each, or several of which the first that can be had is taken. */
   readonly packages: readonly (string | readonly string[])[];
-  /** Paths inside the tree that must be executable in the end, with every library they need. */
-  readonly programs?: readonly string[];
+  /** Paths inside the tree that must be executable in the end, with every library they need; several where releases differ. */
+  readonly programs?: readonly (string | readonly string[])[];
   /** Packages of libraries that are not named as their package is. */
   readonly libraries?: Readonly<Record<string, readonly string[]>>;
   /** Of another machine; then no libraries are looked for, since only this machine's loader could say which. */
@@ -85,15 +85,21 @@ export async function librariesOf(tree: string): Promise<string> {
     .join(":");
 }
 
+/** The first of these paths that is executable in the tree. */
+export async function programIn(tree: string, paths: string | readonly string[]): Promise<string | undefined> {
+  for (const path of typeof paths === "string" ? [paths] : paths) {
+    const program = join(tree, path);
+    const there = await access(program, constants.X_OK).then(
+      () => true,
+      () => false,
+    );
+    if (there) return program;
+  }
+  return undefined;
+}
+
 async function isWhole(tree: string, { programs = [], accept }: DebianTreeOptions): Promise<boolean> {
-  for (const path of [tree, ...programs.map((program) => join(tree, program))])
-    if (
-      !(await access(path, constants.X_OK).then(
-        () => true,
-        () => false,
-      ))
-    )
-      return false;
+  for (const paths of ["", ...programs]) if ((await programIn(tree, paths)) === undefined) return false;
   return accept === undefined || (await accept(tree));
 }
 
@@ -104,10 +110,12 @@ async function unpackAll(options: DebianTreeOptions, tree: string): Promise<void
     for (const names of options.packages) await fetcher.unpack(typeof names === "string" ? [names] : names, tree);
     if ((options.arch ?? HOST_ARCH) !== HOST_ARCH) return;
     const tried = new Set<string>();
-    for (const program of options.programs ?? [])
+    for (const paths of options.programs ?? []) {
+      const program = await programIn(tree, paths);
+      if (program === undefined) continue;
       // A library that was found may need others.
       for (let rounds = 0; rounds < 8; rounds += 1) {
-        const { output } = await run(["ldd", join(tree, program)], { env: { LD_LIBRARY_PATH: await librariesOf(tree) } });
+        const { output } = await run(["ldd", program], { env: { LD_LIBRARY_PATH: await librariesOf(tree) } });
         const absent = [...output.matchAll(/^\s*(\S+) => not found$/gm)].map(([, name = ""]) => name);
         if (absent.length === 0) break;
         for (const library of absent) {
@@ -116,6 +124,7 @@ async function unpackAll(options: DebianTreeOptions, tree: string): Promise<void
           await fetcher.unpack({ ...LIBRARY_PACKAGES, ...options.libraries }[library] ?? namesOf(library), tree);
         }
       }
+    }
   } finally {
     await rm(work, { recursive: true, force: true });
   }

@@ -1,6 +1,6 @@
 import { access, constants, mkdir, open, readdir, readFile, rename, rm, stat, utimes } from "node:fs/promises";
-import { homedir } from "node:os";
 import { dirname, join } from "node:path";
+import { sandboxCache } from "./debian.ts";
 import { Watchdog } from "./watchdog.ts";
 
 /** Programs that a go.mod and go.sum of ours pin, built from source. */
@@ -46,13 +46,6 @@ async function isExecutable(path: string): Promise<boolean> {
   );
 }
 
-/** `$XDG_CACHE_HOME/transporter/sandbox`. */
-export function cacheDirectory(): string {
-  const xdg = process.env["XDG_CACHE_HOME"];
-  const cache = xdg !== undefined && xdg.startsWith("/") ? xdg : join(homedir(), ".cache");
-  return join(cache, "transporter", "sandbox");
-}
-
 /** Finds the programs of one Go module in the cache, and builds those that are missing. */
 export class GoPrograms<Name extends string> {
   readonly #module: GoModule<Name>;
@@ -85,7 +78,7 @@ export class GoPrograms<Name extends string> {
       for (const file of files) hasher.update(await readFile(join(this.#module.directory, own, file), "utf8"));
     }
     const hash = hasher.digest("hex").slice(0, 12);
-    return join(cacheDirectory(), `${this.#module.prefix}${await this.version()}-${process.platform}-${process.arch}-${hash}`, "bin");
+    return join(sandboxCache(), `${this.#module.prefix}${await this.version()}-${process.platform}-${process.arch}-${hash}`, "bin");
   }
 
   /** A program that is there already. */

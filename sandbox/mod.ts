@@ -15,7 +15,7 @@ export {
   prepareDebianTree,
   sandboxCache,
 } from "./debian.ts";
-export { cacheDirectory, type GoModule, GoPrograms, type PrepareOptions, type Programs } from "./go-programs.ts";
+export { type GoModule, GoPrograms, type PrepareOptions, type Programs } from "./go-programs.ts";
 export { freePorts, portIfFree } from "./free-port.ts";
 export type { KubectlOptions, KubectlResult } from "./kubectl.ts";
 export { findRedis, prepareRedis, type RedisFlavor, type RedisPrograms } from "./redis.ts";
