@@ -13,6 +13,8 @@ export interface GoModule<Name extends string> {
   readonly versionOf: string;
   /** For `-ldflags`. */
   readonly stamp?: (version: string) => string;
+  /** Build tags: some programs can leave out what they are not needed for. */
+  readonly tags?: string;
   /** What they are, for sentences. */
   readonly label: string;
   /** Begins the name of the directory where they are kept; empty for the cluster's own. */
@@ -186,17 +188,16 @@ export class GoPrograms<Name extends string> {
     const path = join(directory, name);
     const partial = join(directory, `.${name}.${process.pid}.partial`);
     const flags = ["-s -w", this.#module.stamp?.(version) ?? ""].join(" ").trim();
-    const build = Bun.spawn(
-      [go, "build", "-mod=readonly", "-buildvcs=false", "-trimpath", "-ldflags", flags, "-o", partial, this.#module.packages[name]],
-      {
-        cwd: this.#module.directory,
-        env: { ...process.env, CGO_ENABLED: "0", GOWORK: "off" },
-        stdin: "ignore",
-        stdout: "ignore",
-        stderr: "pipe",
-        detached: true,
-      },
-    );
+    const { tags, packages } = this.#module;
+    const options = ["-mod=readonly", "-buildvcs=false", "-trimpath", "-ldflags", flags, ...(tags === undefined ? [] : ["-tags", tags])];
+    const build = Bun.spawn([go, "build", ...options, "-o", partial, packages[name]], {
+      cwd: this.#module.directory,
+      env: { ...process.env, CGO_ENABLED: "0", GOWORK: "off" },
+      stdin: "ignore",
+      stdout: "ignore",
+      stderr: "pipe",
+      detached: true,
+    });
     watchdog.add(build.pid);
     const [errors, code] = await Promise.all([build.stderr.text(), build.exited]);
     watchdog.drop(build.pid);
