@@ -15,7 +15,7 @@ export * from "./places.ts";
 export * from "./queue.ts";
 export * from "./resolve.ts";
 export * from "./security.ts";
-export { type ListenAddress, PEOPLES_ROLES, SECURITY_SETTINGS } from "./security-settings.ts";
+export { type ListenAddress, type NamedSecret, PEOPLES_ROLES, SECURITY_SETTINGS, secretOf } from "./security-settings.ts";
 export * from "./server-url.ts";
 export * from "./setting.ts";
 export * from "./store.ts";

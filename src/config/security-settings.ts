@@ -54,6 +54,20 @@ export function roleOf(pair: string): { readonly role: PeoplesRole; readonly val
   return role === undefined || value === "" ? undefined : { role, value };
 }
 
+const SECRET = /^(?:([a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)\/)?([a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?)$/;
+
+/** A Secret as people name it; without a namespace it is one of where the program runs. */
+export interface NamedSecret {
+  readonly namespace: string | undefined;
+  readonly name: string;
+}
+
+/** `[NAMESPACE/]NAME`. */
+export function secretOf(text: string): NamedSecret | undefined {
+  const [, namespace, name] = SECRET.exec(text) ?? [];
+  return name === undefined ? undefined : { namespace, name };
+}
+
 const file = (describe: string): Setting<string | undefined> => text({ describe, hint: "FILE", completes: "file" });
 
 /** Who is let in, and where. */
@@ -63,6 +77,24 @@ export const SECURITY_SETTINGS = {
       "Directory of the CA, the server certificate and its key, as `transporter cp init` makes it; without it DIR/security in the state directory where that holds a CA. `none`: without security",
     hint: "DIR",
     completes: "dir",
+  }),
+  "security-secret": text({
+    describe:
+      "Secret of the cluster that holds the same instead; where it is empty it is filled at the start, the first admin token in `admin-token`. NAMESPACE is the pod's own when not given. With --security-dir a copy is kept there, for starts while the API server cannot be reached",
+    hint: "[NAMESPACE/]NAME",
+    check: (name) => (secretOf(name) === undefined ? "[NAMESPACE/]NAME of a Secret" : undefined),
+  }),
+  kubeconfig: text({
+    describe: "Kubeconfig of the cluster of that Secret; without it KUBECONFIG or ~/.kube/config, else the pod's account",
+    hint: "FILE",
+    completes: "file",
+  }),
+  "kube-context": text({ describe: "Context of that kubeconfig; its current one when not given", hint: "NAME" }),
+  "tls-name": list({
+    describe:
+      "Name or IP address that the server's certificate must have beside localhost; where our own CA issued it and one is missing, it is issued anew at the start",
+    hint: "NAME",
+    key: "tls-names",
   }),
   "ca-file": text({
     describe: "PEM file of the CA that issues agents' certificates, then others that are trusted; instead of the one in the directory",

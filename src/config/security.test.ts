@@ -37,6 +37,7 @@ describe("with security", () => {
     });
     expect(security).toEqual({
       trust: { directory: "/sec" },
+      serverNames: [],
       certificateTtlMs: 30 * 86_400_000,
       renewalGraceMs: 14 * 86_400_000,
       approveByHand: false,
@@ -52,6 +53,30 @@ describe("with security", () => {
     expect(cp([["security-dir", "none"]], true).security).toBeUndefined();
     expect(cp([["security-dir", "none"]], true).listeners.api.host).toBe("127.0.0.1");
     expect(cp([CA, CERT, KEY], true).security?.trust).toEqual({ caFile: "/ca.crt", certFile: "/tls.crt", keyFile: "/tls.key" });
+  });
+  test("a Secret stands in the directory's place, which then is for a copy", () => {
+    const SECRET = ["security-secret", "ns-1/cp.security"] as const;
+    const { security, listeners } = cp([SECRET, ["tls-name", "cp.example.com"]], true);
+    expect(security).toMatchObject({ trust: {}, secret: { namespace: "ns-1", name: "cp.security" }, serverNames: ["cp.example.com"] });
+    expect(security?.trust.directory).toBeUndefined();
+    expect(security?.copyDirectory).toBeUndefined();
+    expect([listeners.api.host, listeners.agents?.port]).toEqual(["0.0.0.0", 8443]);
+    expect(cp([["security-secret", "own"]]).security?.secret).toEqual({ namespace: undefined, name: "own" });
+    expect(cp([SECRET, DIR], true).security).toMatchObject({ trust: {}, copyDirectory: "/sec" });
+    expect(cp([SECRET, CERT, KEY]).security?.trust).toEqual({ certFile: "/tls.crt", keyFile: "/tls.key" });
+    expect(cp([SECRET, ["approve-enrolments", "true"]]).security?.approveByHand).toBe(true);
+    for (const name of ["a/b/c", "Upper/x", "ns/", "/x", "a b"]) expect(() => cp([["security-secret", name]])).toThrow("[NAMESPACE/]NAME");
+  });
+  test("two places for one CA are refused, and a cluster that nothing lies in", () => {
+    const SECRET = ["security-secret", "ns-1/cp"] as const;
+    expect(() => cp([SECRET, CA])).toThrow("each says where the CA is");
+    expect(() => cp([SECRET, ["security-dir", "none"]])).toThrow("without security");
+    expect(() => cp([SECRET, ["insecure", "true"]])).toThrow("--security-secret");
+    for (const name of ["kubeconfig", "kube-context"]) {
+      expect(() => cp([DIR, [name, "x"]])).toThrow("means nothing without --security-secret");
+      expect(cp([SECRET, [name, "x"]]).security).toBeDefined();
+    }
+    expect(() => cp([["tls-name", "cp.example.com"]])).toThrow("needs security");
   });
   test("addresses and ports are as they are given", () => {
     const { listeners } = cp([
@@ -183,7 +208,7 @@ test("the CA that was found in the default place is not left aside by --insecure
 });
 
 test("one setting each means nothing, or worse, without security, and is refused there", () => {
-  const harmless = new Set(["security-dir", "ca-file", "probe-addr", "probe-port", "trusted-proxies"]);
+  const harmless = new Set(["security-dir", "security-secret", "kubeconfig", "kube-context", "ca-file", "probe-addr", "probe-port", "trusted-proxies"]);
   const sample: Readonly<Record<string, string>> = {
     "tls-min": "1.2",
     "agent-port": "1",

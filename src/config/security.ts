@@ -4,7 +4,17 @@ import { isLoopbackHost } from "./host.ts";
 import type { Places } from "./places.ts";
 import { contradiction } from "./queue.ts";
 import { type Origin, type Resolved, describeOrigin } from "./resolve.ts";
-import { type ListenAddress, type PeoplesRole, SECURITY_SETTINGS, bareHost, hostPortOf, portOf, roleOf } from "./security-settings.ts";
+import {
+  type ListenAddress,
+  type NamedSecret,
+  type PeoplesRole,
+  SECURITY_SETTINGS,
+  bareHost,
+  hostPortOf,
+  portOf,
+  roleOf,
+  secretOf,
+} from "./security-settings.ts";
 import type { Setting } from "./setting.ts";
 import type { TrustedClusterConfig } from "./trusted-cluster.ts";
 
@@ -19,6 +29,10 @@ export interface SecurityConfig {
     readonly crlFile?: string;
     readonly clientCaFile?: string;
   };
+  /** What stands in the directory's place; then that is where a copy is kept, if anywhere. */
+  readonly secret?: NamedSecret | undefined;
+  readonly copyDirectory?: string | undefined;
+  readonly serverNames: readonly string[];
   readonly certificateTtlMs: number;
   readonly renewalGraceMs: number;
   readonly approveByHand: boolean;
@@ -57,6 +71,7 @@ type SecurityResolved = Pick<
 
 /** What means nothing, and would leave open what somebody meant to be closed, where nothing secures the control plane. */
 const ONLY_SECURED: readonly SecurityName[] = [
+  "tls-name",
   "ca-key-file",
   "tls-cert-file",
   "tls-key-file",
@@ -104,24 +119,25 @@ function invalid(origin: Origin, message: string, remedy: string): TransporterEr
  */
 export function securityConfig(resolved: SecurityResolved, where: Places, found: boolean): SecurityConfig | undefined {
   const { values, origins } = resolved;
-  const directory = directoryOf(resolved, where, found);
+  const { directory, secret, copyDirectory } = placeOf(resolved, where, found);
   const given = (name: keyof SecurityResolved["origins"]): boolean => isGiven(origins[name]);
-  if (directory === undefined && values["ca-file"] === undefined) {
+  if (directory === undefined && secret === undefined && values["ca-file"] === undefined) {
     const idle = [...ONLY_SECURED, ...OF_OIDC].find(given);
     if (idle === undefined) return undefined;
     throw invalid(
       origins[idle],
       "needs security, and there is none: neither a directory of a CA nor --ca-file",
-      "Make one with `transporter cp init`, name it with --security-dir, or give --ca-file with --tls-cert-file and --tls-key-file.",
+      "Make one with `transporter cp init`, name it with --security-dir or --security-secret, or give --ca-file with --tls-cert-file and --tls-key-file.",
     );
   }
   if (values.insecure)
     throw contradiction(
       origins.insecure,
-      directory === undefined ? origins["ca-file"] : origins["security-dir"],
+      secret !== undefined ? origins["security-secret"] : directory === undefined ? origins["ca-file"] : origins["security-dir"],
       `either this control plane is secured${directory === undefined ? "" : ` by ${directory}`}, or it is open to everybody; --security-dir none leaves what is there aside`,
     );
-  checkFiles(resolved, directory);
+  const hasPlace = directory !== undefined || secret !== undefined;
+  checkFiles(resolved, hasPlace);
   const roles = values["oidc-role"].flatMap((pair) => roleOf(pair) ?? []);
   return {
     trust: {
@@ -133,6 +149,8 @@ export function securityConfig(resolved: SecurityResolved, where: Places, found:
       ...(values["crl-file"] === undefined ? {} : { crlFile: values["crl-file"] }),
       ...(values["client-ca-file"] === undefined ? {} : { clientCaFile: values["client-ca-file"] }),
     },
+    ...(secret === undefined ? {} : { secret, copyDirectory }),
+    serverNames: values["tls-name"],
     certificateTtlMs: values["certificate-ttl"],
     renewalGraceMs: values["renewal-grace"],
     approveByHand: values["approve-enrolments"],
@@ -141,6 +159,25 @@ export function securityConfig(resolved: SecurityResolved, where: Places, found:
     ...oidcOf(resolved, roles),
     clusters: values["trust-cluster"],
   };
+}
+
+function placeOf(
+  resolved: SecurityResolved,
+  where: Places,
+  found: boolean,
+): Pick<SecurityConfig, "secret" | "copyDirectory"> & { readonly directory?: string | undefined } {
+  const { values, origins } = resolved;
+  const named = values["security-dir"];
+  const secret = secretOf(values["security-secret"] ?? "");
+  if (secret === undefined) {
+    const idle = (["kubeconfig", "kube-context"] as const).find((name) => origins[name].from === "flag");
+    if (idle !== undefined)
+      throw invalid(origins[idle], "means nothing without --security-secret", "Give --security-secret [NAMESPACE/]NAME, or leave it out.");
+    return { directory: directoryOf(resolved, where, found), secret, copyDirectory: undefined };
+  }
+  if (values["ca-file"] !== undefined) throw contradiction(origins["security-secret"], origins["ca-file"], "each says where the CA is");
+  if (named === "none") throw contradiction(origins["security-dir"], origins["security-secret"], "`none` is to be without security");
+  return { secret, copyDirectory: named };
 }
 
 function directoryOf({ values, origins }: SecurityResolved, where: Places, found: boolean): string | undefined {
@@ -154,7 +191,7 @@ function directoryOf({ values, origins }: SecurityResolved, where: Places, found
   return found ? defaultSecurityDirectory(where) : undefined;
 }
 
-function checkFiles({ values, origins }: SecurityResolved, directory: string | undefined): void {
+function checkFiles({ values, origins }: SecurityResolved, hasPlace: boolean): void {
   const both = (first: "tls-cert-file" | "tls-key-file", second: "tls-cert-file" | "tls-key-file"): void => {
     if (values[first] !== undefined && values[second] === undefined)
       throw invalid(origins[first], `needs --${second}: a certificate and its key go together`, `Give --${second} FILE.`);
@@ -163,7 +200,7 @@ function checkFiles({ values, origins }: SecurityResolved, directory: string | u
   both("tls-key-file", "tls-cert-file");
   if (values["ca-key-file"] !== undefined && values["ca-file"] === undefined)
     throw invalid(origins["ca-key-file"], "needs --ca-file: whose key it is", "Give --ca-file FILE.");
-  if (directory !== undefined) return;
+  if (hasPlace) return;
   const needsTls = !(values["tls-by-proxy"] && values["agents-behind-proxy"]);
   if (needsTls && values["tls-cert-file"] === undefined)
     throw invalid(
@@ -247,7 +284,7 @@ export function listenersConfig({ values, origins }: SecurityResolved, security:
     agentsBehindProxy: values["agents-behind-proxy"],
     // Behind a proxy that ends TLS for all there may be no certificate to show here.
     agents:
-      security?.trust.directory !== undefined || security?.trust.certFile !== undefined
+      security?.trust.directory !== undefined || security?.secret !== undefined || security?.trust.certFile !== undefined
         ? { host: bareHost(values["agent-addr"] ?? apiHost), port: values["agent-port"] }
         : undefined,
     probes: probePort === undefined ? undefined : { host: bareHost(values["probe-addr"] ?? apiHost), port: probePort },

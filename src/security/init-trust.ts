@@ -33,6 +33,9 @@ export interface InitialisedTrust {
 /** Long enough to start the control plane and to walk to the other machine. */
 const ENROLMENT_TOKEN_TTL_MS = 3_600_000;
 
+/** What only `makeTrust` makes. Any of it says that an installation is here, or was. */
+export const OWN_FILES = ["ca", "caKey", "cert", "key", "adminTokens", "enrolmentTokens"] as const satisfies readonly FileName[];
+
 const DNS_NAME = /^(?:\*\.)?(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?$/;
 
 /** What is wrong with a name for the server's certificate; undefined for a DNS name or an IP address. */
@@ -41,24 +44,29 @@ export function serverNameProblem(name: string): string | undefined {
   return "is neither a DNS name nor an IP address";
 }
 
-/**
- * Makes a CA, a server certificate, the first administrator's token and tokens for agents, in a directory that only its owner may enter.
- * Throws ALREADY_INITIALISED where one of the files is there: nothing is ever overwritten; CONFIG_INVALID, FILE_UNREADABLE.
- */
-export async function initTrust(directory: string, options: InitTrustOptions): Promise<InitialisedTrust> {
-  const { ports, names, agents = [] } = options;
-  if (names.length === 0) throw new TransporterError("CONFIG_INVALID", "the server's certificate needs a name");
+/** What makes an installation one of its own, before it lies anywhere. */
+export interface MadeTrust extends Omit<InitialisedTrust, "directory"> {
+  /** In the order in which they are to be written: who finds the CA's certificate, which is the last, takes them for whole. */
+  readonly files: readonly (readonly [name: FileName, text: string])[];
+}
+
+/** Throws CONFIG_INVALID unless all are DNS names or IP addresses. */
+export function checkServerNames(names: readonly string[]): void {
   for (const name of names) {
     const problem = serverNameProblem(name);
-    if (problem !== undefined) throw new TransporterError("CONFIG_INVALID", `${JSON.stringify(name)} ${problem}`);
+    if (problem !== undefined)
+      throw new TransporterError("CONFIG_INVALID", `a name for the server's certificate: ${JSON.stringify(name)} ${problem}`);
   }
+}
+
+/** Throws CONFIG_INVALID. */
+export async function makeTrust(options: InitTrustOptions): Promise<MadeTrust> {
+  const { ports, names, agents = [] } = options;
+  if (names.length === 0) throw new TransporterError("CONFIG_INVALID", "the server's certificate needs a name");
+  checkServerNames(names);
   for (const agent of agents) {
     const problem = idProblem(agent) ?? (agent.includes("*") ? "is a pattern; the id of one agent is needed" : undefined);
     if (problem !== undefined) throw new TransporterError("CONFIG_INVALID", `the agent's id ${JSON.stringify(agent)} ${problem}`);
-  }
-  const path = (name: FileName): string => join(directory, FILES[name]);
-  for (const name of ["ca", "caKey", "cert", "key", "adminTokens", "enrolmentTokens"] as const) {
-    if ((await readIfThere(path(name))) !== undefined) throw taken(path(name));
   }
   const nowMs = ports.clock.now();
   const { issuer, keyPem } = await makeCa(nowMs);
@@ -71,23 +79,33 @@ export async function initTrust(directory: string, options: InitTrustOptions): P
   const admin = makeToken("user");
   const expiresAtMs = nowMs + (options.enrolmentTokenTtlMs ?? ENROLMENT_TOKEN_TTL_MS);
   const enrolments = [...new Set(agents)].map((agent) => ({ ...makeToken("enrolment"), agent, expiresAtMs }));
-  await makeDirectory(directory);
-  await chmod(directory, 0o700);
-  // The CA's certificate last: a control plane that finds it takes the directory for whole.
-  await makeAll([
-    [path("caKey"), keyPem],
-    [path("key"), serverKey],
-    [path("cert"), server.pem],
-    [path("adminTokens"), adminTokenLine(admin)],
-    ...(enrolments.length === 0 ? [] : [[path("enrolmentTokens"), enrolments.map(enrolmentTokenLine).join("")] as const]),
-    [path("ca"), issuer.certificate.pem],
-  ]);
   return {
-    directory,
+    files: [
+      ["caKey", keyPem],
+      ["key", serverKey],
+      ["cert", server.pem],
+      ["adminTokens", adminTokenLine(admin)],
+      ...(enrolments.length === 0 ? [] : [["enrolmentTokens", enrolments.map(enrolmentTokenLine).join("")] as const]),
+      ["ca", issuer.certificate.pem],
+    ],
     pin: pinOf(issuer.certificate),
     adminToken: admin.token,
     enrolmentTokens: enrolments.map(({ agent, token }) => ({ agent, token, expiresAtMs })),
   };
+}
+
+/**
+ * Makes a CA, a server certificate, the first administrator's token and tokens for agents, in a directory that only its owner may enter.
+ * Throws ALREADY_INITIALISED where one of the files is there: nothing is ever overwritten; CONFIG_INVALID, FILE_UNREADABLE.
+ */
+export async function initTrust(directory: string, options: InitTrustOptions): Promise<InitialisedTrust> {
+  const path = (name: FileName): string => join(directory, FILES[name]);
+  const { files, ...made } = await makeTrust(options);
+  for (const name of OWN_FILES) if ((await readIfThere(path(name))) !== undefined) throw taken(path(name));
+  await makeDirectory(directory);
+  await chmod(directory, 0o700);
+  await makeAll(files.map(([name, text]) => [path(name), text]));
+  return { directory, ...made };
 }
 
 function taken(path: string): TransporterError {

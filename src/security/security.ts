@@ -13,6 +13,7 @@ import type { Security } from "./gate.ts";
 import { createIdentities } from "./identities.ts";
 import { openInstallation } from "./installation.ts";
 import { IssuerKeys } from "./issuer-keys.ts";
+import type { KeptTrust } from "./kept-trust.ts";
 import type { FetchText, OidcOptions, TrustedCluster } from "./issuers.ts";
 import { KnownCallers } from "./known-callers.ts";
 import { LastUse } from "./last-use.ts";
@@ -31,6 +32,8 @@ import { createTrust } from "./trust.ts";
 /** Where the files are that say whom to trust. `directory` has them by the names of `initTrust`; a file named by itself goes before it. */
 export interface TrustFiles {
   readonly directory?: string;
+  /** In place of the directory. */
+  readonly kept?: KeptTrust;
   readonly caFile?: string;
   readonly caKeyFile?: string;
   readonly certFile?: string;
@@ -45,6 +48,8 @@ export interface SecurityOptions {
   readonly ports: Ports;
   readonly log: Logger;
   readonly trust: TrustFiles;
+  /** What the server's certificate must name, where our own CA issues it. */
+  readonly serverNames?: readonly string[];
   readonly certificateTtlMs: number;
   readonly renewalGraceMs: number;
   /** Enrolments wait until somebody approves them. */
@@ -65,7 +70,7 @@ export interface SecurityOptions {
 export async function createSecurity(options: SecurityOptions): Promise<Security> {
   const { documents, ports, log } = options;
   const tenant = DEFAULT_TENANT;
-  const trust = await createTrust({ files: options.trust, ports, log });
+  const trust = await createTrust({ files: options.trust, ports, log, names: options.serverNames ?? [] });
   // Before anything is read, so that nothing is missed between.
   const afterSeq = await documents.lastDocumentSeq();
   const installation = await openInstallation(documents, ports, tenant);

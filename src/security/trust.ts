@@ -1,11 +1,12 @@
 import { join } from "node:path";
 import { type Logger, type Ports, type TimerHandle, TransporterError, messageOf, toTransporterError } from "../kit/mod.ts";
 import type { TlsMaterial, TrustService } from "./gate.ts";
-import type { Certificate } from "./pki/certificate.ts";
+import { checkServerNames } from "./init-trust.ts";
+import { type Certificate, readCertificates } from "./pki/certificate.ts";
 import { findingsOf } from "./pki/findings.ts";
 import type { EnrolmentTokenHash, TokenHash } from "./pki/token-hashes.ts";
 import { renewedServer } from "./pki/renew-server.ts";
-import { FILES, type FoundFiles, findFiles } from "./pki/trust-files.ts";
+import { FILES, type FoundFiles, findFiles, keptPath } from "./pki/trust-files.ts";
 import { type TrustState, readTrust, staleness } from "./pki/trust-state.ts";
 import { replaceFile } from "./pki/write-files.ts";
 import type { TrustFiles } from "./security.ts";
@@ -28,19 +29,34 @@ export interface Trust extends TrustService {
 }
 
 const WATCH_MS = 2_000;
-/** After a certificate that could not be written. */
+/** After a certificate that was written, or could not be. */
 const RENEW_AGAIN_MS = 3_600_000;
+/** After somebody else was quicker. */
+const CHANGED_AGAIN_MS = 60_000;
+const NAMING_ROUNDS = 20;
+
+export interface TrustParts {
+  readonly files: TrustFiles;
+  readonly ports: Ports;
+  readonly log: Logger;
+  /** What the server's certificate must name; it is issued anew where our own CA may and one is missing. */
+  readonly names?: readonly string[];
+}
 
 /** Reads the files. Throws CONFIG_INVALID, FILE_UNREADABLE. */
-export async function createTrust(of: { readonly files: TrustFiles; readonly ports: Ports; readonly log: Logger }): Promise<Trust> {
+export async function createTrust(of: TrustParts): Promise<Trust> {
+  checkServerNames(of.names ?? []);
   const first = await findFiles(of.files);
-  return new WatchedTrust(of, first, readTrust(first));
+  const trust = new WatchedTrust(of, first, readTrust(first));
+  await trust.named();
+  return trust;
 }
 
 class WatchedTrust implements Trust {
   readonly #files: TrustFiles;
   readonly #ports: Ports;
   readonly #log: Logger;
+  readonly #names: readonly string[];
   readonly #listeners = new Set<() => void>();
   #found: FoundFiles;
   #state: TrustState;
@@ -50,10 +66,11 @@ class WatchedTrust implements Trust {
   #renewAfterMs = 0;
   #timer: TimerHandle | undefined;
 
-  constructor(of: { readonly files: TrustFiles; readonly ports: Ports; readonly log: Logger }, found: FoundFiles, state: TrustState) {
+  constructor(of: TrustParts, found: FoundFiles, state: TrustState) {
     this.#files = of.files;
     this.#ports = of.ports;
     this.#log = of.log;
+    this.#names = of.names ?? [];
     this.#found = found;
     this.#state = state;
   }
@@ -92,7 +109,13 @@ class WatchedTrust implements Trust {
   }
 
   findings(): ReturnType<TrustService["findings"]> {
-    return findingsOf(this.#state, this.#found, this.#ports.clock.now(), this.#bad !== undefined);
+    const found = findingsOf(this.#state, this.#found, {
+      nowMs: this.#ports.clock.now(),
+      leftAsTheyWere: this.#bad !== undefined,
+      names: this.#names,
+    });
+    const ofPlace = this.#files.kept?.finding();
+    return ofPlace === undefined ? found : [...found, ofPlace];
   }
 
   start(): void {
@@ -100,10 +123,12 @@ class WatchedTrust implements Trust {
       if (level === "error") this.#log.error("trust is not as it should be", { part: name, finding: message });
       if (level === "warning") this.#log.warn("trust is not as it should be", { part: name, finding: message });
     }
+    this.#files.kept?.start();
     this.#timer ??= this.#ports.timers.every(WATCH_MS, () => void this.#look(false), { background: true });
   }
 
   stop(): void {
+    this.#files.kept?.stop();
     this.#timer?.cancel();
     this.#timer = undefined;
   }
@@ -115,6 +140,7 @@ class WatchedTrust implements Trust {
   async reload(): Promise<void> {
     // One that has begun may have read before whoever asks wrote.
     await this.#looking;
+    await this.#files.kept?.refresh();
     await this.#look(true);
   }
 
@@ -149,22 +175,55 @@ class WatchedTrust implements Trust {
     }
   }
 
-  /** A certificate that was made by `initTrust` is made anew in time: nobody has to remember it. */
-  async #renewServer(): Promise<void> {
-    const { directory } = this.#files;
-    const nowMs = this.#ports.clock.now();
-    if (directory === undefined || nowMs < this.#renewAfterMs) return;
-    const path = join(directory, FILES.cert);
-    if (this.#found.files.cert?.path !== path) return;
-    const text = await renewedServer(this.#state, nowMs);
-    if (text === undefined) return;
-    this.#renewAfterMs = nowMs + RENEW_AGAIN_MS;
-    try {
-      await replaceFile(path, text);
-      this.#log.info("the server's certificate was renewed");
-    } catch (error) {
-      this.#log.warn("the server's certificate could not be renewed", { reason: messageOf(error) });
+  /** Gives the server's certificate the names that it lacks, before anybody sees it. */
+  async named(): Promise<void> {
+    if (this.#names.length === 0) return;
+    // As often as somebody else is quicker, who may have other names.
+    for (let count = 0; count < NAMING_ROUNDS; count += 1) {
+      this.#renewAfterMs = 0;
+      if ((await this.#renewServer()) === "left") return;
+      this.#found = await findFiles(this.#files);
+      this.#state = readTrust(this.#found);
     }
+  }
+
+  /** A certificate that was made by `initTrust` is made anew in time: nobody has to remember it. */
+  async #renewServer(): Promise<"left" | "written" | "changed"> {
+    const nowMs = this.#ports.clock.now();
+    if (nowMs < this.#renewAfterMs) return "left";
+    const write = this.#serverWriter();
+    if (write === undefined) return "left";
+    const text = await renewedServer(this.#state, nowMs, this.#names);
+    if (text === undefined) return "left";
+    try {
+      const isWritten = await write(text);
+      // Neither twice where what is there is not good, and so not used.
+      this.#renewAfterMs = nowMs + (isWritten ? RENEW_AGAIN_MS : CHANGED_AGAIN_MS);
+      // Somebody else has written meanwhile: perhaps this very certificate.
+      if (!isWritten) return "changed";
+      this.#log.info("the server's certificate was renewed", { names: readCertificates(text)?.[0]?.names ?? [] });
+      return "written";
+    } catch (error) {
+      this.#renewAfterMs = nowMs + RENEW_AGAIN_MS;
+      this.#log.warn("the server's certificate could not be renewed", { reason: messageOf(error) });
+      return "left";
+    }
+  }
+
+  /** Puts another certificate in the place of the server's; undefined where that is somebody else's to do. */
+  #serverWriter(): ((text: string) => Promise<boolean>) | undefined {
+    const { directory, kept } = this.#files;
+    const { files, version } = this.#found;
+    if (kept !== undefined && version !== undefined && files.cert?.path === keptPath(FILES.cert, kept.location))
+      // Over what this certificate was judged by: it may belong to another CA by now.
+      return (text) => kept.write({ [FILES.cert]: text }, version);
+    if (directory === undefined) return undefined;
+    const path = join(directory, FILES.cert);
+    if (files.cert?.path !== path) return undefined;
+    return async (text) => {
+      await replaceFile(path, text);
+      return true;
+    };
   }
 
   /** Whoever copies files by hand is between two of them now and then: only what is still so at the next look is told. */

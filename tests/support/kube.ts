@@ -84,6 +84,7 @@ export interface Namespace extends AsyncDisposable {
 export interface Rule {
   readonly apiGroups: readonly string[];
   readonly resources: readonly string[];
+  readonly resourceNames?: readonly string[];
   readonly verbs: readonly string[];
 }
 

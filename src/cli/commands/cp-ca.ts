@@ -6,14 +6,19 @@ import { type Call, command } from "../command.ts";
 import { CLIENT_SETTINGS, connect } from "../connect.ts";
 import { EXIT } from "../exit.ts";
 import { OUTPUT_SETTINGS, type Shape, outputOf, printList } from "../output.ts";
+import { CLUSTER, securityPlace } from "../security-secret.ts";
 import { safeLine } from "../text.ts";
-import { securityDirectory } from "./cp-init.ts";
 
-const DIRECTORY = {
+const PLACE = {
   "security-dir": {
     ...SECURITY_SETTINGS["security-dir"],
     describe: "Directory of the CA, as `transporter cp init` made it; without it `security` in the state directory",
   },
+  "security-secret": {
+    ...SECURITY_SETTINGS["security-secret"],
+    describe: "Secret of the cluster that holds the CA instead; NAMESPACE is that of the pod or context when not given",
+  },
+  ...CLUSTER,
 } as const;
 
 interface CaView {
@@ -35,12 +40,19 @@ const CA_SHAPE: Shape<CaView> = {
 
 export const cpCaShow = command({
   summary: "Show which CAs are trusted, with their hashes, and what is wrong with the files",
-  settings: { ...DIRECTORY, ...OUTPUT_SETTINGS, ...COMMON_SETTINGS },
+  settings: { ...PLACE, ...OUTPUT_SETTINGS, ...COMMON_SETTINGS },
   examples: ["transporter cp ca show", "transporter cp ca show -o json"],
   run: async (call) => {
-    const { createTrust, pinOf } = await import("../../security/mod.ts");
-    const directory = securityDirectory(call.values["security-dir"], call.places);
-    const trust = await createTrust({ files: { directory }, ports: call.ports, log: silentLogger });
+    const { createTrust, pinOf, seeTrust } = await import("../../security/mod.ts");
+    const place = await securityPlace(call);
+    const { ports } = call;
+    const kept = typeof place === "string" ? undefined : await seeTrust(place, { ports, log: silentLogger });
+    if (typeof place !== "string" && kept === undefined)
+      throw new TransporterError("CONFIG_INVALID", `there is no CA in ${place.location}`, {
+        remedy: "`transporter cp init` makes one there, and so does the start of a control plane.",
+      });
+    const files = typeof place === "string" ? { directory: place } : kept === undefined ? {} : { kept };
+    const trust = await createTrust({ files, ports, log: silentLogger });
     const { cas, issuer } = trust.state();
     const views = cas.map((ca): CaView => ({
       pin: pinOf(ca),
@@ -57,13 +69,16 @@ export const cpCaShow = command({
 export const cpCaRotate = command({
   summary: "Begin with a new CA beside the old one",
   description:
-    "The new CA issues from then on; the old one stays trusted. Running control planes take the files within two seconds, and tell agents to renew one after the other. Who trusts only the old CA still comes through, until `transporter cp ca retire`.",
-  settings: { ...DIRECTORY, ...COMMON_SETTINGS },
-  examples: ["transporter cp ca rotate"],
+    "The new CA issues from then on; the old one stays trusted. Running control planes take the files within two seconds (from a Secret within half a minute), and tell agents to renew one after the other. Who trusts only the old CA still comes through, until `transporter cp ca retire`.",
+  settings: { ...PLACE, ...COMMON_SETTINGS },
+  examples: [
+    "transporter cp ca rotate",
+    "kubectl --namespace transporter-system exec deploy/transporter-cp -- /app/transporter cp ca rotate",
+  ],
   run: async (call) => {
     const { rotateTrust } = await import("../../security/mod.ts");
-    const directory = securityDirectory(call.values["security-dir"], call.places);
-    const { pin, oldPin } = await rotateTrust(directory, { ports: call.ports });
+    const place = await securityPlace(call);
+    const { pin, oldPin } = await rotateTrust(place, { ports: call.ports });
     call.host.out.write(`The new CA is   ${pin}\nTrusted beside  ${oldPin}\n`);
     call.note("Join lines and `login` name the new hash from now on. When all agents have renewed: `transporter cp ca retire`.");
     return EXIT.ok;
@@ -71,7 +86,7 @@ export const cpCaRotate = command({
 });
 
 const RETIRE_SETTINGS = {
-  ...DIRECTORY,
+  ...PLACE,
   force: toggle(false, { describe: "Ask no control plane who still depends on it; whoever does has to be enrolled anew", flagOnly: true }),
   ...CLIENT_SETTINGS,
 } as const;
@@ -122,9 +137,9 @@ export const cpCaRetire = command({
   examples: ["transporter cp ca retire", "transporter cp ca retire --force"],
   run: async (call) => {
     const { retireTrust, retiringCas } = await import("../../security/mod.ts");
-    const directory = securityDirectory(call.values["security-dir"], call.places);
+    const place = await securityPlace(call);
     if (!call.values.force) {
-      const left = await dependents(call, new Set((await retiringCas(directory)).map((ca) => ca.keySha256)));
+      const left = await dependents(call, new Set((await retiringCas(place)).map((ca) => ca.keySha256)));
       if (left.length > 0) {
         const some = left.slice(0, 5).map(safeLine).join(", ");
         throw new TransporterError(
@@ -136,7 +151,7 @@ export const cpCaRetire = command({
         );
       }
     }
-    for (const pin of await retireTrust(directory)) call.host.out.write(`No longer trusted: ${pin}\n`);
+    for (const pin of await retireTrust(place)) call.host.out.write(`No longer trusted: ${pin}\n`);
     return EXIT.ok;
   },
 });

@@ -1,26 +1,10 @@
 import { hostname } from "node:os";
-import {
-  COMMON_SETTINGS,
-  CP_SETTINGS,
-  type Places,
-  SECURITY_SETTINGS,
-  defaultSecurityDirectory,
-  durationOr,
-  list,
-} from "../../config/mod.ts";
-import { TransporterError } from "../../kit/mod.ts";
-import { serverNameProblem } from "../../security/mod.ts";
+import { COMMON_SETTINGS, CP_SETTINGS, SECURITY_SETTINGS, durationOr, list } from "../../config/mod.ts";
+import { LOCAL_NAMES, type TrustPlace, serverNameProblem } from "../../security/mod.ts";
 import { command } from "../command.ts";
 import { EXIT } from "../exit.ts";
+import { CLUSTER, placeName, securityPlace } from "../security-secret.ts";
 import { safeLine } from "../text.ts";
-
-/** The directory of the CA that a command is about. Throws CONFIG_INVALID where there is none. */
-export function securityDirectory(named: string | undefined, places: Places): string {
-  const directory = named === undefined ? defaultSecurityDirectory(places) : named;
-  if (directory === undefined || directory === "none")
-    throw new TransporterError("CONFIG_INVALID", "there is no place for the CA", { remedy: "Give --security-dir DIR." });
-  return directory;
-}
 
 /** For a shell: nothing in it is more than text. */
 function quoted(text: string): string {
@@ -29,6 +13,11 @@ function quoted(text: string): string {
 
 function urlOf(name: string, port: number): string {
   return `https://${name.includes(":") ? `[${name}]` : name}:${port}`;
+}
+
+function startFlags(values: { readonly "security-dir": string | undefined }, place: TrustPlace): string {
+  if (typeof place !== "string") return ` --security-secret ${placeName(place).replace("Secret ", "")}`;
+  return values["security-dir"] === undefined ? "" : ` --security-dir ${quoted(place)}`;
 }
 
 export const cpInit = command({
@@ -54,32 +43,37 @@ export const cpInit = command({
       ...SECURITY_SETTINGS["security-dir"],
       describe: "Directory to make them in; without it `security` in the state directory",
     },
+    "security-secret": {
+      ...SECURITY_SETTINGS["security-secret"],
+      describe:
+        "Secret of the cluster to make them in instead; one that is there must be empty. NAMESPACE is that of the context when not given",
+    },
+    ...CLUSTER,
     "ws-port": CP_SETTINGS["ws-port"],
     ...COMMON_SETTINGS,
   },
   examples: [
     "transporter cp init --name cp.example.com --agent agent-1",
+    "transporter cp init --name cp.example.com --security-secret transporter-system/transporter-cp-security --kube-context prod",
     "transporter cp init --name cp.example.com,192.0.2.10 --security-dir /etc/transporter/security",
   ],
   run: async (call) => {
-    const { values, host, ports, places } = call;
-    const directory = securityDirectory(values["security-dir"], places);
+    const { values, host, ports } = call;
+    const place = await securityPlace(call);
     const machine = hostname().toLowerCase();
-    const own = ["localhost", "127.0.0.1", "::1", ...(serverNameProblem(machine) === undefined ? [machine] : [])];
-    const { initTrust } = await import("../../security/mod.ts");
-    const made = await initTrust(directory, {
-      ports,
-      names: [...values.name, ...own],
-      agents: values.agent,
-      enrolmentTokenTtlMs: values["token-ttl"],
-    });
+    const { initTrust, initVault } = await import("../../security/mod.ts");
+    const inDirectory = typeof place === "string";
+    // In a cluster it runs in pods, whose names nobody knows before.
+    const own = [...LOCAL_NAMES, ...(inDirectory && serverNameProblem(machine) === undefined ? [machine] : [])];
+    const options = { ports, names: [...values.name, ...own], agents: values.agent, enrolmentTokenTtlMs: values["token-ttl"] };
+    const made = await (inDirectory ? initTrust(place, options) : initVault(place, options));
     const url = urlOf(values.name[0] ?? machine, values["ws-port"]);
     const line = (text = ""): void => {
       host.out.write(`${text}\n`);
     };
-    line(`The CA and the server's certificate are in ${safeLine(directory)}; start the control plane with:`);
+    line(`The CA and the server's certificate are in ${safeLine(placeName(place))}; start the control plane with:`);
     line();
-    line(values["security-dir"] === undefined ? "  transporter cp" : `  transporter cp --security-dir ${quoted(directory)}`);
+    line(`  transporter cp${startFlags(values, place)}`);
     line();
     line("The admin token, shown this once:");
     line();

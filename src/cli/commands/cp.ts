@@ -2,8 +2,9 @@ import { CP_SETTINGS, type ControlPlaneConfig, type ListenersConfig, controlPlan
 import type { Logger, Ports } from "../../kit/mod.ts";
 import type { Security } from "../../security/mod.ts";
 import type { Store } from "../../stores/mod.ts";
-import { command } from "../command.ts";
+import { type Call, command } from "../command.ts";
 import { seenSecurity } from "../security-place.ts";
+import { secretVault } from "../security-secret.ts";
 import { refuseEnvironment, runService, serviceLog } from "../service.ts";
 import { versionView } from "../version-view.ts";
 
@@ -17,6 +18,7 @@ export const cp = command({
     "transporter cp",
     "transporter cp --ws-port 9000 --store sqlite:/var/lib/transporter/cp.db",
     "transporter cp --security-dir /etc/transporter/security --advertise-agents wss://cp.example.com:8443/ws",
+    "transporter cp --security-secret transporter-system/transporter-cp-security --tls-name cp.example.com",
     "transporter cp --ca-file ca.crt --tls-cert-file tls.crt --tls-key-file tls.key",
     "transporter cp --ws-addr 0.0.0.0 --insecure --retention 720h",
     "transporter cp --store redis://redis:6379/0 --queue nats://nats:4222/transporter --publish status,audit",
@@ -35,7 +37,7 @@ export const cp = command({
       try {
         const { store, queue, outlet } = await openParts(config, { ports, log }, parts);
         const { listeners } = config;
-        const security = await openSecurity(config, store, { ports, log });
+        const security = await openSecurity(config, store, call, log);
         const controlPlane = await startControlPlane({
           host: listeners.api.host,
           port: listeners.api.port,
@@ -89,10 +91,20 @@ function otherListeners({ trustedProxies, agentsBehindProxy, agents, probes, leg
 }
 
 /** Undefined where whoever reaches it may do anything. What it knows lies in the store, so that all control planes know the same. */
-async function openSecurity(config: ControlPlaneConfig, documents: Store, { ports, log }: { readonly ports: Ports; readonly log: Logger }) {
-  if (config.security === undefined) return undefined;
-  const { createSecurity } = await import("../../security/mod.ts");
-  return createSecurity({ ...config.security, documents, ports, log });
+async function openSecurity(
+  { security }: ControlPlaneConfig,
+  documents: Store,
+  { host, ports, values }: Call<typeof CP_SETTINGS>,
+  log: Logger,
+): Promise<Security | undefined> {
+  if (security === undefined) return undefined;
+  const { createSecurity, keepTrust } = await import("../../security/mod.ts");
+  const { secret, copyDirectory, serverNames: names } = security;
+  const kept =
+    secret === undefined
+      ? undefined
+      : await keepTrust({ vault: await secretVault(secret, values, { host, ports, log }), ports, log, names, copyDirectory });
+  return createSecurity({ ...security, trust: { ...security.trust, ...(kept === undefined ? {} : { kept }) }, documents, ports, log });
 }
 
 /** What the control plane stands on. The queue first: its address is checked without asking anybody, and nothing is begun for a wrong one. */

@@ -2,6 +2,7 @@ import type { TrustService } from "../gate.ts";
 import { type ChainFault, verifyChain } from "./chain.ts";
 import { type Certificate, SERVER_AUTH } from "./certificate.ts";
 import { NO_REVOCATIONS } from "./crl.ts";
+import { missingNames } from "./server-names.ts";
 import type { FoundFiles } from "./trust-files.ts";
 import type { TrustState } from "./trust-state.ts";
 
@@ -35,8 +36,15 @@ function permissions({ files }: FoundFiles): readonly Finding[] {
   return found;
 }
 
+export interface FindingsAbout {
+  readonly nowMs: number;
+  readonly leftAsTheyWere: boolean;
+  /** What the server's certificate should name. */
+  readonly names: readonly string[];
+}
+
 /** What people should know of the files that say whom to trust. */
-export function findingsOf(state: TrustState, found: FoundFiles, nowMs: number, leftAsTheyWere: boolean): readonly Finding[] {
+export function findingsOf(state: TrustState, found: FoundFiles, { nowMs, leftAsTheyWere, names }: FindingsAbout): readonly Finding[] {
   const { cas, server, issuer, revocations } = state;
   const [own, ...others] = server;
   const findings: Finding[] = [];
@@ -45,6 +53,13 @@ export function findingsOf(state: TrustState, found: FoundFiles, nowMs: number, 
     findings.push(ending("server certificate", "the server's certificate", own, nowMs));
     if (own.names.length === 0)
       findings.push({ level: "warning", name: "server certificate", message: "it names no host; clients will refuse it" });
+    const missing = missingNames(own.names, names);
+    if (missing.length > 0)
+      findings.push({
+        level: "warning",
+        name: "server certificate",
+        message: `it does not name ${missing.join(", ")}; whoever comes by that name will refuse it`,
+      });
     const chain = verifyChain({ leaf: own, others, anchors: cas, revocations: NO_REVOCATIONS, nowMs, usage: SERVER_AUTH });
     const { fault } = chain as { readonly fault?: ChainFault };
     if (fault === "untrusted")

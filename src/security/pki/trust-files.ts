@@ -19,8 +19,8 @@ export const FILES = {
 export type FileName = keyof typeof FILES;
 
 /** As cert-manager names them in its Secrets. */
-const SECRET_CERT = "tls.crt";
-const SECRET_KEY = "tls.key";
+export const SECRET_CERT = "tls.crt";
+export const SECRET_KEY = "tls.key";
 
 /** A revocation list of a million certificates has some 40 MB; beyond that somebody named the wrong file. */
 const MAX_BYTES = 64 * 1024 * 1024;
@@ -36,6 +36,16 @@ export interface FoundFiles {
   readonly files: { readonly [K in FileName]?: FoundFile | undefined };
   /** Changes with their content and with nothing else. */
   readonly digest: string;
+  /** Of what is kept elsewhere than in files, where anything is. */
+  readonly version?: string | undefined;
+}
+
+/** Entries that lie elsewhere than in files. */
+export interface KeptEntries {
+  /** For people. */
+  readonly location: string;
+  /** All of one state. */
+  content(): { readonly entries: Readonly<Record<string, string>>; readonly version: string };
 }
 
 function isMissing(error: unknown): boolean {
@@ -56,8 +66,8 @@ export async function readIfThere(path: string): Promise<FoundFile | undefined> 
 }
 
 /** Reads what there is of the files. One that was named by itself must be there. Throws FILE_UNREADABLE, CONFIG_INVALID. */
-export async function findFiles(from: TrustFiles): Promise<FoundFiles> {
-  const { directory } = from;
+export async function findFiles(from: Omit<TrustFiles, "kept"> & { readonly kept?: KeptEntries | undefined }): Promise<FoundFiles> {
+  const { directory, kept } = from;
   if ((from.certFile === undefined) !== (from.keyFile === undefined)) {
     throw new TransporterError("CONFIG_INVALID", "the server's certificate and its key have to be named together", {
       remedy: "Give both --tls-cert-file and --tls-key-file, or neither.",
@@ -79,16 +89,33 @@ export async function findFiles(from: TrustFiles): Promise<FoundFiles> {
       return found;
     }
     // The key of another CA than the one that was named is not looked for.
-    if (directory === undefined || (name === "caKey" && from.caFile !== undefined)) return undefined;
-    return readIfThere(join(directory, FILES[name]));
+    if (name === "caKey" && from.caFile !== undefined) return undefined;
+    return inPlace(FILES[name]);
+  };
+  // One state of it for all of them, whatever is read meanwhile.
+  const content = kept?.content();
+  const inPlace = async (file: string): Promise<FoundFile | undefined> => {
+    if (kept !== undefined) return keptFile(content?.entries[file], file, kept.location);
+    return directory === undefined ? undefined : readIfThere(join(directory, file));
   };
   const files: { -readonly [K in FileName]?: FoundFile | undefined } = {};
   for (const name of Object.keys(FILES) as FileName[]) files[name] = await find(name);
-  if (directory !== undefined && files.cert === undefined) {
-    files.cert = await readIfThere(join(directory, SECRET_CERT));
-    files.key = (await readIfThere(join(directory, SECRET_KEY))) ?? files.key;
+  if (files.cert === undefined) {
+    files.cert = await inPlace(SECRET_CERT);
+    files.key = (await inPlace(SECRET_KEY)) ?? files.key;
   }
-  return { files, digest: sha256Hex(JSON.stringify(Object.entries(files).map(([name, file]) => [name, file?.text]))) };
+  const digest = sha256Hex(JSON.stringify(Object.entries(files).map(([name, file]) => [name, file?.text])));
+  return { files, digest, version: content?.version };
+}
+
+/** An entry as a file that its owner alone may read. An empty one stands for none: so people make Secrets that are to be filled. */
+export function keptFile(text: string | undefined, name: string, location: string): FoundFile | undefined {
+  return text === undefined || text.trim() === "" ? undefined : { path: keptPath(name, location), text, mode: 0o600 };
+}
+
+/** How an entry is named to people. */
+export function keptPath(name: string, location: string): string {
+  return `${name} of ${location}`;
 }
 
 /** Throws CONFIG_INVALID. */

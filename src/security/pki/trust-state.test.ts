@@ -161,7 +161,7 @@ describe("files that fit together", () => {
 describe("findings", () => {
   function findings(texts: Texts = {}, nowMs = NOW_MS, mode = 0o600): string[] {
     const found = filesOf(texts, mode);
-    return findingsOf(readTrust(found), found, nowMs, false)
+    return findingsOf(readTrust(found), found, { nowMs, leftAsTheyWere: false, names: [] })
       .filter(({ level }) => level !== "ok")
       .map(({ level, name, message }) => `${level} ${name}: ${message}`);
   }
@@ -197,7 +197,9 @@ describe("findings", () => {
     expect(findings({ ca: `${ca.pem}${second.pem}` }, NOW_MS + 2 * DAY_MS)).toEqual([expect.stringContaining("error ca: CA 2 ran out at")]);
     for (const caKey of [ca.keyPem, undefined]) {
       const found = filesOf({ caKey });
-      const named = findingsOf(readTrust(found), found, NOW_MS, false).some(({ name }) => name === "enrolment");
+      const named = findingsOf(readTrust(found), found, { nowMs: NOW_MS, leftAsTheyWere: false, names: [] }).some(
+        ({ name }) => name === "enrolment",
+      );
       expect(named).toBe(caKey === undefined);
     }
   });
@@ -251,8 +253,8 @@ test("of a certificate that lives long it is said a month before that it ends", 
   const lasting = await serverOf({ untilMs: NOW_MS + 1000 * DAY_MS });
   const files = filesOf({ cert: lasting.pem, key: lasting.keyPem });
   const levelAt = (daysLeft: number): string | undefined =>
-    findingsOf(readTrust(files), files, NOW_MS + (1000 - daysLeft) * DAY_MS, false).find(({ message }) =>
-      message.startsWith("the server's"),
+    findingsOf(readTrust(files), files, { nowMs: NOW_MS + (1000 - daysLeft) * DAY_MS, leftAsTheyWere: false, names: [] }).find(
+      ({ message }) => message.startsWith("the server's"),
     )?.level;
   expect([31, 30, 29].map(levelAt)).toEqual(["ok", "ok", "warning"]);
 });
