@@ -5,42 +5,9 @@ import { join } from "node:path";
 import { freePorts } from "../../sandbox/mod.ts";
 import { eventually } from "../support/eventually.ts";
 import { type Cluster, kubeTest, startKube } from "../support/kube.ts";
-import { runTransporter, startProcess, startTransporter, transporterCommand } from "../support/process.ts";
-import { codeBlocks, readText, ROOT } from "./markdown.ts";
-
-/** A shell block, and what the page says it prints. */
-interface Step {
-  readonly line: number;
-  readonly script: string;
-  readonly expected: readonly string[];
-}
-
-/** The `sh` blocks of a page, each with the `text` block that comes after it before the next. */
-function stepsOf(markdown: string): Step[] {
-  const steps: { line: number; script: string; expected: string[] }[] = [];
-  for (const block of codeBlocks(markdown)) {
-    if (block.language === "sh") steps.push({ line: block.line, script: block.text, expected: [] });
-    else if (block.language === "text") steps.at(-1)?.expected.push(...block.text.trimEnd().split("\n"));
-  }
-  return steps;
-}
-
-function pattern(line: string): RegExp {
-  const parts = line.split("…").map((part) => part.replaceAll(/[.*+?^${}()|[\]\\]/g, "\\$&"));
-  return new RegExp(`^${parts.join(".*")}$`);
-}
-
-/** The first line that is not printed, in order, each as a whole; undefined when all are. */
-function missingLine(expected: readonly string[], output: string): string | undefined {
-  const lines = output.split("\n");
-  let from = 0;
-  for (const line of expected) {
-    const at = lines.findIndex((printed, index) => index >= from && pattern(line).test(printed));
-    if (at < 0) return line;
-    from = at + 1;
-  }
-  return undefined;
-}
+import { runTransporter, startTransporter, transporterCommand } from "../support/process.ts";
+import { ROOT } from "./markdown.ts";
+import { followPage, missingLine, stepsOf } from "./steps.ts";
 
 let started: Promise<Cluster> | undefined;
 
@@ -57,8 +24,8 @@ async function kube(): Promise<Cluster> {
 interface Shell extends AsyncDisposable {
   readonly home: string;
   readonly port: number;
-  /** Runs a page's steps in one bash, as somebody would who pastes one after the other. */
-  run(steps: readonly Step[]): Promise<{ readonly exitCode: number; readonly outputs: readonly string[] }>;
+  /** Runs a page's steps in it. */
+  follow(page: string): Promise<number>;
 }
 
 /** A home with nothing in it but a kubeconfig whose context is `kind-dev`, and `transporter` and `kubectl` on PATH. */
@@ -79,45 +46,20 @@ async function openShell(cluster: Cluster): Promise<Shell> {
   return {
     home,
     port,
-    async run(steps) {
-      const marker = `--- step ${crypto.randomUUID()} `;
-      const script = steps.map((step, index) => `echo "${marker}${index}"\n${step.script}`).join("\n");
-      await using bash = await startProcess(["bash", "-euo", "pipefail", "-c", `exec 2>&1\n${script}`], {
+    follow: (page) =>
+      followPage(page, {
         home,
-        cwd: ROOT,
         env: {
           PATH: `${bin}:${process.env["PATH"] ?? "/usr/bin:/bin"}`,
           TRANSPORTER_WS_PORT: String(port),
           TRANSPORTER_CP_URL: `http://127.0.0.1:${port}`,
         },
-      });
-      const exitCode = await bash.exited;
-      const outputs = bash
-        .stdout()
-        .split(marker)
-        .slice(1)
-        .map((text) => text.slice(text.indexOf("\n") + 1));
-      return { exitCode, outputs };
-    },
+        adapt: (text) => text.replaceAll("8080", String(port)),
+      }),
     async [Symbol.asyncDispose]() {
       await rm(home, { recursive: true, force: true });
     },
   };
-}
-
-/** Runs a page and fails with the first step that does not do what the page says. The port that the page names may be taken here. */
-async function follow(page: string, shell: Shell): Promise<number> {
-  const steps = stepsOf((await readText(page)).replaceAll("8080", String(shell.port)));
-  const { exitCode, outputs } = await shell.run(steps);
-  for (const [index, step] of steps.entries()) {
-    const output = outputs[index];
-    const isLast = index === outputs.length - 1;
-    if (output === undefined || (isLast && exitCode !== 0))
-      throw new Error(`${page}:${step.line}: the block ended with ${exitCode}\n${step.script}\n${output ?? outputs.at(-1) ?? ""}`);
-    const missing = missingLine(step.expected, output);
-    if (missing !== undefined) throw new Error(`${page}:${step.line}: it does not print\n  ${missing}\nbut\n${output}`);
-  }
-  return steps.length;
 }
 
 /** What every example may leave in the cluster. */
@@ -135,7 +77,7 @@ kubeTest(
     const cluster = await kube();
     await using shell = await openShell(cluster);
     try {
-      expect(await follow("README.md", shell)).toBe(1);
+      expect(await shell.follow("README.md")).toBe(1);
       expect(await cluster.kubectl(["get", "namespace", "transporter-test", "--ignore-not-found"])).toBe("");
     } finally {
       await cleanUp(cluster);
@@ -155,7 +97,7 @@ kubeTest(
       const cpUrl = `ws://127.0.0.1:${port}/ws`;
       await using agent = await startTransporter(["agent", "--agent-id", "agent-1", "--cp-url", cpUrl], { home: shell.home });
       await agent.line(/Agent registered successfully/, { timeoutMs: 30_000 });
-      expect(await follow("examples/README.md", shell)).toBeGreaterThan(10);
+      expect(await shell.follow("examples/README.md")).toBeGreaterThan(10);
     } finally {
       await cleanUp(cluster);
     }

@@ -147,6 +147,7 @@ export function agentEndpoints(context: HttpContext): Endpoint[] {
   }
 
   const one = { 200: { description: "The agent.", schema: AgentViewSchema } };
+  const absent = ["AGENT_NOT_FOUND"] as const;
   return [
     {
       method: "GET",
@@ -157,13 +158,14 @@ export function agentEndpoints(context: HttpContext): Endpoint[] {
       answers: { 200: { description: "A page of agents.", schema: AgentPageSchema } },
       handler: list,
     },
-    { method: "GET", path: "/v1/agents/:id", access: "agents:read", summary: "One agent.", answers: one, handler: show },
+    { method: "GET", path: "/v1/agents/:id", access: "agents:read", summary: "One agent.", answers: one, errors: absent, handler: show },
     {
       method: "DELETE",
       path: "/v1/agents/:id",
       access: "agents:remove",
       summary: "Forget an agent: its waiting events are cancelled, its socket is closed.",
       answers: { 200: { description: "It is forgotten.", schema: RemovedAgentSchema } },
+      errors: absent,
       handler: remove,
     },
     {
@@ -172,6 +174,7 @@ export function agentEndpoints(context: HttpContext): Endpoint[] {
       access: "agents:pause",
       summary: "Stop handing events to an agent; they wait.",
       answers: one,
+      errors: absent,
       handler: setPaused(true),
     },
     {
@@ -180,6 +183,7 @@ export function agentEndpoints(context: HttpContext): Endpoint[] {
       access: "agents:pause",
       summary: "Hand events to the agent again.",
       answers: one,
+      errors: absent,
       handler: setPaused(false),
     },
   ];

@@ -76,6 +76,8 @@ export interface Endpoint {
   readonly requestHeaders?: Readonly<Record<string, string>>;
   readonly body?: GenericSchema;
   readonly answers: Readonly<Record<number, Answer>>;
+  /** What it refuses with, beside what every endpoint of its kind does. */
+  readonly errors?: readonly ErrorCode[];
 }
 
 export interface EndpointContext {

@@ -42,6 +42,26 @@ const LIST_PARAMETERS = {
 
 /** As it may be sent without an id. */
 const SubmittedSchema = v.looseObject({ ...EventSchema.entries, id: v.nullish(v.string()) });
+const INTAKE_ERRORS = [
+  "MISSING_EVENT_ID",
+  "MISSING_TARGET_AGENT",
+  "MISSING_EVENT_TYPE",
+  "UNKNOWN_EVENT_TYPE",
+  "EMPTY_MANIFESTS",
+  "EMPTY_SCRIPT",
+  "EMPTY_POLICY_RULES",
+  "INVALID_EVENT",
+  "INVALID_EVENT_ID",
+  "INVALID_TTL",
+  "INVALID_TIMESTAMP",
+  "INVALID_IDEMPOTENCY_KEY",
+  "EVENT_CONFLICT",
+  "EVENT_EXPIRED",
+  "TOO_MANY_REQUESTS",
+  "SHUTTING_DOWN",
+  "STORE_FULL",
+  "STORE_UNAVAILABLE",
+] as const;
 const REPLAYED = { "idempotency-replayed": "true" };
 
 /** Byte for byte 0.1's. */
@@ -281,6 +301,7 @@ export function eventEndpoints(context: HttpContext): Endpoint[] {
       requestHeaders,
       body: EventSchema,
       answers: { 202: accepted },
+      errors: INTAKE_ERRORS,
       handler: async (call) => {
         const { eventId, duplicate } = await submit(call, false);
         return call.reply(202, acceptedJson(eventId), duplicate ? REPLAYED : undefined);
@@ -295,6 +316,7 @@ export function eventEndpoints(context: HttpContext): Endpoint[] {
       requestHeaders,
       body: SubmittedSchema,
       answers: { 202: accepted },
+      errors: [...INTAKE_ERRORS, "UNSUPPORTED_MEDIA_TYPE"],
       handler: async (call) => {
         const type = call.request.headers.get("content-type")?.split(";")[0]?.trim().toLowerCase() ?? "";
         if (type !== "application/json")
@@ -319,6 +341,7 @@ export function eventEndpoints(context: HttpContext): Endpoint[] {
       summary: "One event with its state, execution log and the result for each resource.",
       query: { payload: "true to have the payload too; it may hold Secrets." },
       answers: { 200: { description: "The event.", schema: EventDetailSchema } },
+      errors: ["EVENT_NOT_FOUND"],
       handler: show,
     },
     {
@@ -330,6 +353,7 @@ export function eventEndpoints(context: HttpContext): Endpoint[] {
         200: { description: "It is cancelled, now or from before.", schema: CancelledSchema },
         202: { description: "Its agent is told; follow the event to its end.", schema: CancelledSchema },
       },
+      errors: ["EVENT_NOT_FOUND", "EVENT_NOT_CANCELLABLE"],
       handler: cancel,
     },
     {
@@ -338,6 +362,7 @@ export function eventEndpoints(context: HttpContext): Endpoint[] {
       access: "events:retry",
       summary: "Try an event again that has ended: its next revision, with a full TTL from now.",
       answers: { 202: { description: "Stored; it goes the way of a new event.", schema: RetriedSchema } },
+      errors: ["EVENT_NOT_FOUND", "EVENT_NOT_RETRYABLE", "TOO_MANY_REQUESTS", "SHUTTING_DOWN", "STORE_FULL", "STORE_UNAVAILABLE"],
       handler: retry,
     },
     {
@@ -345,6 +370,8 @@ export function eventEndpoints(context: HttpContext): Endpoint[] {
       path: "/v1/events/:id/stream",
       access: "events:read",
       summary: "Follow one event from its beginning, or from Last-Event-ID, to its end.",
+      requestHeaders: { "Last-Event-ID": "The `id` of the last entry that was seen; what came after it is sent first." },
+      errors: ["EVENT_NOT_FOUND", "INVALID_QUERY"],
       answers: {
         200: {
           description: "Server-sent events: `status` with a log entry as data, `end` after the last.",
@@ -358,6 +385,8 @@ export function eventEndpoints(context: HttpContext): Endpoint[] {
       path: "/v1/stream",
       access: "events:read",
       summary: "Follow all events from now, or from Last-Event-ID.",
+      requestHeaders: { "Last-Event-ID": "The `id` of the last entry that was seen; what came after it is sent first." },
+      errors: ["INVALID_QUERY"],
       answers: { 200: { description: "Server-sent events: `status` with a log entry as data.", mediaType: "text/event-stream" } },
       handler: followAll,
     },

@@ -27,6 +27,19 @@ const LIST_PARAMETERS = {
   cursor: "`next_cursor` of the page before.",
 };
 const BEARER = /^Bearer +([A-Za-z0-9._~+/=-]{1,16384})$/i;
+const ENROLMENT_ERRORS = [
+  "UNSUPPORTED_MEDIA_TYPE",
+  "INVALID_REQUEST",
+  "INVALID_CSR",
+  "TOO_MANY_ATTEMPTS",
+  "ENROLMENT_REFUSED",
+  "ENROLMENT_DISABLED",
+  "IDENTITY_REFUSED",
+  "IDENTITY_CONFLICT",
+  "IDENTITY_REVOKED",
+  "ISSUER_UNAVAILABLE",
+  "NOT_FOUND",
+] as const;
 const EnrolSchema = v.strictObject(EnrolmentRequestSchema.entries);
 const RenewSchema = v.strictObject(RenewalRequestSchema.entries);
 
@@ -111,6 +124,7 @@ export function identityEndpoints(context: HttpContext): Endpoint[] {
       access: "public",
       summary: "What to trust, for whoever knows one of its hashes.",
       answers: { 200: { description: "The CA certificates and their hashes.", schema: CaSchema } },
+      errors: ["NOT_FOUND"],
       handler: () => {
         const { pem, pins } = securityOf(context).trust.bundle();
         const answer: Ca = { trust_bundle: pem, pins: [...pins] };
@@ -124,6 +138,7 @@ export function identityEndpoints(context: HttpContext): Endpoint[] {
       summary: "Ask for an agent's certificate, with an enrolment token or a trusted cluster's ServiceAccount token as bearer.",
       body: EnrolSchema,
       answers: answered,
+      errors: ["UNAUTHENTICATED", ...ENROLMENT_ERRORS],
       handler: async (call) => {
         const { enrolment } = securityOf(context);
         const bearer = bearerOf({ authorization: call.request.headers.get("authorization") });
@@ -137,6 +152,7 @@ export function identityEndpoints(context: HttpContext): Endpoint[] {
       summary: "Ask for an agent's next certificate, signed for with the key of the one that it has.",
       body: RenewSchema,
       answers: answered,
+      errors: [...ENROLMENT_ERRORS, "IDENTITY_EXPIRED"],
       handler: async (call) => {
         const { enrolment } = securityOf(context);
         return Response.json(await enrolment.renew(await jsonBody(call, RenewSchema), call.origin));
@@ -148,6 +164,7 @@ export function identityEndpoints(context: HttpContext): Endpoint[] {
       access: "enrolments:manage",
       summary: "Requests for certificates that wait for somebody, or were decided.",
       answers: { 200: { description: "All of the last day.", schema: EnrolmentsSchema } },
+      errors: ["NOT_FOUND"],
       handler: listEnrolments,
     },
     {
@@ -156,6 +173,7 @@ export function identityEndpoints(context: HttpContext): Endpoint[] {
       access: "enrolments:manage",
       summary: "Let the agent have its certificate.",
       answers: decided,
+      errors: ["ENROLMENT_NOT_FOUND", "IDENTITY_CONFLICT", "NOT_FOUND"],
       handler: decide(true),
     },
     {
@@ -164,6 +182,7 @@ export function identityEndpoints(context: HttpContext): Endpoint[] {
       access: "enrolments:manage",
       summary: "Let the agent have none.",
       answers: decided,
+      errors: ["ENROLMENT_NOT_FOUND", "IDENTITY_CONFLICT", "NOT_FOUND"],
       handler: decide(false),
     },
     {
@@ -173,6 +192,7 @@ export function identityEndpoints(context: HttpContext): Endpoint[] {
       summary: "Agents that have shown who they are, by id.",
       query: LIST_PARAMETERS,
       answers: { 200: { description: "A page of identities.", schema: IdentitiesSchema } },
+      errors: ["NOT_FOUND"],
       handler: listIdentities,
     },
     {
@@ -181,6 +201,7 @@ export function identityEndpoints(context: HttpContext): Endpoint[] {
       access: "agents:read",
       summary: "Who an agent is.",
       answers: { 200: { description: "Its keys and certificates.", schema: IdentityViewSchema } },
+      errors: ["IDENTITY_NOT_FOUND", "NOT_FOUND"],
       handler: showIdentity,
     },
     {
@@ -189,6 +210,7 @@ export function identityEndpoints(context: HttpContext): Endpoint[] {
       access: "enrolments:manage",
       summary: "End an agent's identity, on its open connection too.",
       answers: { 200: { description: "The identity, ended.", schema: IdentityViewSchema } },
+      errors: ["IDENTITY_NOT_FOUND", "NOT_FOUND"],
       handler: revoke,
     },
   ];

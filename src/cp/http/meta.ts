@@ -187,6 +187,7 @@ export function metaEndpoints(context: HttpContext): Endpoint[] {
       access: "public",
       summary: "Events can be taken now.",
       query: { verbose: "One line per check." },
+      errors: ["UNAUTHENTICATED"],
       answers: {
         200: { description: "ok, or one line per check", mediaType: "text/plain" },
         503: { description: "What is wrong, one line per check", mediaType: "text/plain" },

@@ -43,6 +43,31 @@ export function openApiDocument(endpoints: readonly Endpoint[], version: string)
   };
 }
 
+/** What an endpoint refuses with: its own codes, and those that come of who may call it, of its query and of its body. */
+export function errorsOf({ access, method, query, body, errors = [] }: Endpoint): ErrorCode[] {
+  const found: ErrorCode[] = ["FOREIGN_ORIGIN"];
+  if (access !== "public") found.push("UNAUTHENTICATED", "TOO_MANY_ATTEMPTS");
+  if (access !== "public" && method !== "GET") found.push("CSRF_REQUIRED");
+  if (access !== "public" && access !== "authenticated") found.push("ACCESS_DENIED");
+  if (query !== undefined) found.push("INVALID_QUERY");
+  if (query !== undefined && Object.hasOwn(query, "cursor")) found.push("INVALID_CURSOR");
+  if (body !== undefined) found.push("INVALID_JSON", "BODY_TOO_LARGE");
+  return [...new Set([...found, ...errors])];
+}
+
+function problemsOf(endpoint: Endpoint): Record<string, Json> {
+  const byStatus = Map.groupBy(errorsOf(endpoint), httpStatusOf);
+  const content = { "application/problem+json": { schema: { $ref: "#/components/schemas/Problem" } } };
+  return Object.fromEntries(
+    [...byStatus]
+      .toSorted(([one], [other]) => one - other)
+      .map(([status, codes]) => [
+        String(status),
+        { description: codes.map((code) => `${code}: ${CODES[code].title}.`).join(" "), "x-transporter-codes": codes, content },
+      ]),
+  );
+}
+
 function operationOf(endpoint: Endpoint): Json {
   const parameters: Json[] = [];
   for (const [, name] of endpoint.path.matchAll(/:(\w+)/g))
@@ -52,7 +77,11 @@ function operationOf(endpoint: Endpoint): Json {
   for (const [name, description] of Object.entries(endpoint.requestHeaders ?? {}))
     parameters.push({ name, in: "header", description, schema: { type: "string" } });
   const responses: Record<string, Json> = {
-    default: { description: "A problem.", content: { "application/problem+json": { schema: { $ref: "#/components/schemas/Problem" } } } },
+    ...problemsOf(endpoint),
+    default: {
+      description: "Another problem.",
+      content: { "application/problem+json": { schema: { $ref: "#/components/schemas/Problem" } } },
+    },
   };
   for (const [status, answer] of Object.entries(endpoint.answers)) {
     const content =

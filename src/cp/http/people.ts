@@ -98,6 +98,7 @@ export function peopleEndpoints(context: HttpContext): Endpoint[] {
       access: "public",
       summary: "A nonce, to be signed with the key of a client certificate.",
       answers: { 200: { description: "It counts once, for a minute.", schema: NonceSchema } },
+      errors: ["NOT_FOUND"],
       handler: () => Response.json(securityOf(context).authenticator.challenge()),
     },
     {
@@ -107,6 +108,7 @@ export function peopleEndpoints(context: HttpContext): Endpoint[] {
       summary: "A client certificate and the signature of a challenge become a bearer token for some minutes.",
       body: CertificateLoginSchema,
       answers: { 200: { description: "The token.", schema: ShortTokenSchema } },
+      errors: ["UNSUPPORTED_MEDIA_TYPE", "INVALID_REQUEST", "UNAUTHENTICATED", "TOO_MANY_ATTEMPTS", "NOT_FOUND"],
       handler: async (call) => {
         const { authenticator } = securityOf(context);
         return Response.json(await authenticator.certificateLogin(await jsonBody(call, LoginSchema), call.origin));
@@ -124,6 +126,7 @@ export function peopleEndpoints(context: HttpContext): Endpoint[] {
           headers: { "Set-Cookie": "HttpOnly, Secure, SameSite=Strict." },
         },
       },
+      errors: ["ACCESS_DENIED", "NOT_FOUND"],
       handler: async (call) => {
         const { session, cookie } = await securityOf(context).browserSessions.begin(call.principal, call.origin);
         return Response.json(session, { headers: { "set-cookie": cookie } });
@@ -135,6 +138,7 @@ export function peopleEndpoints(context: HttpContext): Endpoint[] {
       access: "authenticated",
       summary: "End the session of the cookie.",
       answers: { 204: { description: "It is over.", headers: { "Set-Cookie": "Removes the cookie." } } },
+      errors: ["NOT_FOUND"],
       handler: async (call) => {
         const { browserSessions } = securityOf(context);
         const cookie = await browserSessions.end(call.request.headers.get("cookie"), call.origin);

@@ -52,6 +52,7 @@ export function wsEndpoint(context: HttpContext, door: AgentDoor | undefined, ad
     access: "public",
     summary: "WebSocket upgrade for agents.",
     answers: { 101: { description: "The agent's registration is expected as the first frame.", mediaType: "application/json" } },
+    errors: ["UPGRADE_REQUIRED", "ACCESS_DENIED", "SHUTTING_DOWN", "TOO_MANY_AGENTS"],
     handler: ({ request, server, requestId, remoteAddress }) => {
       if (door === undefined)
         throw new TransporterError("ACCESS_DENIED", "agents connect to the agents' listener, with their certificate", {

@@ -113,6 +113,7 @@ export function tokenEndpoints(context: HttpContext): Endpoint[] {
       summary: "Make a token; this answer is the one time that it is shown. A user token needs `tokens:manage`.",
       body: RequestSchema,
       answers: { 201: { description: "The token.", schema: CreatedTokenSchema } },
+      errors: ["UNSUPPORTED_MEDIA_TYPE", "INVALID_REQUEST", "NOT_FOUND"],
       handler: create,
     },
     {
@@ -122,6 +123,7 @@ export function tokenEndpoints(context: HttpContext): Endpoint[] {
       summary: "List tokens, by id; user tokens with `tokens:manage` only.",
       query: LIST_PARAMETERS,
       answers: { 200: { description: "A page of tokens, without themselves.", schema: TokensSchema } },
+      errors: ["NOT_FOUND"],
       handler: list,
     },
     {
@@ -130,6 +132,7 @@ export function tokenEndpoints(context: HttpContext): Endpoint[] {
       access: "enrolments:manage",
       summary: "One token, without itself.",
       answers: { 200: { description: "The token.", schema: TokenViewSchema } },
+      errors: ["TOKEN_NOT_FOUND", "NOT_FOUND"],
       handler: async (call) => Response.json(await found(call)),
     },
     {
@@ -138,6 +141,7 @@ export function tokenEndpoints(context: HttpContext): Endpoint[] {
       access: "enrolments:manage",
       summary: "Revoke a token: it counts no more, and what it opened is closed.",
       answers: { 200: { description: "The token.", schema: TokenViewSchema } },
+      errors: ["TOKEN_NOT_FOUND", "NOT_FOUND"],
       handler: async (call) => {
         const { id } = await found(call);
         return Response.json(await securityOf(context).tokens.revoke(id, call.principal, call.origin));
