@@ -42,7 +42,7 @@ interface Dashboard {
 
 const CHART = "helm/transporter-cp";
 
-const RULE_FILES: readonly string[] = filesOf(`${CHART}/rules/*.yaml`);
+export const RULE_FILES: readonly string[] = filesOf(`${CHART}/rules/*.yaml`);
 
 export const GROUPS: readonly (RuleFile["groups"][number] & { readonly file: string })[] = (
   await Promise.all(
