@@ -1,0 +1,80 @@
+/** What charts are proven with: helm, kubeconform, a registry on 127.0.0.1, and the definitions of custom resources that charts may make objects of. */
+import { access } from "node:fs/promises";
+import { join } from "node:path";
+import { GoPrograms } from "../go-programs.ts";
+
+/** Unstamped, helm takes itself for one of Kubernetes 1.20, and renders charts for that. */
+function helmStamp(version: string): string {
+  const stamps = { "internal/version.version": version };
+  const kubernetes = ["pkg/chartutil", "pkg/lint/rules"].flatMap((place) => [
+    [`${place}.k8sVersionMajor`, "1"],
+    [`${place}.k8sVersionMinor`, "35"],
+  ]);
+  return [...Object.entries(stamps), ...kubernetes].map(([name, value]) => `-X helm.sh/helm/v3/${name}=${value}`).join(" ");
+}
+
+export const HELM = new GoPrograms({
+  directory: import.meta.dir,
+  packages: { helm: "helm.sh/helm/v3/cmd/helm", registry: "github.com/google/go-containerregistry/cmd/registry" },
+  versionOf: "helm.sh/helm/v3",
+  stamp: helmStamp,
+  label: "Helm",
+  prefix: "helm-",
+  cost: "With nothing cached, 2 cores and a fast connection, expect 3 to 4 minutes.",
+});
+
+export const KUBECONFORM = new GoPrograms({
+  directory: join(import.meta.dir, ".."),
+  packages: { kubeconform: "github.com/yannh/kubeconform/cmd/kubeconform" },
+  versionOf: "github.com/yannh/kubeconform",
+  label: "kubeconform",
+  prefix: "kubeconform-",
+  cost: "Takes ten seconds.",
+});
+
+/** Module to the files in it. TLSRoute is in the experimental channel only. */
+const DEFINITIONS = {
+  "github.com/prometheus-operator/prometheus-operator": [
+    "example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml",
+    "example/prometheus-operator-crd/monitoring.coreos.com_prometheusrules.yaml",
+  ],
+  "sigs.k8s.io/gateway-api": [
+    "config/crd/standard/gateway.networking.k8s.io_gateways.yaml",
+    "config/crd/standard/gateway.networking.k8s.io_httproutes.yaml",
+    "config/crd/experimental/gateway.networking.k8s.io_tlsroutes.yaml",
+  ],
+  "github.com/cert-manager/cert-manager": ["deploy/crds/cert-manager.io_certificates.yaml", "deploy/crds/cert-manager.io_issuers.yaml"],
+} as const;
+
+const DEFINITIONS_MODULE = join(import.meta.dir, "crds");
+
+async function moduleDirectory(go: string, module: string): Promise<string> {
+  const download = Bun.spawn([go, "mod", "download", "-json", module], {
+    cwd: DEFINITIONS_MODULE,
+    // Only what go.sum has is taken.
+    env: { ...process.env, GOWORK: "off", GOFLAGS: "-mod=readonly" },
+    stdin: "ignore",
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+  const [stdout, stderr, code] = await Promise.all([download.stdout.text(), download.stderr.text(), download.exited]);
+  const answer: unknown = code === 0 || stdout.trim() !== "" ? JSON.parse(stdout) : {};
+  const directory = typeof answer === "object" && answer !== null && "Dir" in answer ? answer.Dir : undefined;
+  if (code !== 0 || typeof directory !== "string") throw new Error(`${module} cannot be downloaded: ${(stderr || stdout).trim()}`);
+  return directory;
+}
+
+/** Files with CustomResourceDefinitions, from Go's module cache; downloads what is not there. */
+export async function definitionFiles(): Promise<readonly string[]> {
+  const go = Bun.which("go");
+  if (go === null) throw new Error("definitions of custom resources come as Go modules, and Go is not on PATH");
+  const files: string[] = [];
+  for (const [module, paths] of Object.entries(DEFINITIONS)) {
+    const directory = await moduleDirectory(go, module);
+    for (const path of paths) {
+      await access(join(directory, path));
+      files.push(join(directory, path));
+    }
+  }
+  return files;
+}
