@@ -17,6 +17,15 @@ export {
 } from "./debian.ts";
 export { type GoModule, GoPrograms, type PrepareOptions, type Programs } from "./go-programs.ts";
 export { freePorts, portIfFree } from "./free-port.ts";
+export {
+  imageOfProgram,
+  type PodCluster,
+  podClustersProblem,
+  type PodClusters,
+  type PodClustersOptions,
+  preparePodPrograms,
+  startPodClusters,
+} from "./pods/mod.ts";
 export type { KubectlOptions, KubectlResult } from "./kubectl.ts";
 export { findRedis, prepareRedis, type RedisFlavor, type RedisPrograms } from "./redis.ts";
 export { Watchdog } from "./watchdog.ts";

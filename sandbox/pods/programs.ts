@@ -10,6 +10,7 @@ const NODE = new GoPrograms({
   packages: {
     pause: "./pause",
     relay: "./relay",
+    probe: "./probe",
     kubelet: "k8s.io/kubernetes/cmd/kubelet",
     "kube-proxy": "k8s.io/kubernetes/cmd/kube-proxy",
   },
