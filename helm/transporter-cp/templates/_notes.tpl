@@ -77,10 +77,8 @@ https://{{ include "transporter-cp.fullname" . }}.{{ .Release.Namespace }}.svc:{
 !!! OPEN FOR 0.1: agents {{ join ", " .Values.legacy.agents }} and their producers come in by the port `websocket` without showing who they are.
     To leave it: install the agent chart of this version in each of their clusters and let it enrol (an id that has enrolled cannot come that way any
     more); when transporter_legacy_connections stays 0, helm upgrade with legacy.enabled=false. 0.1's cpURL (ws://...) leads here until then.
-{{- else if .Values.security.enabled }}
-{{- if .Release.IsUpgrade }}
-Note: agents and producers of 0.1 that call ws:// or http:// are turned away. legacy.enabled=true with legacy.agents={their ids} lets them in meanwhile.
-{{- end }}
+{{- else if and .Values.security.enabled (include "transporter-cp.was01" .) }}
+!!! FROM 0.1: its agents and producers, who call ws:// or http://, are turned away now. legacy.enabled=true with legacy.agents={their ids} lets them in meanwhile.
 {{- end }}
 {{- if and (not $redis) (not .Values.persistence.enabled) }}
 !!! NOTHING IS KEPT: persistence.enabled is false, so events, tokens and identities are lost with the pod.
@@ -137,8 +135,21 @@ Note: what 0.1's Redis holds is brought over before each start. See it with: kub
 {{- if and $ignored (or .Values.redis.enabled .Values.memphis) }}
 Note: not used of your values: {{ join ", " $ignored }}.
 {{- end }}
-{{- if and .Release.IsUpgrade (eq (include "transporter-cp.storeType" .) "sqlite") }}
-Note: coming from 0.1? Its chart's Redis is gone with this upgrade, and SQLite is the default. What it kept is in the claim redis-data-{{ .Release.Name }}-redis-master-0, where it had one:
-    helm upgrade with migrate.from01.enabled=true and migrate.from01.existingClaim=redis-data-{{ .Release.Name }}-redis-master-0 brings it over; docs/upgrade.md has all of it.
+{{- $claim := printf "redis-data-%s-redis-master-0" .Release.Name }}
+{{- if and (include "transporter-cp.was01" .) (not .Values.migrate.from01.enabled) }}
+!!! FROM 0.1: the Redis of its chart is not part of this one{{ ternary ", and SQLite is the default now (redis.enabled=true brings a Redis again)" "" (eq (include "transporter-cp.storeType" .) "sqlite") }}. A Redis of your own: migrate.from01.addr=HOST:PORT brings over what it holds.
+{{- end }}
+{{- if and (lookup "v1" "PersistentVolumeClaim" .Release.Namespace $claim) (not .Values.migrate.from01.enabled) }}
+Note: the Redis of 0.1's chart left the claim {{ $claim }}. To bring over what it holds:
+    helm upgrade {{ .Release.Name }} ... --reset-then-reuse-values --set migrate.from01.enabled=true,migrate.from01.existingClaim={{ $claim }}
+    Then turn that off again, and kubectl -n {{ .Release.Namespace }} delete pvc {{ $claim }}. docs/upgrade.md has all of it.
+{{- end }}
+{{- end }}
+
+{{/* Whether what this upgrade replaces is the control plane of 0.1: ours says whose part it is. */}}
+{{- define "transporter-cp.was01" -}}
+{{- if .Release.IsUpgrade }}
+{{- $old := lookup "apps/v1" "Deployment" .Release.Namespace (include "transporter-cp.fullname" .) }}
+{{- if and $old (ne "transporter" (dig "metadata" "labels" "app.kubernetes.io/part-of" "" $old)) }}true{{ end }}
 {{- end }}
 {{- end }}
