@@ -1,0 +1,55 @@
+import { describe, expect, test } from "bun:test";
+import { chartValues, valuesOfChart, valuesTable } from "../support/chart-values.ts";
+import { generatedParts } from "../support/generated.ts";
+
+describe("helm/transporter-cp/README.md", () => {
+  test("has the table of values as values.yaml has them (UPDATE_DOCS=1 writes it)", async () => {
+    const values = valuesTable(await valuesOfChart("transporter-cp"));
+    for (const { name, stands, wanted } of await generatedParts("helm/transporter-cp/README.md", { values }))
+      expect(stands, name).toBe(wanted);
+  });
+
+  test("leaves no value without a word", async () => {
+    const values = await valuesOfChart("transporter-cp");
+    expect(values.length).toBeGreaterThan(150);
+    expect(values.filter(({ description }) => description === undefined).map(({ key }) => key)).toEqual([]);
+  });
+});
+
+describe("the reader of values", () => {
+  const text = [
+    "# About the file.",
+    "",
+    "# -- First,",
+    "# on two lines.",
+    "a: ''",
+    "group:",
+    "  # -- In a group.",
+    "  b: 1",
+    "  bare: true",
+    "# -- One value, whatever is in it.",
+    "whole:",
+    "  c:",
+    "    d: [1]",
+    "# -- Cut off by an empty line.",
+    "",
+    "e: x|y",
+  ].join("\n");
+
+  test("takes descriptions from the comments above, groups apart", () => {
+    expect(chartValues(text)).toEqual([
+      { key: "a", value: "", description: "First, on two lines." },
+      { key: "group.b", value: 1, description: "In a group." },
+      { key: "group.bare", value: true, description: undefined },
+      { key: "whole", value: { c: { d: [1] } }, description: "One value, whatever is in it." },
+      { key: "e", value: "x|y", description: undefined },
+    ]);
+  });
+
+  test("writes a row for each", () => {
+    const [, , ...rows] = valuesTable(chartValues(text)).split("\n");
+    expect(rows).toHaveLength(5);
+    expect(rows[1]).toBe("| `group.b` | `1` | In a group. |");
+    expect(rows[4]).toBe('| `e` | `"x\\|y"` |  |');
+  });
+});
