@@ -41,6 +41,7 @@ const DEFINITIONS = {
   "sigs.k8s.io/gateway-api": [
     "config/crd/standard/gateway.networking.k8s.io_gateways.yaml",
     "config/crd/standard/gateway.networking.k8s.io_httproutes.yaml",
+    "config/crd/standard/gateway.networking.k8s.io_backendtlspolicies.yaml",
     "config/crd/experimental/gateway.networking.k8s.io_tlsroutes.yaml",
   ],
   "github.com/cert-manager/cert-manager": ["deploy/crds/cert-manager.io_certificates.yaml", "deploy/crds/cert-manager.io_issuers.yaml"],

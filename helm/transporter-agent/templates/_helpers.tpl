@@ -28,6 +28,11 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 
 {{- define "transporter-agent.labels" -}}
 helm.sh/chart: {{ include "transporter-agent.chart" . }}
+{{ include "transporter-agent.podLabels" . }}
+{{- end }}
+
+{{/* Without the chart's version: another chart alone replaces no pod. */}}
+{{- define "transporter-agent.podLabels" -}}
 {{ include "transporter-agent.selectorLabels" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
@@ -96,7 +101,7 @@ imagePullSecrets:
 
 {{/* 0.1's chart said agentID and clusterName, its README id and cluster. */}}
 {{- define "transporter-agent.agentID" -}}
-{{- coalesce .Values.agent.agentID .Values.agent.id }}
+{{- default (default "" .Values.agent.id) .Values.agent.agentID }}
 {{- end }}
 
 {{- define "transporter-agent.clusterName" -}}
@@ -170,6 +175,11 @@ imagePullSecrets:
 
 {{/* Mistakes that no schema can see, told before anything is changed. */}}
 {{- define "transporter-agent.check" -}}
+{{- range list "enrolment" "identity" "persistence" "proxy" "extraCA" "networkPolicy" "podDisruptionBudget" "probes" "tests" }}
+{{- if not (kindIs "map" (index $.Values .)) }}
+{{- fail (printf "%s is missing: these are the values of an older chart. Upgrade with --reset-then-reuse-values instead of --reuse-values, or give your values again with -f." .) }}
+{{- end }}
+{{- end }}
 {{- $agent := .Values.agent }}
 {{- if gt (int .Values.replicaCount) 1 }}
 {{- fail "replicaCount: an agent is one process; two of one id would take each other's connection. For another cluster install another release with another agent.agentID." }}
