@@ -59,7 +59,7 @@ export async function packRelease(directory: string, parts: ReleaseParts): Promi
     artifacts.push(await describe(directory, name, "chart"));
   }
   if (sbom !== undefined) {
-    const name = `transporter-${version}.cdx.json`;
+    const name = "transporter.cdx.json";
     await copyFile(sbom, join(directory, name));
     artifacts.push(await describe(directory, name, "sbom"));
   }

@@ -120,7 +120,7 @@ describe("a release", () => {
       ["image", `transporter-${version}-image-linux-mips.tar`, "linux-mips"],
       ["chart", `transporter-cp-${version}.tgz`, undefined],
       ["chart", `transporter-agent-${version}.tgz`, undefined],
-      ["sbom", `transporter-${version}.cdx.json`, undefined],
+      ["sbom", "transporter.cdx.json", undefined],
       ["notes", "RELEASE-NOTES.md", undefined],
     ]);
     expect(await faults(one)).toEqual([]);
@@ -184,7 +184,7 @@ describe("a release", () => {
     expect(await faults(directory)).toEqual([
       expect.stringContaining(image()),
       `${chart()} says version 9.9.9 and the release is ${version}`,
-      `transporter-${version}.cdx.json is no bill of materials in CycloneDX`,
+      `transporter.cdx.json is no bill of materials in CycloneDX`,
     ]);
   });
 
