@@ -2,13 +2,14 @@ import type { Stats } from "node:fs";
 import { stat } from "node:fs/promises";
 import { type TLSSocket, connect as connectTls } from "node:tls";
 import type { Client } from "../client/mod.ts";
-import type { ControlPlaneConfig, ListenAddress, Settings } from "../config/mod.ts";
+import type { ControlPlaneConfig, ListenAddress, NamedSecret, Settings } from "../config/mod.ts";
 import { type Ports, messageOf, silentLogger } from "../kit/mod.ts";
-import type { Trust } from "../security/mod.ts";
+import type { KeptTrust, Trust } from "../security/mod.ts";
 import { clientFor } from "./connect.ts";
 import type { Call } from "./command.ts";
 import { type Check, type Finding, fail, ok, warn } from "./doctor.ts";
 import { reach } from "./doctor-checks.ts";
+import { type ClusterFlags, type SecretVault, secretVault } from "./security-secret.ts";
 
 /** Where a listener is reached from this machine: wildcards are listened on, not connected to. */
 export function reachable({ host, port }: ListenAddress): ListenAddress {
@@ -101,14 +102,27 @@ async function httpFinding(address: ListenAddress, path: string, ports: Ports, s
       );
 }
 
+/** Whether the Secret can be used. It is not written: an empty one is filled by the first start. */
+async function secretFinding(vault: SecretVault, seen: () => Promise<KeptTrust | undefined>): Promise<Finding> {
+  const { location } = vault;
+  if ((await seen()) !== undefined)
+    return (await vault.may("patch"))
+      ? ok(`${location} holds the CA`)
+      : warn(`${location} holds the CA, and may not be written: the server's certificate cannot be renewed`, vault.remedy("patch"));
+  const verb = (await vault.read()) === undefined ? "create" : "patch";
+  return (await vault.may(verb))
+    ? ok(`${location} ${verb === "create" ? "is made" : "is empty, and filled"} at the first start`)
+    : fail(`${location} ${verb === "create" ? "is not there" : "is empty"}, and may not be written`, vault.remedy(verb));
+}
+
 /** The checks of a control plane that is secured; none for another. `running`: whether one runs here now. */
 export function securityChecks(
   config: ControlPlaneConfig,
-  call: Pick<Call<Settings>, "ports" | "signal">,
+  call: Pick<Call<Settings>, "host" | "ports" | "signal"> & { readonly values: ClusterFlags },
   running: () => boolean,
 ): readonly Check[] {
   const { security, listeners } = config;
-  const { ports, signal } = call;
+  const { host, ports, signal, values } = call;
   if (security === undefined)
     return [
       {
@@ -120,12 +134,22 @@ export function securityChecks(
       },
     ];
   const { directory } = security.trust;
+  const { secret } = security;
+  let opened: Promise<SecretVault> | undefined;
+  const vault = (named: NamedSecret): Promise<SecretVault> => (opened ??= secretVault(named, values, { host, ports, log: silentLogger }));
+  let seen: Promise<KeptTrust | undefined> | undefined;
+  const kept = (named: NamedSecret): Promise<KeptTrust | undefined> =>
+    (seen ??= import("../security/mod.ts").then(async ({ seeTrust }) => seeTrust(await vault(named), { ports, log: silentLogger })));
   let read: Promise<Found> | undefined;
   // As the control plane judges them itself. Read once; what cannot be read is told by the first who asks.
   const findings = (): Promise<Found> =>
-    (read ??= import("../security/mod.ts").then(async ({ createTrust }) =>
-      (await createTrust({ files: security.trust, ports, log: silentLogger })).findings(),
-    ));
+    (read ??= import("../security/mod.ts").then(async ({ createTrust }) => {
+      // What is not made yet has no faults; whether it can be, or be read, is told by its own check.
+      const inSecret = secret === undefined ? undefined : await kept(secret).catch(() => undefined);
+      if (secret !== undefined && inSecret === undefined) return [];
+      const files = { ...security.trust, ...(inSecret === undefined ? {} : { kept: inSecret }) };
+      return (await createTrust({ files, ports, log: silentLogger, names: security.serverNames })).findings();
+    }));
   const isOfKey = ({ name }: Found[number]): boolean => name.endsWith(" key");
   const whenRunning =
     (run: () => Promise<Finding>): Check["run"] =>
@@ -134,13 +158,18 @@ export function securityChecks(
   const { agents, probes, legacy } = listeners;
   return [
     ...(directory === undefined ? [] : [{ name: "security", run: () => directoryFinding(directory) }]),
+    ...(secret === undefined ? [] : [{ name: "secret", run: async () => secretFinding(await vault(secret), () => kept(secret)) }]),
     {
       name: "certificates",
-      run: async () =>
-        worstOf(
-          (await findings()).filter((finding) => !isOfKey(finding)),
-          "Replace what runs out: `transporter cp ca rotate` makes a CA and a server certificate. What is not valid yet tells of a wrong clock.",
-        ),
+      run: async () => {
+        const found = (await findings()).filter((finding) => !isOfKey(finding));
+        return found.length === 0
+          ? undefined
+          : worstOf(
+              found,
+              "Replace what runs out: `transporter cp ca rotate` makes a CA and a server certificate. What is not valid yet tells of a wrong clock.",
+            );
+      },
     },
     {
       name: "keys",

@@ -12,6 +12,13 @@ export interface ClusterFlags {
   readonly "kube-context": string | undefined;
 }
 
+export interface SecretVault extends TrustVault {
+  /** Whether the account may do that. */
+  may(verb: Verb): Promise<boolean>;
+  /** What helps whom it is refused to. */
+  remedy(verb: Verb): string;
+}
+
 /**
  * The Secret that holds an installation's CA, by the account of the pod, or by a kubeconfig. Asks nobody yet. Throws KUBE_CONFIG_INVALID where
  * there is no cluster to ask.
@@ -20,8 +27,8 @@ export async function secretVault(
   secret: NamedSecret,
   flags: ClusterFlags,
   { host, ports, log }: { readonly host: Pick<Host, "env">; readonly ports: Ports; readonly log: Logger },
-): Promise<TrustVault> {
-  const { createKubeClient, loadKubeAccess, readSecret, writeSecret } = await import("../k8s/mod.ts");
+): Promise<SecretVault> {
+  const { createKubeClient, loadKubeAccess, maySecret, readSecret, writeSecret } = await import("../k8s/mod.ts");
   const source = clusterAccess({ inCluster: false, kubeconfig: flags.kubeconfig, context: flags["kube-context"] }, host.env);
   const access = await loadKubeAccess({ ...source, ports });
   const client = createKubeClient(access, { ports, log });
@@ -31,6 +38,8 @@ export async function secretVault(
     found === undefined ? undefined : { entries: found.data, version: found.resourceVersion };
   return {
     location,
+    may: (verb) => maySecret(client, name, verb),
+    remedy: (verb) => remedyOf(name, verb),
     read: async () => content(await readSecret(client, name).catch((error: unknown) => refused(error, name, "get"))),
     write: async (entries, expect) =>
       content(
@@ -41,18 +50,19 @@ export async function secretVault(
   };
 }
 
+type Verb = "get" | "patch" | "create";
+
+function remedyOf({ namespace, name }: { readonly namespace: string; readonly name: string }, verb: Verb): string {
+  return verb === "create"
+    ? `There is none yet, and this account may not make it. Make it empty: kubectl --namespace ${namespace} create secret generic ${name}`
+    : `Give the account a Role in ${namespace} with the verbs get and patch on the Secret ${name}: kubectl --namespace ${namespace} create role ${name} --verb get,patch --resource secrets --resource-name ${name}, and a RoleBinding to it.`;
+}
+
 /** Says what would help who may not. */
-function refused(thrown: unknown, { namespace, name }: { readonly namespace: string; readonly name: string }, verb: string): never {
+function refused(thrown: unknown, name: { readonly namespace: string; readonly name: string }, verb: Verb): never {
   const error = toTransporterError(thrown);
   if (error.code !== "FORBIDDEN") throw error;
-  throw new TransporterError("FORBIDDEN", error.message, {
-    cause: error,
-    details: error.details,
-    remedy:
-      verb === "create"
-        ? `There is none yet, and this account may not make it. Make it empty: kubectl --namespace ${namespace} create secret generic ${name}`
-        : `Give the account a Role in ${namespace} with the verbs get and patch on the Secret ${name}: kubectl --namespace ${namespace} create role ${name} --verb get,patch --resource secrets --resource-name ${name}, and a RoleBinding to it.`,
-  });
+  throw new TransporterError("FORBIDDEN", error.message, { cause: error, details: error.details, remedy: remedyOf(name, verb) });
 }
 
 interface PlaceCall {

@@ -18,6 +18,6 @@ export { createKubeClient, type KubeClient, type KubeClientOptions } from "./cli
 export type { ResourceType } from "./discovery.ts";
 export { loadKubeAccess } from "./load-access.ts";
 export { planObjects, type Deferral, type Plan, type PlannedObject, type PlanOptions } from "./plan.ts";
-export { readSecret, type SecretContent, type SecretName, writeSecret } from "./secret.ts";
+export { maySecret, readSecret, type SecretContent, type SecretName, writeSecret } from "./secret.ts";
 export { faultDetails, validatePlan, type Finding, type ValidateOptions, type Validation } from "./validate.ts";
 export { verifyPlan, type NotReady, type VerifyOptions } from "./verify.ts";

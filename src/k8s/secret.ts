@@ -76,3 +76,22 @@ export async function writeSecret(
   if (answer.status !== 200 && answer.status !== 201) throw failure(answer, of);
   return contentOf(answer);
 }
+
+/** Whether the account may do that with this Secret. Throws KUBE_UNAVAILABLE and what else `send` throws. */
+export async function maySecret(client: KubeClient, of: SecretName, verb: "get" | "patch" | "create"): Promise<boolean> {
+  // Who makes one says no name in the request that is judged.
+  const name = verb === "create" ? {} : { name: of.name };
+  const answer = await client.send({
+    method: "POST",
+    path: "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
+    contentType: "application/json",
+    repeatable: true,
+    body: JSON.stringify({
+      apiVersion: "authorization.k8s.io/v1",
+      kind: "SelfSubjectAccessReview",
+      spec: { resourceAttributes: { namespace: of.namespace, verb, resource: "secrets", ...name } },
+    }),
+  });
+  if (answer.status !== 201) throw failure(answer, of);
+  return recordOf(parseRecord(answer.text)["status"])["allowed"] === true;
+}

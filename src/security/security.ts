@@ -71,6 +71,7 @@ export async function createSecurity(options: SecurityOptions): Promise<Security
   const { documents, ports, log } = options;
   const tenant = DEFAULT_TENANT;
   const trust = await createTrust({ files: options.trust, ports, log, names: options.serverNames ?? [] });
+  await trust.named();
   // Before anything is read, so that nothing is missed between.
   const afterSeq = await documents.lastDocumentSeq();
   const installation = await openInstallation(documents, ports, tenant);

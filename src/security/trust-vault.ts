@@ -79,6 +79,7 @@ export interface ReadyVault {
  * who begin at once one makes them, and the others read those. Throws CONFIG_INVALID where the CA is gone from what is there: a new one would lock out all agents.
  */
 export function readyVault(vault: TrustVault, options: InitTrustOptions): Promise<ReadyVault> {
+  let made: MadeTrust | undefined;
   return inRounds(vault.location, async () => {
     const found = await vault.read();
     const whole = withCa(found);
@@ -88,7 +89,7 @@ export function readyVault(vault: TrustVault, options: InitTrustOptions): Promis
       throw new TransporterError("CONFIG_INVALID", `there is ${keptPath(sign, vault.location)}, and no ${FILES.ca} beside it`, {
         remedy: "Put the CA back from a backup. To begin anew, with all agents enrolled again, remove every entry.",
       });
-    const made = await makeTrust(options);
+    made ??= await makeTrust(options);
     const content = await vault.write({ ...entriesOf(made), [ADMIN_TOKEN_ENTRY]: made.adminToken }, found?.version);
     return content === undefined ? undefined : { content, made };
   });

@@ -21,6 +21,8 @@ export interface Trust extends TrustService {
   enrolmentTokens(): readonly EnrolmentTokenHash[];
   /** Who is trusted for people's and programs' certificates; empty where there are none. */
   clientCas(): readonly Certificate[];
+  /** Gives the server's certificate the names that it lacks, before anybody sees it; where it cannot, that is a finding. Throws as `createTrust`. */
+  named(): Promise<void>;
   /** Begins to look at the files every two seconds. */
   start(): void;
   stop(): void;
@@ -39,7 +41,7 @@ export interface TrustParts {
   readonly files: TrustFiles;
   readonly ports: Ports;
   readonly log: Logger;
-  /** What the server's certificate must name; it is issued anew where our own CA may and one is missing. */
+  /** What the server's certificate must name. */
   readonly names?: readonly string[];
 }
 
@@ -47,9 +49,7 @@ export interface TrustParts {
 export async function createTrust(of: TrustParts): Promise<Trust> {
   checkServerNames(of.names ?? []);
   const first = await findFiles(of.files);
-  const trust = new WatchedTrust(of, first, readTrust(first));
-  await trust.named();
-  return trust;
+  return new WatchedTrust(of, first, readTrust(first));
 }
 
 class WatchedTrust implements Trust {
@@ -175,7 +175,6 @@ class WatchedTrust implements Trust {
     }
   }
 
-  /** Gives the server's certificate the names that it lacks, before anybody sees it. */
   async named(): Promise<void> {
     if (this.#names.length === 0) return;
     // As often as somebody else is quicker, who may have other names.

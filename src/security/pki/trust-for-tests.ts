@@ -44,6 +44,7 @@ export function trustForTests(first: TrustState): Trust & { change: (state: Trus
       return () => void listeners.delete(listener);
     },
     reload: () => Promise.resolve(),
+    named: () => Promise.resolve(),
     settled: () => Promise.resolve(),
     start: () => undefined,
     stop: () => undefined,
