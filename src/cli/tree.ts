@@ -120,6 +120,7 @@ export const ROOT: Group = group("transporter", "Manage Kubernetes clusters that
     leaf("resend", "Put dead letters back into the queue", async () => (await import("./commands/queue.ts")).queueResend),
   ]),
   leaf("backup", "Copy the control plane's store while it runs", async () => (await import("./commands/backup.ts")).backup),
+  leaf("restore", "Put a backup into the place of the control plane's store", async () => (await import("./commands/restore.ts")).restore),
   leaf(
     "migrate",
     "Bring what lies in a Redis of Transporter 0.1 into a store",

@@ -13,4 +13,5 @@ export { closeGiven, resetGiven } from "./given.ts";
 export * from "./group-commit.ts";
 export * from "./migrate.ts";
 export * from "./open.ts";
+export * from "./replace.ts";
 export * from "./room.ts";

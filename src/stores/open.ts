@@ -1,4 +1,5 @@
 import type { Database } from "bun:sqlite";
+import { dirname, resolve } from "node:path";
 import { type Logger, type Ports, TransporterError } from "../kit/mod.ts";
 import type { Store } from "./port.ts";
 
@@ -55,15 +56,43 @@ async function openShared(url: string, { ports, log, password, compatKeys }: Ope
 
 /** Writes a consistent copy of a sqlite store that another process may be serving. The target must not exist; it gets mode 0600. Blocks meanwhile. */
 export async function backupStoreFile(url: string, outPath: string): Promise<{ readonly bytes: number }> {
+  const from = sqlitePath(fileOnly(url));
+  const { copyDatabase } = await import("../sqlite/mod.ts");
+  return copyDatabase({ from, to: outPath, what: "store" });
+}
+
+/** The directory that a sqlite store lies in: where there is room for another of its size. */
+export function storeDirectory(url: string): string {
+  return dirname(resolve(sqlitePath(fileOnly(url))));
+}
+
+/**
+ * Puts a backup, which lies in `storeDirectory`, into the place of a sqlite store that nobody serves, after it was looked through and brought up to date. What was there stays
+ * beside it. STORE_LOCKED, STORE_INVALID for what is no backup of a store, STORE_CORRUPT, STORE_TOO_NEW: then nothing has changed.
+ */
+export async function restoreStoreFile(
+  url: string,
+  from: string,
+  options: OpenStoreOptions,
+): Promise<{ readonly bytes: number; readonly before: string | undefined }> {
+  const path = sqlitePath(fileOnly(url));
+  const { replaceDatabase, requireDatabaseOf } = await import("../sqlite/mod.ts");
+  const { STORE_APPLICATION_ID } = await import("./drivers/sqlite/schema.ts");
+  requireDatabaseOf(from, STORE_APPLICATION_ID, "store");
+  const store = await openStore(`sqlite:${from}`, { ...options, check: true });
+  await store.close();
+  return replaceDatabase({ from, path, what: "store" });
+}
+
+/** A store that is one file; STORE_INVALID for another. */
+function fileOnly(url: string): string {
   if (url === "memory:")
     throw new TransporterError("STORE_INVALID", "a store in memory can only be backed up by the process that holds it");
   if (isShared(url))
-    throw new TransporterError("STORE_INVALID", "a store in Redis is backed up by the means of Redis", {
-      remedy: "Copy its append-only file or a snapshot (BGSAVE), as docs/redis.md says.",
+    throw new TransporterError("STORE_INVALID", "a store in Redis is backed up and restored by the means of Redis", {
+      remedy: "Copy its append-only file or a snapshot (BGSAVE), as docs/operations.md says.",
     });
-  const from = sqlitePath(url);
-  const { copyDatabase } = await import("../sqlite/mod.ts");
-  return copyDatabase({ from, to: outPath, what: "store" });
+  return url;
 }
 
 const ALLOWED = "sqlite:PATH, sqlite:///absolute/path, memory:, or redis://HOST:PORT/DB (rediss://, redis+sentinel://, redis+cluster://)";

@@ -69,3 +69,32 @@ export async function followPage(page: string, { home, env, cwd = ROOT, adapt = 
   }
   return steps.length;
 }
+
+/** The text below a heading, up to the next one that is not below it. */
+export function sectionOf(markdown: string, heading: string): string {
+  const lines = markdown.split("\n");
+  const from = lines.indexOf(heading);
+  if (from < 0) throw new Error(`there is no heading ${heading}`);
+  const level = /^#+/.exec(heading)?.[0].length ?? 1;
+  let inside = false;
+  const to = lines.findIndex((line, index) => {
+    if (line.startsWith("```")) inside = !inside;
+    return index > from && !inside && (/^(#+) /.exec(line)?.[1]?.length ?? level + 1) <= level;
+  });
+  return lines.slice(from + 1, to < 0 ? undefined : to).join("\n");
+}
+
+/** Runs a shell block and answers what it printed; fails unless it ends well and prints what the page says. */
+export async function runStep(
+  { script, expected }: Step,
+  { home, env, cwd = home }: { readonly home: string; readonly env: Readonly<Record<string, string>>; readonly cwd?: string },
+): Promise<string> {
+  await using bash = await startProcess(["bash", "-euo", "pipefail", "-c", `exec 2>&1\n${script}`], { home, cwd, env });
+  const exitCode = await bash.exited;
+  const output = bash.stdout();
+  const missing = missingLine(expected, output);
+  if (exitCode === 0 && missing === undefined) return output;
+  throw new Error(
+    `the block ended with ${exitCode}${missing === undefined ? "" : ` and does not print\n  ${missing}`}\n${script}\n${output}`,
+  );
+}

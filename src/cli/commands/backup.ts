@@ -1,15 +1,15 @@
 import { createReadStream } from "node:fs";
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { COMMON_SETTINGS, CP_SETTINGS, defaultStoreUrl, formatBytes, text } from "../../config/mod.ts";
-import { TransporterError, messageOf } from "../../kit/mod.ts";
+import { TransporterError } from "../../kit/mod.ts";
+import { besideStore } from "../beside-store.ts";
 import { command } from "../command.ts";
 import { EXIT } from "../exit.ts";
 
 export const backup = command({
   summary: "Copy the control plane's store while it runs",
-  description: "The copy is consistent. To restore, stop the control plane, put the copy in the place of the store, and start it again.",
+  description: "The copy is consistent. `transporter restore` puts it back.",
   settings: {
     store: CP_SETTINGS.store,
     output: text({
@@ -31,7 +31,7 @@ export const backup = command({
         remedy: "Give --output FILE, or --output - for standard output.",
       });
     const url = values.store ?? defaultStoreUrl(places);
-    const { backupStoreFile } = await import("../../stores/mod.ts");
+    const { backupStoreFile, storeDirectory } = await import("../../stores/mod.ts");
     if (values.output !== "-") {
       const { bytes } = await backupStoreFile(url, values.output);
       call.note(`Backed up ${url} to ${values.output} (${formatBytes(bytes)})`);
@@ -41,12 +41,8 @@ export const backup = command({
       throw new TransporterError("USAGE", "a backup is no text for a terminal", {
         remedy: "Send it on with > FILE or | PROGRAM, or give --output FILE.",
       });
-    let directory: string;
-    try {
-      directory = await mkdtemp(join(tmpdir(), "transporter-backup-"));
-    } catch (error) {
-      throw new TransporterError("FILE_UNREADABLE", `no temporary directory: ${messageOf(error)}`, { cause: error });
-    }
+    // Beside the store, where there is room for another of its size: in a container /tmp is small, or memory.
+    const directory = await besideStore(storeDirectory(url));
     try {
       const copy = join(directory, "store.db");
       await backupStoreFile(url, copy);
