@@ -21,6 +21,8 @@ export interface NodeSettings {
   readonly podCidr: string;
   readonly cgroup: string;
   readonly paths: NodePaths;
+  /** Names that pods can look up besides those of Services: of the nodes of all clusters, with their addresses. */
+  readonly nodes: Readonly<Record<string, string>>;
 }
 
 export function nodePaths(directory: string): NodePaths {
@@ -156,4 +158,45 @@ export function kubeProxyConfig({ name, paths, podCidr }: NodeSettings): string 
     conntrack: { maxPerCore: 0, min: 0, tcpEstablishedTimeout: "0s", tcpCloseWaitTimeout: "0s" },
     nftables: { minSyncPeriod: "100ms" },
   });
+}
+
+export function corefile({ address, paths, nodes }: NodeSettings): string {
+  const hosts = Object.entries(nodes).map(([name, at]) => `    ${at} ${name}`);
+  return `.:53 {
+  bind ${address}
+  errors
+  hosts {
+${hosts.join("\n")}
+    ttl 5
+    fallthrough
+  }
+  kubernetes ${CLUSTER_DOMAIN} in-addr.arpa ip6.arpa {
+    kubeconfig ${paths.tls}/controllers.kubeconfig
+    ttl 5
+  }
+}
+`;
+}
+
+/** The Service that every pod asks. What answers is no pod, so its address is written down by hand. */
+export function dnsObjects({ address }: NodeSettings): readonly (readonly [path: string, object: unknown])[] {
+  const metadata = { name: "kube-dns", namespace: "kube-system" };
+  const ports = [
+    { name: "dns", port: 53, protocol: "UDP" },
+    { name: "dns-tcp", port: 53, protocol: "TCP" },
+  ];
+  return [
+    ["/api/v1/namespaces/kube-system/services", { apiVersion: "v1", kind: "Service", metadata, spec: { clusterIP: DNS_ADDRESS, ports } }],
+    [
+      "/apis/discovery.k8s.io/v1/namespaces/kube-system/endpointslices",
+      {
+        apiVersion: "discovery.k8s.io/v1",
+        kind: "EndpointSlice",
+        metadata: { ...metadata, labels: { "kubernetes.io/service-name": metadata.name } },
+        addressType: "IPv4",
+        endpoints: [{ addresses: [address], conditions: { ready: true } }],
+        ports,
+      },
+    ],
+  ];
 }

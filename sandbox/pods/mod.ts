@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { Children } from "../children.ts";
 import { type KubectlOptions, type KubectlResult, runKubectl } from "../kubectl.ts";
 import { cgroupProblem, removeCgroups } from "./cgroups.ts";
-import { Hub } from "./network.ts";
+import { hostnameOf, Hub } from "./network.ts";
 import { Node } from "./node.ts";
 import { missingSystemPrograms, preparePodPrograms, type PodPrograms } from "./programs.ts";
 
@@ -26,6 +26,8 @@ export interface PodCluster {
   readonly name: string;
   /** Where the other clusters' pods reach its NodePorts, such as 10.77.0.2; never to be dialled from outside. */
   readonly nodeAddress: string;
+  /** The same as a name that all clusters' pods can look up, such as cp.clusters.test. */
+  readonly nodeHostname: string;
   /** Of the administrator, with an address on 127.0.0.1 that also works while the cluster's link is cut. */
   readonly kubeconfigPath: string;
   readonly kubectlPath: string;
@@ -119,7 +121,7 @@ class Clusters implements PodClusters {
     const hub = await Hub.start(children, programs);
     this.#hub = hub;
     const unique = crypto.randomUUID().slice(0, 8);
-    this.#nodes = names.map((name, index) => new Node({ name, index, unique, children, programs, hub }));
+    this.#nodes = names.map((name, index) => new Node({ name, index, names, unique, children, programs, hub }));
     await Promise.all(this.#nodes.map((node) => node.start()));
     this.clusters = this.#nodes.map((node) => clusterOf(node, hub, children, programs));
   }
@@ -173,7 +175,17 @@ class Clusters implements PodClusters {
   }
 }
 
-const NODE_LOGS = ["holder", "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "containerd", "kubelet", "kube-proxy"];
+const NODE_LOGS = [
+  "holder",
+  "etcd",
+  "kube-apiserver",
+  "kube-controller-manager",
+  "kube-scheduler",
+  "containerd",
+  "kubelet",
+  "kube-proxy",
+  "coredns",
+];
 
 async function logsOf(name: string, children: Children, lines: number): Promise<string> {
   const texts = await Promise.all(
@@ -193,6 +205,7 @@ function clusterOf(node: Node, hub: Hub, children: Children, programs: PodProgra
   return {
     name,
     nodeAddress: node.address,
+    nodeHostname: hostnameOf(name),
     kubeconfigPath,
     kubectlPath,
     logsDirectory: join(children.directory, "logs"),

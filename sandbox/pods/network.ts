@@ -15,6 +15,11 @@ export function podCidrOf(index: number): string {
   return `10.244.${index + 1}.0/24`;
 }
 
+/** What pods of every cluster call the node of the cluster of this name. */
+export function hostnameOf(name: string): string {
+  return `${name}.clusters.test`;
+}
+
 /**
  * A network namespace with a bridge and nothing else, to which every node has one link. No address of it exists outside, so several
  * hubs with the same addresses stand side by side, and nothing here can be mistaken for something in the machine's own network.

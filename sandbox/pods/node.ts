@@ -11,6 +11,8 @@ import {
   CLUSTER_DOMAIN,
   cniConfig,
   containerdConfig,
+  corefile,
+  dnsObjects,
   kubeletConfig,
   kubeProxyConfig,
   masqueradeRules,
@@ -18,7 +20,7 @@ import {
   type NodeSettings,
   SERVICE_CIDR,
 } from "./configuration.ts";
-import { addressOf, type Hub, namespaceOf, podCidrOf } from "./network.ts";
+import { addressOf, hostnameOf, type Hub, namespaceOf, podCidrOf } from "./network.ts";
 import { imageOfProgram, PAUSE_IMAGE } from "./pause-image.ts";
 import type { PodPrograms } from "./programs.ts";
 import { until } from "./until.ts";
@@ -39,6 +41,8 @@ const KERNEL_SETTINGS = {
 export interface NodeOptions {
   readonly name: string;
   readonly index: number;
+  /** Of all clusters, in their order. */
+  readonly names: readonly string[];
   /** Unique on this machine. */
   readonly unique: string;
   readonly children: Children;
@@ -77,6 +81,7 @@ export class Node {
       podCidr: podCidrOf(options.index),
       cgroup: `transporter-pods-${options.unique}-${options.index + 1}`,
       paths: nodePaths(this.directory),
+      nodes: Object.fromEntries(options.names.map((name, index) => [hostnameOf(name), addressOf(index)])),
     };
   }
 
@@ -101,7 +106,7 @@ export class Node {
     await this.#writeKubeconfig(this.kubeconfigPath, "admin", this.#url, { token: this.adminToken });
     await Promise.all([this.#startControlPlane(), this.#startContainerd()]);
     await this.#startNodePrograms();
-    await this.#untilReady();
+    await Promise.all([this.#startDns(), this.#untilReady()]);
   }
 
   /** As the administrator. */
@@ -218,6 +223,8 @@ export class Node {
     await writeFile(join(paths.cni, "10-pods.conflist"), cniConfig(settings));
     await writeFile(join(directory, "kubelet.yaml"), kubeletConfig(settings, await openFilesLimit()));
     await writeFile(join(directory, "kube-proxy.yaml"), kubeProxyConfig(settings));
+    await writeFile(join(directory, "Corefile"), corefile(settings));
+    // Whom the machine asks cannot be reached from here.
     await writeFile(paths.resolvConf, "");
   }
 
@@ -278,6 +285,19 @@ export class Node {
       `--cert-dir=${paths.tls}`,
     ]);
     await this.#spawn("kube-proxy", [`--config=${this.directory}/kube-proxy.yaml`]);
+  }
+
+  async #startDns(): Promise<void> {
+    const { children } = this.#options;
+    for (const [path, object] of dnsObjects(this.#settings))
+      await until(`the Service of DNS of ${this.name}`, children, async () => {
+        const { status } = await this.request(path, { method: "POST", body: object });
+        return status === 201 || status === 409;
+      });
+    await this.#spawn("coredns", ["-conf", join(this.directory, "Corefile")]);
+    // It says its name once it answers.
+    const log = Bun.file(children.logPath(this.#logName("coredns")));
+    await until(`CoreDNS of ${this.name}`, children, async () => (await log.text()).includes("CoreDNS-"));
   }
 
   async #untilReady(): Promise<void> {

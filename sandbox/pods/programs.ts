@@ -20,6 +20,15 @@ const NODE = new GoPrograms({
   prefix: "node-",
   cost: "With nothing cached, 2 cores and a fast connection, expect 5 to 8 minutes; about 2 GiB of memory and 3 GB of disk.",
 });
+/** A module of its own: what CoreDNS requires of Kubernetes' libraries is not what a kubelet does. */
+const DNS = new GoPrograms({
+  directory: join(import.meta.dir, "dns"),
+  packages: { coredns: "./" },
+  versionOf: "github.com/coredns/coredns",
+  label: "CoreDNS",
+  prefix: "dns-",
+  cost: "With nothing cached, expect 2 to 4 minutes.",
+});
 const CONTROL_PLANE = ["etcd", "kube-apiserver", "kubectl", "kube-controller-manager", "kube-scheduler"] as const satisfies BinaryName[];
 
 /** Program to where its package has it. */
@@ -42,7 +51,7 @@ const CNI_DIRECTORIES = ["/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni"];
 /** Of every Linux; only their absence has to be told. */
 const BASE = ["nsenter", "unshare", "mount", "find"] as const;
 
-type GoName = (typeof CONTROL_PLANE)[number] | (typeof NODE.names)[number];
+type GoName = (typeof CONTROL_PLANE)[number] | (typeof NODE.names)[number] | (typeof DNS.names)[number];
 type SystemName = keyof typeof SYSTEM;
 
 export interface PodPrograms {
@@ -108,6 +117,7 @@ export async function preparePodPrograms(onProgress: (line: string) => void = ()
   for (const name of CONTROL_PLANE) paths[name] = await controlPlane[name];
   const node = NODE.prepare({ onProgress });
   for (const name of NODE.names) paths[name] = await node[name];
+  paths["coredns"] = await DNS.prepare({ onProgress }).coredns;
   const { paths: systemPaths, ...rest } = await system;
   return { ...rest, paths: { ...paths, ...systemPaths } as PodPrograms["paths"] };
 }

@@ -5,7 +5,7 @@ export async function until<T>(
   what: string,
   children: Children,
   ask: () => Promise<T | undefined | false | 0>,
-  timeoutMs = 60_000,
+  timeoutMs = 120_000,
 ): Promise<T> {
   const deadlineMs = performance.now() + timeoutMs;
   let last: unknown;
