@@ -106,6 +106,8 @@ redis://{{ include "transporter-cp.redisName" . }}:6379/{{ int .Values.cp.redis.
 {{- with include "transporter-cp.storeURL" . }}{{ $args = concat $args (list "--store" .) }}{{ end }}
 {{- if eq (include "transporter-cp.storeType" .) "redis" }}
   {{- $args = concat $args (list "--drain" (printf "%ds" (int .Values.cp.drainSeconds))) }}
+  {{- /* Shown to people by `get replicas`; the name, since an IPv6 address would need brackets that nothing puts here. */}}
+  {{- $args = concat $args (list "--advertise" (printf "%s://$(POD_NAME):%d" (ternary "http" "https" (eq (include "transporter-cp.apiPlain" .) "true")) (int .Values.cp.wsPort))) }}
   {{- if .Values.cp.redisCompatKeys }}{{ $args = append $args "--redis-compat-keys" }}{{ end }}
 {{- end }}
 {{- range $flag, $value := dict "--heartbeat-timeout" .Values.cp.heartbeatTimeout "--retention" .Values.cp.retention "--audit-retention" .Values.cp.auditRetention "--max-event-bytes" .Values.cp.maxEventBytes "--publish-to" .Values.publish.to "--queue" .Values.queue.url "--publish" (join "," .Values.publish.kinds) }}

@@ -24,6 +24,12 @@
 {{- $ours := include "transporter-cp.credentials" . | fromJson }}
 - name: HOME
   value: /tmp
+{{- if eq (include "transporter-cp.storeType" .) "redis" }}
+- name: POD_NAME
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.name
+{{- end }}
 {{- if and .Values.store.existingSecret (eq (include "transporter-cp.storeType" .) "redis") }}
 {{ include "transporter-cp.secretEnv" (dict "name" "TRANSPORTER_STORE" "secret" .Values.store.existingSecret "key" .Values.store.existingSecretKey) }}
 {{- end }}

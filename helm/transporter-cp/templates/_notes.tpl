@@ -9,6 +9,8 @@
   CP={{ $host }}
 {{- else if and .Values.security.enabled .Values.security.tlsByProxy }}
   CP=https://...   # your proxy's address: with security.tlsByProxy nobody else is answered
+{{- else if and (eq .Values.service.type "NodePort") .Values.security.enabled .Values.security.names }}
+  CP=https://{{ first .Values.security.names }}:$({{ $k }} get service {{ $name }} -o jsonpath='{.spec.ports[?(@.name=="https")].nodePort}')
 {{- else if eq .Values.service.type "NodePort" }}
   HOST=$(kubectl get nodes -o jsonpath='{.items[0].status.addresses[?(@.type=="InternalIP")].address}')
   CP={{ $scheme }}://$HOST:$({{ $k }} get service {{ $name }} -o jsonpath='{.spec.ports[?(@.name=="https")].nodePort}')

@@ -49,6 +49,7 @@
 - name: {{ .name }}
   secret:
     secretName: {{ .secret }}
+    defaultMode: 0440
     {{- if .items }}
     items:
       {{- range $key, $path := .items }}
@@ -68,6 +69,7 @@
 - name: redis-01-password
   secret:
     secretName: {{ .existingSecret }}
+    defaultMode: 0440
     items:
       - key: {{ .existingSecretPasswordKey }}
         path: password
