@@ -1,0 +1,29 @@
+import type { GroundCluster } from "./ground.ts";
+import type { Journey } from "./journey.ts";
+import { SHOP, SYSTEM } from "./values.ts";
+
+const LINES = 40;
+
+/** What the clusters say about themselves when a step failed: pods, events, logs, also of what ran before. */
+export async function lastWords(journey: Journey): Promise<string> {
+  const parts: string[] = [];
+  for (const cluster of journey.clusters) {
+    parts.push(await answer(cluster, ["get", "pods", "--all-namespaces", "--output=wide"]));
+    for (const namespace of [SYSTEM, SHOP]) {
+      parts.push(await answer(cluster, ["get", "events", `--namespace=${namespace}`, "--sort-by=.lastTimestamp"]));
+      const pods = await cluster.kubectl(["get", "pods", `--namespace=${namespace}`, "--output=name"]);
+      for (const pod of pods.stdout.split("\n").filter((line) => line !== "")) {
+        const logs = ["logs", pod, `--namespace=${namespace}`, "--all-containers", `--tail=${LINES}`];
+        parts.push(await answer(cluster, logs), await answer(cluster, [...logs, "--previous"], true));
+      }
+    }
+  }
+  return parts.filter((part) => part !== "").join("\n");
+}
+
+async function answer(cluster: GroundCluster, args: readonly string[], onlyGood = false): Promise<string> {
+  const ran = await cluster.kubectl(args);
+  if (onlyGood && ran.exitCode !== 0) return "";
+  const lines = `${ran.stdout}${ran.stderr}`.trimEnd().split("\n").slice(-LINES);
+  return `--- ${cluster.name}: kubectl ${args.join(" ")}\n${lines.join("\n")}`;
+}

@@ -1,0 +1,36 @@
+import { AGENT_ID } from "./values.ts";
+import { installAgent, installCp, loadImage, login, prepareNamespaces } from "./steps-install.ts";
+import { CP_OVER, helmTest, legacy, uninstall, upgradeAndRollBack } from "./steps-release.ts";
+import { cutLink, killCp } from "./steps-trouble.ts";
+import { clusterAdmin, firstEvent, forbidden, namespaced, readOnly, running } from "./steps-work.ts";
+import type { Step } from "./walk.ts";
+
+/** The whole journey on one pair of clusters, each step on what earlier ones left. */
+export const JOURNEY: readonly Step[] = [
+  loadImage,
+  prepareNamespaces,
+  installCp(CP_OVER),
+  login,
+  installAgent(),
+  readOnly,
+  forbidden,
+  namespaced,
+  running,
+  helmTest,
+  cutLink,
+  killCp,
+  upgradeAndRollBack,
+  clusterAdmin,
+  legacy,
+  uninstall,
+];
+
+/** As far as it takes to have something to play with. */
+export const BRING_UP: readonly Step[] = [
+  loadImage,
+  prepareNamespaces,
+  installCp({ tests: { agent: AGENT_ID } }),
+  login,
+  installAgent({ rbac: { preset: "clusterAdmin" } }),
+  firstEvent,
+];
