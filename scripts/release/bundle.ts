@@ -15,7 +15,7 @@ function faultsOf({ artifacts, version }: Manifest): string[] {
   ];
 }
 
-function controlPlaneValues(version: string): string {
+export function controlPlaneValues(version: string): string {
   return `# helm install transporter-cp ./transporter-cp-${version}.tgz --namespace transporter-system --create-namespace --values values-cp.yaml
 image:
   # The registry inside, where the image was pushed to. Where it was imported on the nodes instead, leave the name as it is and keep
@@ -34,7 +34,7 @@ security:
 `;
 }
 
-function agentValues(version: string): string {
+export function agentValues(version: string): string {
   return `# helm install transporter-agent ./transporter-agent-${version}.tgz --namespace transporter-system --create-namespace --values values-agent.yaml
 image:
   repository: registry.example.internal/transporter
