@@ -33,6 +33,8 @@ async function start(): Promise<Cluster> {
     },
     { what: "the schemas of custom resources", timeoutMs: 60_000, everyMs: 200 },
   );
+  // Until then it answers 429.
+  await eventually(() => everything(kube), { what: "an API server that serves custom resources", timeoutMs: 60_000, everyMs: 200 });
   return kube;
 }
 
