@@ -1,4 +1,4 @@
-import { expect } from "bun:test";
+import { expect, test } from "bun:test";
 import { cp, mkdir, readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { findRedis, freePorts } from "../../sandbox/mod.ts";
@@ -83,7 +83,7 @@ async function ownRedis(): Promise<{ readonly script: Script; readonly start: st
 
 /** `chartTest` that needs a redis-server too. */
 function redisChartTest(name: string, run: () => Promise<void>): void {
-  if (SKIP_REDIS) console.warn(`\nSKIPPED: ${name}: no redis-server.\n`);
+  if (SKIP_REDIS) test.skip(name, run);
   else chartTest(name, run);
 }
 

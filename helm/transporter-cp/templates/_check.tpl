@@ -44,6 +44,9 @@ template that stumbled over it.
 {{- if and .Values.gateway.enabled (not .Values.gateway.parentRefs) (not .Values.gateway.api.parentRefs) (not .Values.gateway.agents.parentRefs) }}
   {{- fail "\n\ngateway.enabled needs gateway.parentRefs: the Gateways that the routes belong to, such as [{name: my-gateway, namespace: gateways}]." }}
 {{- end }}
+{{- if and .Values.gateway.enabled .Values.gateway.agents.enabled .Values.security.enabled (not .Values.security.agentsBehindProxy) (not .Values.gateway.agents.hostnames) (not .Values.gateway.agents.parentRefs) }}
+  {{- fail "\n\ngateway.agents.enabled needs gateway.agents.hostnames, another name than the API's: where TLS is passed through, the name alone says whom it is for. Or give agents a listener of their own by gateway.agents.parentRefs." }}
+{{- end }}
 {{- if and .Values.gateway.enabled .Values.gateway.api.backendTLS.enabled (not .Values.gateway.api.backendTLS.caConfigMap) }}
   {{- fail "\n\ngateway.api.backendTLS.enabled needs gateway.api.backendTLS.caConfigMap: the ConfigMap with the control plane's CA as ca.crt." }}
 {{- end }}

@@ -131,7 +131,7 @@ redis://{{ include "transporter-cp.redisName" . }}:6379/{{ int .Values.cp.redis.
 {{- $s := .Values.security }}
 {{- $args := list "--agent-port" "8443" "--tls-min" (toString $s.tlsMin) }}
 {{- if include "transporter-cp.ownCA" . }}
-  {{- $args = concat $args (list "--security-secret" (printf "%s/%s" .Release.Namespace (include "transporter-cp.securitySecret" .))) }}
+  {{- $args = concat $args (list "--security-secret" (printf "%s/%s" .Release.Namespace (include "transporter-cp.securitySecret" .)) "--security-dir" "/run/transporter") }}
   {{- range splitList "\n" (include "transporter-cp.serverNames" .) }}{{ $args = concat $args (list "--tls-name" .) }}{{ end }}
 {{- else }}
   {{- $args = concat $args (list "--ca-file" "/etc/transporter/tls/ca.crt" "--tls-cert-file" "/etc/transporter/tls/tls.crt" "--tls-key-file" "/etc/transporter/tls/tls.key") }}

@@ -36,6 +36,13 @@
 - name: tmp
   emptyDir:
     sizeLimit: 64Mi
+{{- if include "transporter-cp.ownCA" . }}
+# A copy of its Secret, for a container that starts again while the API server does not answer.
+- name: security
+  emptyDir:
+    medium: Memory
+    sizeLimit: 1Mi
+{{- end }}
 {{- if eq (include "transporter-cp.storeType" .) "sqlite" }}
 - name: data
   {{- if .Values.persistence.enabled }}
@@ -83,6 +90,10 @@
 {{- define "transporter-cp.volumeMounts" -}}
 - name: tmp
   mountPath: /tmp
+{{- if include "transporter-cp.ownCA" . }}
+- name: security
+  mountPath: /run/transporter
+{{- end }}
 {{- if eq (include "transporter-cp.storeType" .) "sqlite" }}
 - name: data
   mountPath: /var/lib/transporter
