@@ -19,6 +19,7 @@ export { type GoModule, GoPrograms, type PrepareOptions, type Programs } from ".
 export { freePorts, portIfFree } from "./free-port.ts";
 export {
   imageOfProgram,
+  missingPodPrograms,
   type PodCluster,
   podClustersProblem,
   type PodClusters,

@@ -4,7 +4,7 @@
  */
 import { mkdtemp, readFile, realpath, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { Children } from "../children.ts";
 import { type KubectlOptions, type KubectlResult, runKubectl } from "../kubectl.ts";
 import { cgroupProblem, removeCgroups } from "./cgroups.ts";
@@ -13,7 +13,7 @@ import { Node } from "./node.ts";
 import { missingSystemPrograms, preparePodPrograms, type PodPrograms } from "./programs.ts";
 
 export { imageOfProgram } from "./pause-image.ts";
-export { preparePodPrograms } from "./programs.ts";
+export { missingPodPrograms, preparePodPrograms } from "./programs.ts";
 
 export interface PodClustersOptions {
   /** Names become names of nodes: lower-case letters, digits and dashes. */
@@ -120,7 +120,7 @@ class Clusters implements PodClusters {
     const programs = this.#programs;
     const hub = await Hub.start(children, programs);
     this.#hub = hub;
-    const unique = crypto.randomUUID().slice(0, 8);
+    const unique = basename(this.directory).split("-").at(-1) ?? "";
     this.#nodes = names.map((name, index) => new Node({ name, index, names, unique, children, programs, hub }));
     await Promise.all(this.#nodes.map((node) => node.start()));
     this.clusters = this.#nodes.map((node) => clusterOf(node, hub, children, programs));

@@ -1,7 +1,7 @@
 import { access, constants } from "node:fs/promises";
 import { join } from "node:path";
-import { type BinaryName, kubernetesStamp, prepareBinaries } from "../binaries.ts";
-import { type DebianTreeOptions, hasDebianPackages, librariesOf, prepareDebianTree, programIn } from "../debian.ts";
+import { type BinaryName, kubernetesStamp, missingBinaries, prepareBinaries } from "../binaries.ts";
+import { type DebianTreeOptions, findDebianTree, hasDebianPackages, librariesOf, prepareDebianTree, programIn } from "../debian.ts";
 import { GoPrograms } from "../go-programs.ts";
 
 /** Older than the control plane by no more than Kubernetes allows, so that they still speak to the containerd that distributions have. */
@@ -105,6 +105,13 @@ async function prepareSystem(onProgress: (line: string) => void): Promise<System
       LD_LIBRARY_PATH: await librariesOf(tree),
     },
   };
+}
+
+/** The names of those programs that would have to be fetched or built first. */
+export async function missingPodPrograms(): Promise<string[]> {
+  const fetched = !hasDebianPackages() || (await findDebianTree(DEBIAN)) !== undefined;
+  const built = [await missingBinaries(CONTROL_PLANE), await NODE.missing(), await DNS.missing()];
+  return [...(fetched ? [] : ["containerd"]), ...built.flat()];
 }
 
 /** Finds, fetches or builds everything that clusters with pods are made of. */
