@@ -11,7 +11,7 @@ import { appendFile, mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { commitOf } from "./release/gather.ts";
+import { source } from "./build-target.ts";
 import { NOTES } from "./release/pack.ts";
 import { basesOf, buildCommand, byDigest, digestOf } from "./release/publish-image.ts";
 import { faultsOf } from "./release/verify.ts";
@@ -40,7 +40,7 @@ async function image(repository: string, tags: readonly string[], push: boolean,
   needs("docker");
   if (tags.length === 0) throw new Error("an image needs a tag");
   const version = await agreedVersion();
-  const { commit, atSeconds } = await commitOf();
+  const { commit, epoch: atSeconds } = await source();
   const bases = new Map<string, string>();
   for (const [name, base] of basesOf(await readText("Dockerfile"))) bases.set(name, await byDigest(base, ask));
   const scratch = await mkdtemp(join(tmpdir(), "transporter-publish-"));
