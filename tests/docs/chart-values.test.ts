@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { chartValues, valuesOfChart, valuesTable } from "../support/chart-values.ts";
 import { generatedParts } from "../support/generated.ts";
+import { readText } from "./markdown.ts";
 
 describe("helm/transporter-cp/README.md", () => {
   test("has the table of values as values.yaml has them (UPDATE_DOCS=1 writes it)", async () => {
@@ -14,7 +15,27 @@ describe("helm/transporter-cp/README.md", () => {
     expect(values.length).toBeGreaterThan(150);
     expect(values.filter(({ description }) => description === undefined).map(({ key }) => key)).toEqual([]);
   });
+
+  test("takes no value that values.yaml does not show", async () => {
+    const shown = (await valuesOfChart("transporter-cp")).map(({ key }) => key);
+    // What is free inside, or a map that is shown as a whole.
+    const isShown = (key: string): boolean => shown.some((one) => one === key || one.startsWith(`${key}.`) || key.startsWith(`${one}.`));
+    const allowed = keysOfSchema(await readJson("helm/transporter-cp/values.schema.json"), "");
+    expect(allowed.length).toBeGreaterThan(200);
+    expect(allowed.filter((key) => !isShown(key))).toEqual([]);
+  });
 });
+
+async function readJson(path: string): Promise<unknown> {
+  return JSON.parse(await readText(path));
+}
+
+/** Every property of a schema and of those below it, by its path. */
+function keysOfSchema(schema: unknown, prefix: string): string[] {
+  const properties: unknown = typeof schema === "object" && schema !== null && "properties" in schema ? schema.properties : undefined;
+  if (typeof properties !== "object" || properties === null) return [];
+  return Object.entries(properties).flatMap(([name, inner]) => [`${prefix}${name}`, ...keysOfSchema(inner, `${prefix}${name}.`)]);
+}
 
 describe("the reader of values", () => {
   const text = [

@@ -44,11 +44,17 @@ template that stumbled over it.
 {{- if and .Values.gateway.enabled (not .Values.gateway.parentRefs) (not .Values.gateway.api.parentRefs) (not .Values.gateway.agents.parentRefs) }}
   {{- fail "\n\ngateway.enabled needs gateway.parentRefs: the Gateways that the routes belong to, such as [{name: my-gateway, namespace: gateways}]." }}
 {{- end }}
-{{- if and .Values.gateway.enabled .Values.gateway.agents.enabled .Values.security.enabled (not .Values.security.agentsBehindProxy) (not .Values.gateway.agents.hostnames) (not .Values.gateway.agents.parentRefs) }}
-  {{- fail "\n\ngateway.agents.enabled needs gateway.agents.hostnames, another name than the API's: where TLS is passed through, the name alone says whom it is for. Or give agents a listener of their own by gateway.agents.parentRefs." }}
-{{- end }}
 {{- if and .Values.gateway.enabled .Values.gateway.api.backendTLS.enabled (not .Values.gateway.api.backendTLS.caConfigMap) }}
   {{- fail "\n\ngateway.api.backendTLS.enabled needs gateway.api.backendTLS.caConfigMap: the ConfigMap with the control plane's CA as ca.crt." }}
+{{- end }}
+{{- if .Values.gateway.enabled }}
+  {{- $g := .Values.gateway }}
+  {{- if and $g.api.enabled (not $g.hostnames) (eq (include "transporter-cp.gatewayKind" .) "TLSRoute") }}
+    {{- fail "\n\ngateway.enabled needs gateway.hostnames, the API's names: where TLS is passed through (TLSRoute), the name alone says whom a connection is for." }}
+  {{- end }}
+  {{- if and $g.agents.enabled .Values.security.enabled (not .Values.security.agentsBehindProxy) (not $g.agents.hostnames) }}
+    {{- fail "\n\ngateway.enabled needs gateway.agents.hostnames, another name than the API's: where TLS is passed through (TLSRoute), the name alone says whom a connection is for. Without a route for agents: gateway.agents.enabled=false." }}
+  {{- end }}
 {{- end }}
 {{- if and .Values.migrate.from01.enabled (ne 1 (len (compact (list .Values.migrate.from01.addr .Values.migrate.from01.url .Values.migrate.from01.existingClaim)))) }}
   {{- fail "\n\nmigrate.from01.enabled needs one source: migrate.from01.addr (a Redis that runs), migrate.from01.url, or migrate.from01.existingClaim (the claim that 0.1's Redis left)." }}
