@@ -1,10 +1,11 @@
 import { join } from "node:path";
 import { buildAll, DIST } from "../build-all.ts";
 import { fileName, source, TARGETS } from "../build-target.ts";
+import { packageCharts } from "../charts.ts";
 import { BUN, run } from "../run.ts";
 import type { ReleaseParts } from "./pack.ts";
 import { hostPlatform } from "./verify.ts";
-import { CHARTS, IMAGE } from "./versions.ts";
+import { IMAGE } from "./versions.ts";
 
 interface Wanted {
   readonly version: string;
@@ -45,7 +46,6 @@ export async function gather(
     await make("image.ts", "--arch", processor, "--tag", `${IMAGE}:${version}`, "--output", archive);
     archives.set(`linux-${processor}`, archive);
   }
-  await make("charts.ts", "package", "--out", scratch);
   const bill = join(scratch, "transporter.cdx.json");
   if (sbom) await make("sbom.ts", bill);
   const { commit, epoch } = await source();
@@ -54,7 +54,7 @@ export async function gather(
     atSeconds: epoch,
     executables: programs,
     images: archives,
-    charts: CHARTS.map((chart) => join(scratch, `${chart}-${version}.tgz`)),
+    charts: await packageCharts(join(scratch, "charts")),
     sbom: sbom ? bill : undefined,
   };
 }

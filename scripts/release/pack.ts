@@ -81,8 +81,10 @@ export async function packRelease(directory: string, parts: ReleaseParts): Promi
 /** For people: what is in it and how large. */
 export async function listing(directory: string): Promise<string> {
   const names = (await readdir(directory)).toSorted();
-  const lines = await Promise.all(
-    names.map(async (name) => `${((await stat(join(directory, name))).size / 1e6).toFixed(1).padStart(8)} MB  ${name}`),
-  );
-  return lines.join("\n");
+  const lines = names.map(async (name) => {
+    const { size } = await stat(join(directory, name));
+    const shown = size < 1e6 ? `${(size / 1e3).toFixed(1)} kB` : `${(size / 1e6).toFixed(1)} MB`;
+    return `${shown.padStart(10)}  ${name}`;
+  });
+  return (await Promise.all(lines)).join("\n");
 }
