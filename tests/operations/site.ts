@@ -168,15 +168,15 @@ export async function hand(site: Site, event: Record<string, unknown>): Promise<
 /** Hands events in, one after the other, until told to stop; answers the ids of all that were accepted. */
 export function load(site: Site, prefix: string): { stop(): Promise<string[]>; readonly accepted: readonly string[] } {
   const accepted: string[] = [];
-  let isOn = true;
+  const end = new AbortController();
   const work = async (): Promise<void> => {
-    for (let n = 0; isOn; n += 1) accepted.push(await hand(site, configMapEvent(`${prefix}-${n}`, `${prefix}-nobody`, "default")));
+    for (let n = 0; !end.signal.aborted; n += 1) accepted.push(await hand(site, configMapEvent(`${prefix}-${n}`, `${prefix}-nobody`, "default")));
   };
   const done = work();
   return {
     accepted,
     async stop() {
-      isOn = false;
+      end.abort();
       await done;
       return accepted;
     },
