@@ -110,12 +110,12 @@ licences:
 sbom file="transporter.cdx.json":
     {{ bun }} scripts/sbom.ts {{ file }}
 
-# Executables for every platform into dist/, or for those that are named
+# Executables for every platform into dist/, or for those that are named (linux-arm64, …), with checksums; --sbom adds the bill of materials
 [group('release')]
 build-all *args:
     {{ bun }} scripts/build-all.ts {{ args }}
 
-# The image for this machine, without a registry
+# The image as dist/transporter-image-ARCH.tar, without a registry: --arch amd64|arm64, --tag NAME, --engine NAME, --sizes
 [group('release')]
 image *args:
     {{ bun }} scripts/image.ts {{ args }}
@@ -155,10 +155,10 @@ release-notes:
 release-version *args:
     {{ bun }} scripts/release.ts --versions {{ args }}
 
-# One tar of the release in dist/release for a site without internet
+# One tar for a site without internet, dist/transporter-VERSION-airgapped.tar, of the release in dist/release
 [group('release')]
-bundle file="dist/transporter-airgapped.tar" *args:
-    {{ bun }} scripts/release.ts --bundle {{ file }} {{ args }}
+bundle *args:
+    {{ bun }} scripts/release.ts --bundle {{ args }}
 
 # The image for every platform by docker buildx, its bases by digest: REPOSITORY TAG…; --push puts it into the registry
 [group('publish')]

@@ -3,7 +3,7 @@
  *
  *   bun scripts/release.ts [--out DIR] [--targets host|all|NAME,…] [--images ARCH,…|none] [--no-sbom] [--tag vX.Y.Z]
  *   bun scripts/release.ts --verify DIR
- *   bun scripts/release.ts --bundle FILE [--out DIR]    one tar of the release in DIR for a site without internet
+ *   bun scripts/release.ts --bundle [--file FILE] [--out DIR]    one tar of the release in DIR for a site without internet
  *   bun scripts/release.ts --notes [--tag vX.Y.Z]       what the changelog says about this version
  *   bun scripts/release.ts --versions [--tag vX.Y.Z]    the version that every file must agree on
  *
@@ -11,7 +11,7 @@
  */
 import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { writeBundle } from "./release/bundle.ts";
 import { notesOf } from "./release/changelog.ts";
@@ -45,7 +45,8 @@ const { values } = parseArgs({
     "no-sbom": { type: "boolean", default: false },
     tag: { type: "string" },
     verify: { type: "string" },
-    bundle: { type: "string" },
+    bundle: { type: "boolean", default: false },
+    file: { type: "string" },
     notes: { type: "boolean", default: false },
     versions: { type: "boolean", default: false },
   },
@@ -57,13 +58,14 @@ async function main(): Promise<boolean> {
   const notes = notesOf(await readText("CHANGELOG.md"), version, REPOSITORY);
   if (values.versions) console.log(version);
   else if (values.notes) process.stdout.write(notes);
-  else if (values.bundle !== undefined) {
+  else if (values.bundle) {
     const directory = resolve(ROOT, values.out);
+    const file = values.file === undefined ? join(ROOT, "dist", `transporter-${version}-airgapped.tar`) : resolve(values.file);
     // What is carried in cannot be fetched again.
     if (!(await verify(directory))) return false;
-    await mkdir(join(resolve(values.bundle), ".."), { recursive: true });
-    await writeBundle(directory, resolve(values.bundle));
-    console.log(`\n${values.bundle}: ${(Bun.file(resolve(values.bundle)).size / 1e6).toFixed(1)} MB`);
+    await mkdir(dirname(file), { recursive: true });
+    await writeBundle(directory, file);
+    console.log(`\n${file}: ${(Bun.file(file).size / 1e6).toFixed(1)} MB`);
   } else {
     const startedMs = performance.now();
     const directory = resolve(ROOT, values.out);

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { anchorsOf, readText } from "../docs/markdown.ts";
 import { uniqueName } from "../support/kube.ts";
 import { type Nats, natsTest, SKIP_NATS, startNats } from "../support/nats.ts";
 import { ASKED, DASHBOARDS, GROUPS, RULES } from "./files.ts";
@@ -85,6 +86,14 @@ describe("rules", () => {
       expect(description).toMatch(/^\S.*\.$/s);
       expect(runbook_url).toBe(`https://github.com/transporter-dev/transporter/blob/main/docs/troubleshooting.md#${alert.toLowerCase()}`);
     }
+  });
+
+  test("what each alert leads to is there, and nothing about alerts that are gone", async () => {
+    const page = await readText("docs/troubleshooting.md");
+    const alerts = RULES.flatMap(({ alert }) => alert ?? []);
+    const told = [...page.matchAll(/^#+ (Transporter[A-Z]\w+)$/gm)].map(([, name]) => name);
+    expect(told.toSorted()).toEqual(alerts.toSorted());
+    for (const alert of alerts) expect(anchorsOf(page)).toContain(alert.toLowerCase());
   });
 
   test("a record is named level:metric:operation and says which labels stay", () => {
