@@ -66,8 +66,8 @@ describe("what is kept in a vault", () => {
     expect(lines).toEqual([
       [
         "info",
-        "A CA, a server certificate and the first admin token were made",
-        { kept_in: "Secret ns/trust", ca_hash: trust.bundle().pins[0], token_entry: "admin-token" },
+        "A CA, a server certificate and the first admin token were made; the token is in the entry that is named",
+        { kept_in: "Secret ns/trust", ca_hash: trust.bundle().pins[0], entry: "admin-token" },
       ],
     ]);
     expect(kept.content().entries).not.toHaveProperty("admin-token");

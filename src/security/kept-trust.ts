@@ -46,10 +46,10 @@ export async function keepTrust(options: KeepTrustOptions): Promise<KeptTrust> {
   try {
     const { content, made } = await readyVault(vault, { ports, names: [...names, ...LOCAL_NAMES] });
     if (made !== undefined)
-      log.info("A CA, a server certificate and the first admin token were made", {
+      log.info("A CA, a server certificate and the first admin token were made; the token is in the entry that is named", {
         kept_in: vault.location,
         ca_hash: made.pin,
-        token_entry: ADMIN_TOKEN_ENTRY,
+        entry: ADMIN_TOKEN_ENTRY,
       });
     await copy?.put(ownEntries(content));
     return new Kept(options, ownEntries(content), copy);

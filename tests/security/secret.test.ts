@@ -20,9 +20,12 @@ describe("a control plane whose CA lies in a Secret", () => {
     "of five that start at once one makes CA and admin token, and all show the same certificate",
     async () => {
       await using space = await freshNamespace();
-      const place = await secretPlace(space);
+      const made = await secretPlace(space);
+      // By environment, as the chart gives it, so that `kubectl exec` finds the place too.
+      const env = { TRANSPORTER_SECURITY_SECRET: made.name, TRANSPORTER_KUBECONFIG: made.kubeconfig };
+      const place = { ...made, flags: [] };
       await using stack = new AsyncDisposableStack();
-      const all = await Promise.all([1, 2, 3, 4, 5].map(() => startSecretCp(place, ["--tls-name", "cp.example.com"])));
+      const all = await Promise.all([1, 2, 3, 4, 5].map(() => startSecretCp(place, ["--tls-name", "cp.example.com"], { env })));
       for (const cp of all) stack.use(cp);
       const urls = await Promise.all(all.map(servedAt));
       const [url = ""] = urls;
@@ -38,7 +41,9 @@ describe("a control plane whose CA lies in a Secret", () => {
       ]);
       const { "admin-token": token = "", "ca.crt": ca = "", "ca-hash": hash = "" } = entries;
       expect(token).toMatch(/^tpu_\w+$/);
-      expect(all.filter((cp) => cp.stderr().includes(MADE))).toHaveLength(1);
+      const makers = all.filter((cp) => cp.stderr().includes(MADE));
+      expect(makers).toHaveLength(1);
+      expect(makers[0]?.stderr()).toContain(`"kept_in":"Secret ${space.name}/${place.name}"`);
       for (const cp of all) expect(cp.stdout() + cp.stderr()).not.toContain(token.slice(17, 50));
       expect(new X509Certificate(entries["server.crt"] ?? "").subjectAltName).toBe(
         "DNS:cp.example.com, DNS:localhost, IP Address:127.0.0.1, IP Address:0:0:0:0:0:0:0:1",
@@ -56,7 +61,7 @@ describe("a control plane whose CA lies in a Secret", () => {
 
       // Whoever has it removes it; it counts on, and no start makes another.
       await place.put({ "admin-token": null });
-      await using later = await startSecretCp(place, ["--tls-name", "cp.example.com,more.example.com", "--tls-name", "192.0.2.7"]);
+      await using later = await startSecretCp(place, ["--tls-name", "cp.example.com,more.example.com", "--tls-name", "192.0.2.7"], { env });
       expect(await roleOf(await servedAt(later), token, ca)).toBe("admin");
       const after = await place.entries();
       expect([after["admin-token"], after["ca.key"]]).toEqual([undefined, entries["ca.key"]]);
