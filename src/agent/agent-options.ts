@@ -30,6 +30,8 @@ export interface AgentOptions extends AgentIdentity {
   readonly heartbeatIntervalMs?: number;
   /** Where the ledger lies. Undefined: it is kept in memory, and a restart forgets what was accepted. */
   readonly stateDir: string | undefined;
+  /** What `transporter healthcheck agent` reads. Undefined: nothing is written. */
+  readonly healthFile?: string;
   /** Say what would be done, and change nothing. */
   readonly readOnly?: boolean;
   /** Events carried out at the same time. */
@@ -49,6 +51,12 @@ export interface AgentOptions extends AgentIdentity {
 
 export interface AgentState {
   readonly link: LinkState;
+  /** The control plane that it is connected to, or dials. */
+  readonly cpUrl: string;
+  /** Since when it is registered there, in milliseconds since the epoch; undefined while it is not. */
+  readonly registeredSinceMs: number | undefined;
+  /** No events are taken until the ledger can be written again. */
+  readonly ledgerFailing: boolean;
   readonly bootId: string;
   /** 0 towards a 0.1 control plane; undefined while not registered. */
   readonly protocol: number | undefined;

@@ -1,4 +1,4 @@
-import { failpoint, type Logger, messageOf, toTransporterError } from "../kit/mod.ts";
+import { failpoint, HealthFile, type Logger, messageOf, toTransporterError } from "../kit/mod.ts";
 import { dial, proxyFor } from "../net/mod.ts";
 import { CLOSE, type Credit, type Feature, openDigest } from "../protocol/mod.ts";
 import { type Agent, type AgentOptions, type AgentState, clientOf } from "./agent-options.ts";
@@ -9,6 +9,7 @@ import { Executor, type ExecutorOptions } from "./executor.ts";
 import { Fetch } from "./fetch.ts";
 import { createKeeper, urlsWithIdentity } from "./identity-setup.ts";
 import type { IdentityKeeper } from "./identity.ts";
+import { agentHealth } from "./health.ts";
 import { Inbound } from "./inbound.ts";
 import { type Ledger, MemoryLedger } from "./ledger.ts";
 import { FileLedger } from "./ledger-file.ts";
@@ -80,9 +81,11 @@ class RunningAgent implements Agent {
   readonly #inbound: Inbound;
   readonly #connection: Connection;
   readonly #log: Logger;
+  readonly #health: HealthFile | undefined;
   /** What the last registration said of it. */
   #registeredCredit: Credit;
   #seenEpoch = 0;
+  #registeredSinceMs: number | undefined;
   #stopping: Promise<void> | undefined;
   #markClosed: () => void = () => undefined;
   #markEnded: (error: Error) => void = () => undefined;
@@ -107,6 +110,9 @@ class RunningAgent implements Agent {
       this.#markClosed = resolve;
     });
     this.#log = log;
+    const { healthFile } = options;
+    this.#health =
+      healthFile === undefined ? undefined : new HealthFile({ path: healthFile, report: () => agentHealth(this.state()), ports, log });
     this.#bootId = ports.ids.uuid();
     this.#ledger = ledger;
     this.#parsing = options.parsing ?? createParsing(ports.timers);
@@ -215,21 +221,26 @@ class RunningAgent implements Agent {
       log,
       admit: (epoch) => this.#admit(epoch),
       onRegistered: (agreement) => {
+        this.#registeredSinceMs = ports.clock.now();
         this.#inbound.attach();
         this.#credit.attach(this.#registeredCredit);
         this.#outbound.attach(agreement);
         this.#fetch.attach();
+        this.#health?.touch();
       },
       onFrame: (text) => this.#inbound.receive(text),
       onLost: () => {
         this.#credit.detach();
         this.#outbound.detach();
+        this.#health?.touch();
       },
     });
   }
 
   async start(): Promise<this> {
     const { deliveries, statuses, seenEpoch } = await this.#ledger.recover();
+    // Not before the ledger is ours: another agent with it would write there.
+    if (this.#health !== undefined) await this.#health.start();
     this.#seenEpoch = seenEpoch;
     this.#outbound.restore(statuses);
     if (deliveries.length > 0) this.#log.info("Events of before the restart go on", { events: deliveries.length });
@@ -312,6 +323,9 @@ class RunningAgent implements Agent {
   state(): AgentState {
     return {
       link: this.#connection.state,
+      cpUrl: this.#connection.url,
+      registeredSinceMs: this.#connection.state === "registered" ? this.#registeredSinceMs : undefined,
+      ledgerFailing: this.#credit.failing,
       bootId: this.#bootId,
       protocol: this.#connection.agreement?.protocol,
       registrations: this.#connection.registrations,
@@ -343,6 +357,7 @@ class RunningAgent implements Agent {
     // A Secret may take longer than a stop has time for; what is half written is found, and goes on.
     await Promise.race([kept, this.#options.ports.timers.sleep(FLUSH_MS, late.signal).catch(() => undefined)]);
     late.abort(new Error("kept in time"));
+    await this.#health?.stop();
     await this.#ledger.close();
     this.#log.info("Agent stopped");
     this.#markClosed();

@@ -99,6 +99,11 @@ export class Connection {
     return this.#lastContactMs;
   }
 
+  /** Where it is connected to, or dials next. */
+  get url(): string {
+    return this.#attempt?.url ?? this.#urls[this.#comeback.index] ?? "";
+  }
+
   /** How often it was registered. */
   get registrations(): number {
     return this.#connects;

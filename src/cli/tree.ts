@@ -131,6 +131,16 @@ export const ROOT: Group = group("transporter", "Manage Kubernetes clusters that
     leaf("agent", "Check what an agent needs", async () => (await import("./commands/doctor-agent.ts")).doctorAgent),
     leaf("send", "Check the way to the control plane", async () => (await import("./commands/doctor-send.ts")).doctorSend),
   ]),
+  group("healthcheck", "Ask whether a control plane or an agent on this machine is well, for probes", [
+    leaf("cp", "Ask whether the control plane answers", async () => (await import("./commands/healthcheck.ts")).healthcheckCp, [
+      "control-plane",
+    ]),
+    leaf(
+      "agent",
+      "Ask whether the agent turns, and whether it is connected",
+      async () => (await import("./commands/healthcheck.ts")).healthcheckAgent,
+    ),
+  ]),
   group("context", "Keep the addresses of control planes by name", [
     leaf("add", "Add or change a context", async () => (await import("./commands/context.ts")).contextAdd),
     leaf("use", "Make a context the current one", async () => (await import("./commands/context.ts")).contextUse),

@@ -4,7 +4,7 @@ import { agentUrl, type ControlPlaneAddresses, controlPlaneAddresses } from "./a
 import { CA_HASH, COMMON_SETTINGS, LOG_SETTINGS } from "./common.ts";
 import type { Places } from "./places.ts";
 import { type Resolved, describeOrigin } from "./resolve.ts";
-import { durationOr, integerOr, listOr, pairs, text, textOr, toggle } from "./setting.ts";
+import { durationOr, integerOr, listOr, pairs, text, textOr, toggle, type ValuesOf } from "./setting.ts";
 
 export const AGENT_SETTINGS = {
   "agent-id": text({
@@ -60,6 +60,11 @@ export const AGENT_SETTINGS = {
     hint: "DIR",
     completes: "dir",
   }),
+  "health-file": text({
+    describe: "What `transporter healthcheck agent` reads; without it `health.json` in the state directory",
+    hint: "FILE",
+    completes: "file",
+  }),
   "read-only": toggle(false, { describe: "Report what would be done and change nothing" }),
   "max-concurrent": integerOr(4, { describe: "Events carried out at the same time", min: 1, max: 256 }),
   ...LOG_SETTINGS,
@@ -90,6 +95,7 @@ export interface AgentConfig {
   readonly inCluster: boolean;
   readonly heartbeatIntervalMs: number;
   readonly stateDir: string;
+  readonly healthFile: string;
   readonly readOnly: boolean;
   readonly maxConcurrent: number;
   readonly debug: boolean;
@@ -104,6 +110,32 @@ function segment(id: string): string {
   return encodeURIComponent(id)
     .replaceAll("*", "%2A")
     .replace(/^\.+$/, (dots) => dots.replaceAll(".", "%2E"));
+}
+
+function stateDirectory(named: string | undefined, id: string, where: Places): string | undefined {
+  return named ?? (where.state === undefined ? undefined : `${where.state}/agents/${segment(id)}`);
+}
+
+function healthFileIn(stateDir: string): string {
+  return `${stateDir}/health.json`;
+}
+
+/** Of an agent's settings those that say where its health file is. */
+export const HEALTH_FILE_SETTINGS = {
+  "agent-id": AGENT_SETTINGS["agent-id"],
+  "state-dir": AGENT_SETTINGS["state-dir"],
+  "health-file": AGENT_SETTINGS["health-file"],
+} as const;
+
+/** Where an agent with these settings writes how it is. Throws CONFIG_INVALID where they do not say. */
+export function healthFileOf(values: ValuesOf<typeof HEALTH_FILE_SETTINGS>, where: Places): string {
+  if (values["health-file"] !== undefined) return values["health-file"];
+  const id = values["agent-id"];
+  const stateDir = values["state-dir"] ?? (id === undefined ? undefined : stateDirectory(undefined, id, where));
+  if (stateDir !== undefined) return healthFileIn(stateDir);
+  throw new TransporterError("CONFIG_INVALID", "nothing says where the agent's health file is", {
+    remedy: "Give --health-file FILE, --state-dir DIR or --agent-id ID as the agent has it, or the variables of these names.",
+  });
 }
 
 function controlPlanes(texts: readonly string[], origin: string): readonly [string, ...string[]] {
@@ -135,11 +167,11 @@ export function agentConfig({ values, origins, warnings }: Resolved<typeof AGENT
     );
   }
   const cpUrls = controlPlanes(values["cp-url"], describeOrigin(origins["cp-url"]));
-  if (values["state-dir"] === undefined && where.state === undefined)
+  const stateDir = stateDirectory(values["state-dir"], id, where);
+  if (stateDir === undefined)
     throw new TransporterError("CONFIG_INVALID", "there is no place for the ledger: neither HOME nor XDG_STATE_HOME is set", {
       remedy: "Give --state-dir DIR.",
     });
-  const stateDir = values["state-dir"] ?? `${where.state ?? ""}/agents/${segment(id)}`;
   const [, namespace, name] = SECRET.exec(values["identity-secret"] ?? "") ?? [];
   if (name !== undefined && values["identity-dir"] !== undefined)
     throw new TransporterError(
@@ -169,6 +201,7 @@ export function agentConfig({ values, origins, warnings }: Resolved<typeof AGENT
     inCluster: values["in-cluster"],
     heartbeatIntervalMs: values["heartbeat-interval"],
     stateDir,
+    healthFile: values["health-file"] ?? healthFileIn(stateDir),
     readOnly: values["read-only"],
     maxConcurrent: values["max-concurrent"],
     debug: values.debug,

@@ -88,6 +88,7 @@ export const agent = command({
         proxyEnv: host.env,
         heartbeatIntervalMs: config.heartbeatIntervalMs,
         stateDir: config.stateDir,
+        healthFile: config.healthFile,
         readOnly: config.readOnly,
         maxConcurrent: config.maxConcurrent,
         cluster: { access: clusterAccess(config, host.env) },
