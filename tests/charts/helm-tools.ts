@@ -82,9 +82,9 @@ export const NAMESPACE = "transporter-system";
 /** The least that the agent's chart wants to be told. */
 export const AGENT = ["--set", "agent.agentID=shop-1,agent.cpURL=https://cp.example.com"] as const;
 
-export async function render(chart: ChartName, args: readonly string[], input?: string): Promise<string> {
+export async function render(chart: ChartName, args: readonly string[], input?: string, from = chartDirectory(chart)): Promise<string> {
   const set = chart === "transporter-agent" && !args.some((arg) => arg.startsWith("--values")) ? AGENT : [];
-  return helm(["template", chart, chartDirectory(chart), "--namespace", NAMESPACE, ...set, ...args], input === undefined ? {} : { input });
+  return helm(["template", chart, from, "--namespace", NAMESPACE, ...set, ...args], input === undefined ? {} : { input });
 }
 
 export type Json = Record<string, unknown>;

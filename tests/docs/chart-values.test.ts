@@ -3,16 +3,18 @@ import { chartValues, valuesOfChart, valuesTable } from "../support/chart-values
 import { generatedParts } from "../support/generated.ts";
 import { readText } from "./markdown.ts";
 
-describe("helm/transporter-cp/README.md", () => {
+describe.each([
+  ["transporter-cp", 150],
+  ["transporter-agent", 80],
+])("helm/%s/README.md", (chart, least) => {
   test("has the table of values as values.yaml has them (UPDATE_DOCS=1 writes it)", async () => {
-    const values = valuesTable(await valuesOfChart("transporter-cp"));
-    for (const { name, stands, wanted } of await generatedParts("helm/transporter-cp/README.md", { values }))
-      expect(stands, name).toBe(wanted);
+    const values = valuesTable(await valuesOfChart(chart));
+    for (const { name, stands, wanted } of await generatedParts(`helm/${chart}/README.md`, { values })) expect(stands, name).toBe(wanted);
   });
 
   test("leaves no value without a word", async () => {
-    const values = await valuesOfChart("transporter-cp");
-    expect(values.length).toBeGreaterThan(150);
+    const values = await valuesOfChart(chart);
+    expect(values.length).toBeGreaterThan(least);
     expect(values.filter(({ description }) => description === undefined).map(({ key }) => key)).toEqual([]);
   });
 
@@ -55,6 +57,8 @@ describe("the reader of values", () => {
     "# -- Cut off by an empty line.",
     "",
     "e: x|y",
+    "# -- Quoted, as YAML 1.1 would have it false.",
+    '"no": ""',
   ].join("\n");
 
   test("takes descriptions from the comments above, groups apart", () => {
@@ -64,12 +68,13 @@ describe("the reader of values", () => {
       { key: "group.bare", value: true, description: undefined },
       { key: "whole", value: { c: { d: [1] } }, description: "One value, whatever is in it." },
       { key: "e", value: "x|y", description: undefined },
+      { key: "no", value: "", description: "Quoted, as YAML 1.1 would have it false." },
     ]);
   });
 
   test("writes a row for each", () => {
     const [, , ...rows] = valuesTable(chartValues(text)).split("\n");
-    expect(rows).toHaveLength(5);
+    expect(rows).toHaveLength(6);
     expect(rows[1]).toBe("| `group.b` | `1` | In a group. |");
     expect(rows[4]).toBe('| `e` | `"x\\|y"` |  |');
   });

@@ -27,7 +27,7 @@ function descriptionsOf(text: string): Map<string, string> {
       else if (description !== undefined) description += ` ${comment.trim()}`;
       continue;
     }
-    const [, space, key] = /^( *)([\w.-]+):(?: |$)/.exec(line) ?? [];
+    const [, space, key] = /^( *)"?([\w.-]+)"?:(?: |$)/.exec(line) ?? [];
     if (space !== undefined && key !== undefined) {
       while ((path.at(-1)?.indent ?? -1) >= space.length) path.pop();
       path.push({ indent: space.length, key });
