@@ -1,7 +1,7 @@
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { prepareBinaries, prepareRedis } from "../sandbox/mod.ts";
+import { podClustersProblem, prepareBinaries, preparePodPrograms, prepareRedis } from "../sandbox/mod.ts";
 import { build } from "./build.ts";
 import { BUN, ROOT } from "./run.ts";
 
@@ -26,6 +26,12 @@ function onProgress(line: string): void {
   console.log(line);
 }
 
+/** One build after the other: each takes all that a small machine has. */
+async function prepareClusters(): Promise<void> {
+  await Promise.all(Object.values(prepareBinaries({ onProgress })));
+  if ((await podClustersProblem()) === undefined) await preparePodPrograms(onProgress);
+}
+
 /** Prepares what the tests need, runs them, prints `N passed, N failed` as the last line; gives the exit code. */
 export async function runTests({ args, env = {}, timeoutMs = 30_000, sideBySide = false }: TestRunOptions): Promise<number> {
   const ready = await Promise.allSettled([
@@ -33,7 +39,7 @@ export async function runTests({ args, env = {}, timeoutMs = 30_000, sideBySide 
     prepareRedis({ onProgress }),
     // Where it can be had, the store's contract is tried on it as well; nobody has to have it.
     prepareRedis({ flavor: "valkey", onProgress }).catch(() => undefined),
-    Promise.all(Object.values(prepareBinaries({ onProgress }))),
+    prepareClusters(),
   ]);
   for (const part of ready)
     if (part.status === "rejected") {
