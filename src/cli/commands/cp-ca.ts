@@ -73,7 +73,7 @@ export const cpCaRotate = command({
   settings: { ...PLACE, ...COMMON_SETTINGS },
   examples: [
     "transporter cp ca rotate",
-    "kubectl --namespace transporter-system exec deploy/transporter-cp -- /app/transporter cp ca rotate",
+    "transporter cp ca rotate --security-secret transporter-system/transporter-cp-security --kube-context prod",
   ],
   run: async (call) => {
     const { rotateTrust } = await import("../../security/mod.ts");
