@@ -1,7 +1,7 @@
 /**
  * A real Kubernetes API server on 127.0.0.1 for the tests and the quickstart, from programs that it finds, keeps or builds. It needs no
- * containers and no images; its nodes are simulated. It never touches another cluster, reads no kubeconfig of the user's, and leaves
- * nothing running and nothing but its cache behind.
+ * containers and no images; its nodes are simulated. Where containers can run (Linux, as root), clusters with real pods as well. Neither
+ * touches another cluster or reads a kubeconfig of the user's, and both leave nothing running and nothing but their cache behind.
  */
 export { binariesDirectory, CLUSTER_BINARIES, missingBinaries, prepareBinaries } from "./binaries.ts";
 export { Children, type Child, type SpawnOptions } from "./children.ts";
