@@ -2,6 +2,7 @@ import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { podClustersProblem, prepareBinaries, preparePodPrograms, prepareRedis } from "../sandbox/mod.ts";
+import { HELM, KUBECONFORM } from "../sandbox/helm/mod.ts";
 import { build } from "./build.ts";
 import { BUN, ROOT } from "./run.ts";
 
@@ -29,6 +30,7 @@ function onProgress(line: string): void {
 /** One build after the other: each takes all that a small machine has. */
 async function prepareClusters(): Promise<void> {
   await Promise.all(Object.values(prepareBinaries({ onProgress })));
+  await Promise.all([...Object.values(HELM.prepare({ onProgress })), ...Object.values(KUBECONFORM.prepare({ onProgress }))]);
   if ((await podClustersProblem()) === undefined) await preparePodPrograms(onProgress);
 }
 
