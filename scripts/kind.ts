@@ -2,6 +2,7 @@
 import { mkdir, mkdtemp, realpath, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { sandboxCache } from "../sandbox/mod.ts";
 import { build } from "./build.ts";
 import { Journey } from "./journey/journey.ts";
 import { reachText } from "./journey/reach.ts";
@@ -12,7 +13,7 @@ import { type Step, walk } from "./journey/walk.ts";
 import { bringImage, buildByEngine, IMAGE, kubeconfigsOf, makeClusters, removeClusters } from "./kind/clusters.ts";
 import { HELP, type Engine, type KindOptions, readKindOptions } from "./kind/options.ts";
 import { faultsText, preflight } from "./kind/preflight.ts";
-import { EXECUTABLE, ROOT, seconds } from "./run.ts";
+import { EXECUTABLE, seconds } from "./run.ts";
 
 /** Nothing has been touched yet. */
 const CANNOT_START = 2;
@@ -69,9 +70,9 @@ async function main(): Promise<number> {
   return done ? 0 : broken.signal.aborted ? 130 : 1;
 }
 
-/** Ignored by git, as everything else that is built. */
+/** For the kubeconfigs of what stays, and for whom the command line has logged in. */
 function keptDirectory(): string {
-  return join(ROOT, "dist", "kind");
+  return join(sandboxCache(), "kind");
 }
 
 async function go(

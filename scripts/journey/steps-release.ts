@@ -62,7 +62,7 @@ export const helmTest: Step = {
 };
 
 async function mustSucceed(journey: Journey, cluster: GroundCluster, release: string): Promise<void> {
-  const said = await journey.helm(cluster, ["test", release, ...IN_SYSTEM, "--logs", "--timeout", "120s"]);
+  const said = await journey.helm(cluster, ["test", release, ...IN_SYSTEM, "--timeout", "120s"]);
   if (!/Phase:\s+Succeeded/.test(said) || /Phase:\s+Failed/.test(said)) throw new Error(said);
 }
 

@@ -1,7 +1,7 @@
 import { AGENT_ID } from "./values.ts";
 import { installAgent, installCp, loadImage, login, prepareNamespaces } from "./steps-install.ts";
 import { CP_OVER, helmTest, legacy, uninstall, upgradeAndRollBack } from "./steps-release.ts";
-import { cutLink, killCp } from "./steps-trouble.ts";
+import { cutAndKill, kill } from "./steps-trouble.ts";
 import { clusterAdmin, firstEvent, forbidden, namespaced, readOnly, running } from "./steps-work.ts";
 import type { Step } from "./walk.ts";
 
@@ -17,8 +17,8 @@ export const JOURNEY: readonly Step[] = [
   namespaced,
   running,
   helmTest,
-  cutLink,
-  killCp,
+  cutAndKill,
+  kill,
   upgradeAndRollBack,
   clusterAdmin,
   legacy,
