@@ -7,4 +7,4 @@ const host = systemHost(exitNow);
 const crash = (thrown: unknown): void => void tellCrash(thrown, host).then(exitNow, () => exitNow(70));
 process.on("uncaughtException", crash);
 process.on("unhandledRejection", crash);
-void main(process.argv.slice(2), host).then(exitNow);
+void main(process.argv.slice(2), host, () => Date.now()).then(exitNow);

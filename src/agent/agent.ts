@@ -1,4 +1,4 @@
-import { failpoint, HealthFile, type Logger, messageOf, toTransporterError } from "../kit/mod.ts";
+import { failpoint, type Logger, messageOf, toTransporterError } from "../kit/mod.ts";
 import { dial, proxyFor } from "../net/mod.ts";
 import { CLOSE, type Credit, type Feature, openDigest } from "../protocol/mod.ts";
 import { type Agent, type AgentOptions, type AgentState, clientOf } from "./agent-options.ts";
@@ -9,6 +9,7 @@ import { Executor, type ExecutorOptions } from "./executor.ts";
 import { Fetch } from "./fetch.ts";
 import { createKeeper, urlsWithIdentity } from "./identity-setup.ts";
 import type { IdentityKeeper } from "./identity.ts";
+import { HealthFile } from "./health-file.ts";
 import { agentHealth } from "./health.ts";
 import { Inbound } from "./inbound.ts";
 import { type Ledger, MemoryLedger } from "./ledger.ts";

@@ -1,7 +1,7 @@
-import type { HealthReport } from "../kit/mod.ts";
 import { formatTimestamp } from "../protocol/mod.ts";
 import type { AgentState } from "./agent-options.ts";
 import type { LinkState } from "./connection.ts";
+import type { HealthReport } from "./health-file.ts";
 
 const LINK_WORDS: Readonly<Record<Exclude<LinkState, "registered">, string>> = {
   idle: "it has no identity yet, and waits to be enrolled",

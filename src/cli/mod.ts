@@ -9,7 +9,7 @@ import type { Host } from "./host.ts";
 export { type Host, systemHost } from "./host.ts";
 
 /** Runs one command line; answers the exit code and never throws. The common quick questions load nothing. */
-export async function main(argv: readonly string[], host: Host): Promise<number> {
+export async function main(argv: readonly string[], host: Host, now?: () => number): Promise<number> {
   if (argv.length === 1 && (argv[0] === "--version" || argv[0] === "-v")) {
     try {
       host.out.write(`transporter ${VERSION}${COMMIT === "unknown" ? "" : ` (${COMMIT.slice(0, 12)})`}\n`);
@@ -17,6 +17,19 @@ export async function main(argv: readonly string[], host: Host): Promise<number>
       return 141;
     }
     return 0;
+  }
+  if (argv[0] === "healthcheck" && now !== undefined) {
+    const { healthLine, judgeHealthFile, quickHealthcheck } = await import("./health-verdict.ts");
+    const quick = quickHealthcheck(argv, host.env["TRANSPORTER_HEALTH_FILE"]);
+    if (quick !== undefined) {
+      const verdict = judgeHealthFile(quick.path, quick.asked, now());
+      try {
+        host.out.write(healthLine(quick.asked, verdict));
+      } catch {
+        return 141;
+      }
+      return verdict.ok ? 0 : 1;
+    }
   }
   const { run } = await import("./run.ts");
   return run(argv, host);

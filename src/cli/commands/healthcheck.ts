@@ -10,22 +10,22 @@ import {
   text,
   toggle,
 } from "../../config/mod.ts";
-import { type HealthVerdict, judgeHealthFile, messageOf } from "../../kit/mod.ts";
+import { messageOf } from "../../kit/mod.ts";
 import { type Call, command } from "../command.ts";
 import { bypassProxyForLoopback } from "../connect.ts";
 import { EXIT } from "../exit.ts";
+import { healthLine, type HealthVerdict, judgeHealthFile } from "../health-verdict.ts";
 import type { Host } from "../host.ts";
 import { seenSecurity } from "../security-place.ts";
-import { safeLine } from "../text.ts";
 import { fetchUnchecked } from "../trusting.ts";
 
 const LIVE = toggle(false, { describe: "Only whether it is alive, not whether it can do its work", flagOnly: true });
 /** Of an answer, which is one line when all is well. */
 const MAX_ANSWER_BYTES = 4096;
 
-function tell(host: Host, live: boolean, { ok, text: why }: HealthVerdict): number {
-  host.out.write(`${ok ? "" : "not "}${live ? "live" : "ready"}: ${safeLine(why)}\n`);
-  return ok ? EXIT.ok : EXIT.failed;
+function tell(host: Host, live: boolean, verdict: HealthVerdict): number {
+  host.out.write(healthLine(live ? "live" : "ready", verdict));
+  return verdict.ok ? EXIT.ok : EXIT.failed;
 }
 
 const AGENT = { ...HEALTH_FILE_SETTINGS, live: LIVE, ...COMMON_SETTINGS } as const;
@@ -39,8 +39,10 @@ export const healthcheckAgent = command({
     "transporter healthcheck agent --agent-id agent-1",
     "transporter healthcheck agent --health-file /run/transporter/health.json --live",
   ],
-  run: async ({ values, host, ports, places }) =>
-    tell(host, values.live, await judgeHealthFile(healthFileOf(values, places), values.live ? "live" : "ready", ports.clock.now())),
+  run: ({ values, host, ports, places }) =>
+    Promise.resolve(
+      tell(host, values.live, judgeHealthFile(healthFileOf(values, places), values.live ? "live" : "ready", ports.clock.now())),
+    ),
 });
 
 const CP = {
