@@ -110,7 +110,7 @@ redis://{{ include "transporter-cp.redisName" . }}:6379/{{ int .Values.cp.redis.
   {{- $args = concat $args (list "--advertise" (printf "%s://$(POD_NAME):%d" (ternary "http" "https" (eq (include "transporter-cp.apiPlain" .) "true")) (int .Values.cp.wsPort))) }}
   {{- if .Values.cp.redisCompatKeys }}{{ $args = append $args "--redis-compat-keys" }}{{ end }}
 {{- end }}
-{{- range $flag, $value := dict "--heartbeat-timeout" .Values.cp.heartbeatTimeout "--retention" .Values.cp.retention "--audit-retention" .Values.cp.auditRetention "--max-event-bytes" .Values.cp.maxEventBytes "--publish-to" .Values.publish.to "--queue" .Values.queue.url "--publish" (join "," .Values.publish.kinds) }}
+{{- range $flag, $value := dict "--heartbeat-timeout" .Values.cp.heartbeatTimeout "--retention" .Values.cp.retention "--audit-retention" .Values.cp.auditRetention "--max-event-bytes" (include "transporter-cp.plain" .Values.cp.maxEventBytes) "--publish-to" .Values.publish.to "--queue" .Values.queue.url "--publish" (join "," .Values.publish.kinds) }}
   {{- if $value }}{{ $args = concat $args (list $flag (toString $value)) }}{{ end }}
 {{- end }}
 {{- $args = concat $args (list "--event-retry-max" (int .Values.cp.eventRetryMax | toString) "--max-in-flight" (int .Values.cp.maxInFlight | toString)) }}

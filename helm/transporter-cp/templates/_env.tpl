@@ -3,10 +3,10 @@
 {{/* What lies in the Secret of the chart, for values that hold secrets: key to value. */}}
 {{- define "transporter-cp.credentials" -}}
 {{- $all := dict }}
-{{- if and .Values.cp.redis.password (not .Values.cp.redis.existingSecret) (not (include "transporter-cp.ownRedis" .)) }}{{ $_ := set $all "redis-password" .Values.cp.redis.password }}{{ end }}
+{{- if and .Values.cp.redis.password (not .Values.cp.redis.existingSecret) (not (include "transporter-cp.ownRedis" .)) }}{{ $_ := set $all "redis-password" (include "transporter-cp.plain" .Values.cp.redis.password) }}{{ end }}
 {{- if and .Values.cp.memphis.enabled (not .Values.cp.memphis.existingSecret) }}
-  {{- with .Values.cp.memphis.password }}{{ $_ := set $all "memphis-password" . }}{{ end }}
-  {{- with .Values.cp.memphis.connectionToken }}{{ $_ := set $all "memphis-connection-token" . }}{{ end }}
+  {{- with .Values.cp.memphis.password }}{{ $_ := set $all "memphis-password" (include "transporter-cp.plain" .) }}{{ end }}
+  {{- with .Values.cp.memphis.connectionToken }}{{ $_ := set $all "memphis-connection-token" (include "transporter-cp.plain" .) }}{{ end }}
 {{- end }}
 {{- $all | toJson }}
 {{- end }}

@@ -87,6 +87,11 @@ annotations:
 {{- if .image.digest }}
 {{- printf "%s@%s" .image.repository .image.digest }}
 {{- else }}
-{{- printf "%s:%s" .image.repository (.image.tag | default .tag | toString) }}
+{{- printf "%s:%s" .image.repository (include "transporter-cp.plain" (.image.tag | default .tag)) }}
 {{- end }}
+{{- end }}
+
+{{/* A number as it was written: without this, one from a million on is printed with an exponent. */}}
+{{- define "transporter-cp.plain" -}}
+{{- if kindIs "float64" . }}{{ int64 . }}{{ else }}{{ . }}{{ end }}
 {{- end }}

@@ -8,7 +8,7 @@ pidfile ""
 appendonly yes
 appendfsync {{ $r.appendfsync }}
 save ""
-maxmemory {{ $r.maxmemory }}
+maxmemory {{ include "transporter-cp.plain" $r.maxmemory }}
 maxmemory-policy noeviction
 tcp-keepalive 60
 {{- with $r.extraConfig }}
