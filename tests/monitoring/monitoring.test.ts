@@ -91,7 +91,7 @@ describe("rules", () => {
   test("what each alert leads to is there, and nothing about alerts that are gone", async () => {
     const page = await readText("docs/troubleshooting.md");
     const alerts = RULES.flatMap(({ alert }) => alert ?? []);
-    const told = [...page.matchAll(/^#+ (Transporter[A-Z]\w+)$/gm)].map(([, name]) => name);
+    const told = [...page.matchAll(/^#+ (Transporter[A-Z]\w+)$/gm)].map(([, name = ""]) => name);
     expect(told.toSorted()).toEqual(alerts.toSorted());
     for (const alert of alerts) expect(anchorsOf(page)).toContain(alert.toLowerCase());
   });
