@@ -107,17 +107,16 @@ describe("what is kept in a vault", () => {
 
   test("stays stopped when it is stopped while it looks", async () => {
     const kept = await keep();
+    const { promise, resolve } = Promise.withResolvers<undefined>();
+    vault.hold = promise.then(() => undefined);
     kept.start();
-    await manual.advance(22_499);
-    const looking = kept.refresh();
-    void manual.advance(1);
+    await manual.advance(30_000);
+    const before = vault.reads();
     kept.stop();
-    await looking;
-    const { reads } = vault;
-    const before = reads();
+    resolve(undefined);
+    await kept.refresh();
     await manual.advance(300_000);
-    expect(reads()).toBeLessThanOrEqual(before + 1);
-    expect(manual.pending).toBe(0);
+    expect([before, vault.reads(), manual.pending]).toEqual([2, 3, 0]);
   });
 
   test("is taken up when somebody writes it, whole", async () => {
@@ -344,6 +343,19 @@ describe("a copy of what is in a vault", () => {
       "KUBE_UNAVAILABLE",
     );
     expect(await codeOf(() => keep({ copyDirectory: place() }))).toBe("KUBE_UNAVAILABLE");
+    expect(lines).toEqual([]);
+  });
+
+  test("is written when there is something new, and only then", async () => {
+    const copyDirectory = place();
+    const kept = await keep({ copyDirectory });
+    const inode = async (): Promise<number> => (await stat(join(copyDirectory, "secret-copy.json"))).ino;
+    const first = await inode();
+    await kept.refresh();
+    expect(await inode()).toBe(first);
+    vault.put({ "crl.pem": "1" });
+    await kept.refresh();
+    expect(await inode()).not.toBe(first);
   });
 
   test.each([
@@ -362,6 +374,7 @@ describe("a copy of what is in a vault", () => {
     await writeFile(join(copyDirectory, "secret-copy.json"), text);
     vault.fault = UNREACHABLE;
     expect(await codeOf(() => keep({ copyDirectory }))).toBe("KUBE_UNAVAILABLE");
+    expect(told("warn")).toEqual(["The copy of the installation's files cannot be read"]);
   });
 
   test("that cannot be written is told, and keeps nothing from going on", async () => {

@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import * as v from "valibot";
 import { type Logger, type Ports, type TimerHandle, messageOf, toTransporterError } from "../kit/mod.ts";
 import type { TrustService } from "./gate.ts";
 import { checkServerNames } from "./init-trust.ts";
@@ -37,6 +38,7 @@ export const LOCAL_NAMES = ["localhost", "127.0.0.1", "::1"] as const;
 /** Many control planes must not look at once. */
 const LOOK_MS = 15_000;
 const COPY = "secret-copy.json";
+const COPIED = v.object({ location: v.string(), entries: v.record(v.string(), v.string()), version: v.string() });
 
 /** Reads the vault, and fills it where it is empty. Throws CONFIG_INVALID and what the vault throws. */
 export async function keepTrust(options: KeepTrustOptions): Promise<KeptTrust> {
@@ -198,26 +200,12 @@ class Copy {
   async get(): Promise<VaultContent | undefined> {
     try {
       const found = await readIfThere(join(this.#directory, COPY));
-      const copy: unknown = found === undefined ? undefined : JSON.parse(found.text);
-      return isCopyOf(copy, this.#location) ? ownEntries(copy) : undefined;
+      if (found === undefined) return undefined;
+      const copy = v.parse(COPIED, JSON.parse(found.text));
+      return copy.location === this.#location ? ownEntries(copy) : undefined;
     } catch (error) {
       this.#log.warn("The copy of the installation's files cannot be read", { reason: messageOf(error) });
       return undefined;
     }
   }
-}
-
-function isCopyOf(copy: unknown, location: string): copy is VaultContent {
-  return (
-    typeof copy === "object" &&
-    copy !== null &&
-    "location" in copy &&
-    copy.location === location &&
-    "version" in copy &&
-    typeof copy.version === "string" &&
-    "entries" in copy &&
-    typeof copy.entries === "object" &&
-    copy.entries !== null &&
-    Object.values(copy.entries).every((entry) => typeof entry === "string")
-  );
 }

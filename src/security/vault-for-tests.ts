@@ -11,6 +11,8 @@ export interface MemoryVault extends TrustVault {
   fault: TransporterError | undefined;
   /** Thrown by whoever writes. */
   writeFault: TransporterError | undefined;
+  /** Held by whoever reads. */
+  hold: Promise<void> | undefined;
   /** Runs before the next write is judged: somebody else is quicker. */
   between: (() => void) | undefined;
   /** As somebody else does. */
@@ -31,6 +33,7 @@ export function memoryVault(entries?: Record<string, string>): MemoryVault {
     entries,
     fault: undefined,
     writeFault: undefined,
+    hold: undefined,
     between: undefined,
     version: () => String(version),
     reads: () => reads,
@@ -45,8 +48,8 @@ export function memoryVault(entries?: Record<string, string>): MemoryVault {
       version += 1;
     },
     async read() {
-      await Promise.resolve();
       reads += 1;
+      await vault.hold;
       if (vault.fault !== undefined) throw vault.fault;
       return content();
     },
