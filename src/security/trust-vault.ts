@@ -42,7 +42,7 @@ export function withCa(content: VaultContent | undefined): VaultContent | undefi
 
 /** Without what a control plane has no use for: the admin token in the clear is for people. */
 export function ownEntries({ entries, version }: VaultContent): VaultContent {
-  return { entries: Object.fromEntries(KNOWN.flatMap((name) => (entries[name] === undefined ? [] : [[name, entries[name]]]))), version };
+  return { entries: Object.fromEntries(Object.entries(entries).filter(([name]) => KNOWN.includes(name))), version };
 }
 
 /** The first entry that tells of an installation; undefined where there is none, so that one may be begun. */
