@@ -32,6 +32,8 @@ export class HealthFile {
   readonly #options: HealthFileOptions;
   #timer: TimerHandle | undefined;
   #writing: Promise<void> | undefined;
+  /** Something changed while it was being written. */
+  #again = false;
   #failing = false;
 
   constructor(options: HealthFileOptions) {
@@ -49,8 +51,10 @@ export class HealthFile {
   /** Writes now, for what nobody should have to wait for. */
   touch(): void {
     if (this.#timer === undefined) return;
+    this.#again = this.#writing !== undefined;
     this.#writing ??= this.#write().finally(() => {
       this.#writing = undefined;
+      if (this.#again) this.touch();
     });
   }
 

@@ -65,7 +65,9 @@ function urlOf({ host, port }: ListenAddress): string {
 
 function addressOf(call: Call<typeof CP>): string {
   if (call.values.url !== undefined) return apiUrl(call.values.url) ?? call.values.url;
-  const { security, listeners } = controlPlaneConfig(call, call.places, seenSecurity(call));
+  // Where its store would be without a home does not matter here.
+  const places = { ...call.places, state: call.places.state ?? "/" };
+  const { security, listeners } = controlPlaneConfig(call, places, seenSecurity(call));
   if (listeners.probes !== undefined) return urlOf(listeners.probes);
   const api = urlOf(listeners.api);
   return security === undefined || listeners.tls.byProxy ? api : api.replace(/^http:/, "https:");
