@@ -47,8 +47,8 @@ export async function packRelease(directory: string, parts: ReleaseParts): Promi
     artifacts.push(await describe(directory, name, "executable", platform));
   }
   for (const [platform, path] of images) {
-    // What it is called inside decides how it may be loaded; its ending is kept.
-    const name = `transporter-${version}-image-${platform}.${path.endsWith(".gz") ? "tar.gz" : "tar"}`;
+    // Not compressed: podman 4 does not load what is.
+    const name = `transporter-${version}-image-${platform}.tar`;
     await copyFile(path, join(directory, name));
     artifacts.push(await describe(directory, name, "image", platform));
   }
