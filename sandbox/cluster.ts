@@ -303,6 +303,8 @@ class SandboxCluster implements Cluster {
         await this.#binaries["kube-controller-manager"],
         ...common,
         "--controllers=*,-node-lifecycle-controller,-taint-eviction-controller",
+        // Made at the start; the usual one is outside of our directory.
+        `--flex-volume-plugin-dir=${join(this.directory, "volume-plugins")}`,
         "--secure-port=0",
         `--service-account-private-key-file=${join(tls, "service-account.key")}`,
         `--root-ca-file=${join(tls, "ca.crt")}`,
