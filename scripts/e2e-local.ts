@@ -7,7 +7,7 @@ import { podClustersProblem } from "../sandbox/pods/mod.ts";
 import { build } from "./build.ts";
 import { buildImage } from "./image/build-image.ts";
 import { Journey } from "./journey/journey.ts";
-import { openPodsGround } from "./journey/pods-ground.ts";
+import { natsQueue, openPodsGround } from "./journey/pods-ground.ts";
 import { reachText } from "./journey/reach.ts";
 import { JOURNEY } from "./journey/steps.ts";
 import { walk } from "./journey/walk.ts";
@@ -71,7 +71,14 @@ async function go(
   await using opened = await opening;
   const { ground } = opened;
   say(`Ground: ${ground.description}. Image: ${image.reference}. Ready after ${seconds(startedMs)}.`);
-  const options = { ground, image: image.reference, imageArchive: image.archivePath, executable: EXECUTABLE, directory };
+  const options = {
+    ground,
+    image: image.reference,
+    imageArchive: image.archivePath,
+    executable: EXECUTABLE,
+    directory,
+    queue: natsQueue(directory, say),
+  };
   const journey = new Journey(options);
   const good = await walk(journey, keep ? JOURNEY.slice(0, -1) : JOURNEY, say, broken);
   if (keep && !broken.aborted) {

@@ -6,8 +6,7 @@ import { sandboxCache } from "../sandbox/mod.ts";
 import { build } from "./build.ts";
 import { Journey } from "./journey/journey.ts";
 import { reachText } from "./journey/reach.ts";
-import { queueInFront } from "./journey/queue.ts";
-import { queueSteps, removeQueue } from "./journey/steps-queue.ts";
+import { type QueueInFront, queueOf } from "./journey/queue.ts";
 import { BRING_UP, JOURNEY } from "./journey/steps.ts";
 import { type Step, walk } from "./journey/walk.ts";
 import { bringImage, buildByEngine, IMAGE, kubeconfigsOf, makeClusters, removeClusters } from "./kind/clusters.ts";
@@ -87,21 +86,27 @@ async function go(
   const ground = await makeClusters(options, engine, directory, say);
   if (broken.aborted) return false;
   say(`Ground: ${ground.description}.`);
-  const journey = new Journey({ ground, image: IMAGE, imageArchive, executable: EXECUTABLE, directory });
-  const queue =
-    options.queue === undefined
-      ? []
-      : queueSteps(queueInFront(options.queue), (image, cluster) => bringImage(engine, image, cluster, directory));
-  const good = await walk(journey, stepsOf(options, queue), say, broken);
+  const journey = new Journey({
+    ground,
+    image: IMAGE,
+    imageArchive,
+    executable: EXECUTABLE,
+    directory,
+    queue: queueFor(options, engine, directory),
+  });
+  const good = await walk(journey, stepsOf(options), say, broken);
   if (options.keep || options.command !== "e2e") say(reachText(journey, kubeconfigsOf(options.command, directory)));
   return good;
 }
 
-function stepsOf(options: KindOptions, queue: readonly Step[]): readonly Step[] {
-  if (options.command !== "e2e") return [...BRING_UP, ...queue];
-  // The last step of the journey takes the charts away.
-  const end = options.keep ? [] : [...(queue.length > 0 ? [removeQueue] : []), ...JOURNEY.slice(-1)];
-  return [...JOURNEY.slice(0, -1), ...queue, ...end];
+function queueFor(options: KindOptions, engine: Engine, directory: string): QueueInFront | undefined {
+  if (options.queue === undefined) return undefined;
+  return { ...queueOf(options.queue), bring: (image, cluster) => bringImage(engine, image, cluster, directory) };
+}
+
+/** The last step of the journey takes the charts away. */
+function stepsOf({ command, keep }: KindOptions): readonly Step[] {
+  return command !== "e2e" ? BRING_UP : keep ? JOURNEY.slice(0, -1) : JOURNEY;
 }
 
 try {

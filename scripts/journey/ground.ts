@@ -13,6 +13,8 @@ export interface GroundCluster {
   /** As its administrator, whatever the exit code. */
   kubectl(args: readonly string[], input?: string): Promise<Ran>;
   helm(args: readonly string[]): Promise<Ran>;
+  /** Commands of a page, with its kubectl and helm in front of the user's. */
+  bash(script: string): Promise<Ran>;
   /** Puts the images of an archive (`docker save`, `podman save`) where its pods find them. */
   loadImage(archivePath: string): Promise<void>;
 }
@@ -61,10 +63,24 @@ export interface ClusterPrograms {
 }
 
 /** kubectl and helm held to one cluster, whatever the user's own configuration says. */
-export function clusterPrograms(programs: ClusterPrograms): Pick<GroundCluster, "kubectl" | "helm"> {
+export function clusterPrograms(programs: ClusterPrograms): Pick<GroundCluster, "kubectl" | "helm" | "bash"> {
   const { kubeconfigPath, home } = programs;
   return {
     kubectl: (args, input) => runProgram([programs.kubectlPath, "--kubeconfig", kubeconfigPath, ...args], { home, input }),
     helm: (args) => runProgram([programs.helmPath, "--kubeconfig", kubeconfigPath, ...args], { home }),
+    bash: (script) =>
+      runProgram(
+        [
+          "bash",
+          "-euo",
+          "pipefail",
+          "-c",
+          `kubectl() { '${programs.kubectlPath}' "$@"; }\nhelm() { '${programs.helmPath}' "$@"; }\n${script}`,
+        ],
+        {
+          home,
+          env: { KUBECONFIG: kubeconfigPath },
+        },
+      ),
   };
 }

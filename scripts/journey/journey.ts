@@ -3,7 +3,8 @@ import { join } from "node:path";
 import { ROOT } from "../run.ts";
 import { runProgram, type Ground, type GroundCluster, type Ran } from "./ground.ts";
 import { listAt, textAt } from "./json.ts";
-import { AGENT_ID, SYSTEM, type Values } from "./values.ts";
+import type { QueueInFront } from "./queue.ts";
+import { AGENT_ID, agentValues, cpValues, merged, SYSTEM, type Values } from "./values.ts";
 
 export interface JourneyOptions {
   readonly ground: Ground;
@@ -14,6 +15,7 @@ export interface JourneyOptions {
   readonly executable: string;
   /** A directory of ours: what is written there is the caller's to remove. */
   readonly directory: string;
+  readonly queue?: QueueInFront | undefined;
 }
 
 export interface TransporterOptions {
@@ -31,6 +33,7 @@ export class Journey {
   readonly image: string;
   readonly imageArchive: string;
   readonly directory: string;
+  readonly queue: QueueInFront | undefined;
   readonly executable: string;
   #files = 0;
   /** `sha256:…` of the control plane's CA, once it is known. */
@@ -48,6 +51,7 @@ export class Journey {
     this.imageArchive = options.imageArchive;
     this.directory = options.directory;
     this.executable = options.executable;
+    this.queue = options.queue;
   }
 
   /** The one cluster, or both. */
@@ -77,6 +81,16 @@ export class Journey {
     return written(`helm ${args.join(" ")} in ${cluster.name}`, await cluster.helm(args));
   }
 
+  /** What all releases of the control plane have, and these values over it. */
+  cpValues(over: Values): Values {
+    return merged(cpValues(this.image, this.ground.cp.nodeAddress, this.queue?.values ?? {}), over);
+  }
+
+  /** The same of the agent. */
+  agentValues(over: Values): Values {
+    return agentValues(this.image, this.ground.cp.nodeAddress, this.caHash, over);
+  }
+
   /** `helm upgrade --install` of one of our charts under the name of the chart, waited for. */
   async install(chart: "cp" | "agent", values: Values): Promise<string> {
     const cluster = chart === "cp" ? this.ground.cp : this.ground.agent;
@@ -84,12 +98,6 @@ export class Journey {
     const name = `transporter-${chart}`;
     const words = ["upgrade", "--install", name, CHARTS[chart], "--namespace", SYSTEM, "--values", path];
     return this.helm(cluster, [...words, "--wait", "--timeout", "180s"]);
-  }
-
-  /** The control plane's release with these values over those that it has. */
-  async upgradeCpKeeping(valuesPath: string): Promise<void> {
-    const words = ["upgrade", "transporter-cp", CHARTS.cp, "--namespace", SYSTEM, "--reuse-values", "--values", valuesPath];
-    await this.helm(this.ground.cp, [...words, "--wait", "--timeout", "180s"]);
   }
 
   /** A file of the journey's own; what a step wrote stays to be looked at. */

@@ -1,10 +1,27 @@
-import { chown, mkdir, rm } from "node:fs/promises";
+import { chown, mkdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { imageOfProgram, prepareBinaries } from "../../sandbox/mod.ts";
 import { HELM } from "../../sandbox/helm/mod.ts";
 import { type PodCluster, type PodClusters, startPodClusters } from "../../sandbox/pods/mod.ts";
 import { clusterPrograms, type Ground, type GroundCluster } from "./ground.ts";
+import { type QueueInFront, queueOf } from "./queue.ts";
 
 const VOLUMES_EACH = 3;
+
+const NATS_IMAGE = "localhost/nats-server:e2e";
+
+/** NATS from the sandbox's own nats-server: where nothing can be pulled, an image of one static program is made by hand. */
+export function natsQueue(directory: string, say: (line: string) => void): QueueInFront {
+  return {
+    ...queueOf("nats", NATS_IMAGE),
+    async bring(image, cluster) {
+      const program = await prepareBinaries({ names: ["nats-server"], onProgress: say })["nats-server"];
+      const path = join(directory, "nats.tar");
+      await writeFile(path, await imageOfProgram(image, program, []));
+      await cluster.loadImage(path);
+    },
+  };
+}
 
 export interface PodsGround extends AsyncDisposable {
   readonly ground: Ground;

@@ -1,3 +1,4 @@
+import type { GroundCluster } from "./ground.ts";
 import { QUEUE_PORTS, type Values } from "./values.ts";
 
 export type QueueKind = "nats" | "memphis";
@@ -17,6 +18,11 @@ export interface Queue {
   sendFlags(port: number): readonly string[];
 }
 
+/** A queue, and what brings its images to where the pods of a cluster find them. */
+export interface QueueInFront extends Queue {
+  bring(image: string, cluster: GroundCluster): Promise<void>;
+}
+
 export const QUEUE_NAMESPACE = "transporter-queue";
 const NATS_IMAGE = "docker.io/library/nats:2.11.4";
 const MEMPHIS_IMAGE = "docker.io/memphisos/memphis:1.4.3-stable";
@@ -24,7 +30,7 @@ const MEMPHIS_METADATA_IMAGE = "docker.io/memphisos/memphis-metadata:docker-15.2
 const PASSWORD = "memphis-of-the-journey";
 
 /** What is asked for, with the image that its makers publish unless there is another. */
-export function queueInFront(kind: QueueKind, natsImage = NATS_IMAGE): Queue {
+export function queueOf(kind: QueueKind, natsImage = NATS_IMAGE): Queue {
   return kind === "nats" ? nats(natsImage) : memphis();
 }
 

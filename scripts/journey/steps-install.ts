@@ -2,7 +2,8 @@ import { at, listAt, textAt } from "./json.ts";
 import { logOf, type Journey } from "./journey.ts";
 import { namespace } from "./manifests.ts";
 import { contentsOf } from "./contents.ts";
-import { AGENT_ID, agentValues, cpValues, ENROLMENT_SECRET, PORTS, SYSTEM, type Values } from "./values.ts";
+import type { GroundCluster } from "./ground.ts";
+import { AGENT_ID, ENROLMENT_SECRET, PORTS, SYSTEM, type Values } from "./values.ts";
 import type { Step } from "./walk.ts";
 
 const SECURITY_SECRET = "transporter-cp-security";
@@ -25,15 +26,15 @@ export const loadImage: Step = {
 export const prepareNamespaces: Step = {
   name: "namespaces that take only restricted pods, and room for volumes",
   async run(journey) {
-    for (const cluster of journey.clusters) {
+    const prepare = async (cluster: GroundCluster): Promise<void> => {
       await journey.apply(cluster, namespace(SYSTEM));
       // Controllers put these into every namespace; they are not the charts'.
       await journey.until(`the default account of ${SYSTEM} in ${cluster.name}`, async () => {
         const account = await journey.exists(cluster, "serviceaccount", "default", ...IN_SYSTEM);
         return account && (await journey.exists(cluster, "configmap", "kube-root-ca.crt", ...IN_SYSTEM));
       });
-    }
-    await journey.ground.makeVolumes?.();
+    };
+    await Promise.all([...journey.clusters.map(prepare), journey.ground.makeVolumes?.()]);
     journey.before = new Map(
       await Promise.all(journey.clusters.map(async (cluster) => [cluster, await contentsOf(journey, cluster)] as const)),
     );
@@ -46,7 +47,7 @@ export function installCp(over: Values = {}): Step {
   return {
     name: "helm install transporter-cp --wait",
     async run(journey) {
-      await journey.install("cp", cpValues(journey.image, journey.ground.cp.nodeAddress, over));
+      await journey.install("cp", journey.cpValues(over));
       const pods = await podsOf(journey, "cp");
       const pod = pods[0];
       if (pods.length !== 1 || pod === undefined) throw new Error(`${pods.length} pods of the control plane instead of one`);
@@ -106,7 +107,7 @@ export function installAgent(over: Values = {}): Step {
       const secret = { apiVersion: "v1", kind: "Secret", metadata: { name: ENROLMENT_SECRET, namespace: SYSTEM }, stringData: { token } };
       await journey.apply(agent, JSON.stringify(secret));
       const startedMs = performance.now();
-      await journey.install("agent", agentValuesOf(journey, over));
+      await journey.install("agent", journey.agentValues(over));
       await connected(journey);
       const seen = `connected ${((performance.now() - startedMs) / 1000).toFixed(1)} s after the install began`;
       journey.agentKey = await agentKey(journey);
@@ -115,10 +116,6 @@ export function installAgent(over: Values = {}): Step {
       return seen;
     },
   };
-}
-
-export function agentValuesOf(journey: Journey, over: Values = {}): Values {
-  return agentValues(journey.image, journey.ground.cp.nodeAddress, journey.caHash, over);
 }
 
 /** Waits until the control plane says so, and gives what it says; a connection begun at `since` is the old one and does not count. */

@@ -5,16 +5,12 @@ import type { GroundCluster } from "./ground.ts";
 import type { Journey } from "./journey.ts";
 import { dialLegacyAgent } from "./legacy-agent.ts";
 import { configMap } from "./manifests.ts";
-import { agentKey, agentView, apiUrl, connected, logIn, podsOf } from "./steps-install.ts";
-import { NAMESPACED, upgradeAgent } from "./steps-work.ts";
-import { AGENT_ID, cpValues, LEGACY_AGENT_ID, merged, PORTS, SHOP, SYSTEM, TEST_TOKEN_SECRET, type Values } from "./values.ts";
+import { agentKey, agentView, apiUrl, connected, logIn } from "./steps-install.ts";
+import { QUEUE_NAMESPACE } from "./queue.ts";
+import { AGENT_ID, LEGACY_AGENT_ID, merged, PORTS, SHOP, SYSTEM, TEST_TOKEN_SECRET, type Values } from "./values.ts";
 import type { Step } from "./walk.ts";
 
 const IN_SYSTEM = ["--namespace", SYSTEM] as const;
-
-async function upgradeCp(journey: Journey, over: Values): Promise<void> {
-  await journey.install("cp", cpValues(journey.image, journey.ground.cp.nodeAddress, merged(CP_OVER, over)));
-}
 
 /** In the journey silence counts sooner than by default: a cut link must be seen in seconds. */
 export const CP_OVER: Values = {
@@ -71,41 +67,6 @@ async function completedEvents(journey: Journey): Promise<number> {
   return listAt(events, "items").length;
 }
 
-export const upgradeAndRollBack: Step = {
-  name: "helm upgrade of the control plane with a changed value, and helm rollback",
-  async run(journey) {
-    const { cp } = journey.ground;
-    const debugs = async (): Promise<boolean> => {
-      const [pod] = await podsOf(journey, "cp");
-      return /TRANSPORTER_DEBUG","value":"true"|"--debug/.test(JSON.stringify(pod)) || (await logsHaveDebug(journey));
-    };
-    if (await debugs()) throw new Error("debug is on before it was asked for");
-    let since = textAt(await agentView(journey), "connected_at");
-    await upgradeCp(journey, { debug: true });
-    await connected(journey, since);
-    if (!(await debugs())) throw new Error("the changed value did not arrive");
-    since = textAt(await agentView(journey), "connected_at");
-    await journey.helm(cp, ["rollback", "transporter-cp", ...IN_SYSTEM, "--wait", "--timeout", "120s"]);
-    await connected(journey, since);
-    if (await debugs()) throw new Error("the rollback did not bring the old value back");
-    if ((await agentKey(journey)) !== journey.agentKey) throw new Error("the agent enrolled anew");
-    await journey.send("after-rollback", configMap("after-rollback", SHOP, { a: "1" }));
-    await journey.completed("after-rollback");
-    const history = JSON.parse(await journey.helm(cp, ["history", "transporter-cp", ...IN_SYSTEM, "--output", "json"])) as unknown;
-    return `${listAt({ history }, "history").length} revisions, ${AGENT_ID} came back each time with its own key`;
-  },
-};
-
-async function logsHaveDebug(journey: Journey): Promise<boolean> {
-  const logs = await journey.kubectl(journey.ground.cp, [
-    "logs",
-    "--selector=app.kubernetes.io/name=transporter-cp",
-    ...IN_SYSTEM,
-    "--tail=200",
-  ]);
-  return /"level":"debug"/.test(logs);
-}
-
 /** Of 0.1's chart, each with a meaning that it must keep. */
 const VALUES_0_1: Values = {
   replicaCount: 1,
@@ -124,12 +85,13 @@ export const legacy: Step = {
   name: "helm upgrade with 0.1's values and its listener: an agent of 0.1 gets its event through NodePort 30080",
   async run(journey) {
     const since = textAt(await agentView(journey), "connected_at");
-    await upgradeCp(journey, merged(VALUES_0_1, { legacy: { enabled: true, agents: [LEGACY_AGENT_ID] } }));
+    await journey.install(
+      "cp",
+      journey.cpValues(merged(merged(CP_OVER, VALUES_0_1), { legacy: { enabled: true, agents: [LEGACY_AGENT_ID] } })),
+    );
     // The port of 0.1 speaks 0.1 now; people and enrolled agents have ports of their own.
     await logIn(journey, await apiUrl(journey, PORTS.https));
     await connected(journey, since);
-    const cpURL = `https://${journey.ground.cp.nodeAddress}:${PORTS.https}`;
-    await upgradeAgent(journey, merged(NAMESPACED, { agent: { cpURL } }));
 
     const port = await journey.ground.hostPort(PORTS.websocket);
     using old = await dialLegacyAgent(`ws://127.0.0.1:${port}/ws`, LEGACY_AGENT_ID);
@@ -155,12 +117,37 @@ export const legacy: Step = {
   },
 };
 
+export const rollBack: Step = {
+  name: "helm rollback of the control plane: 0.1's listener is closed again, and nothing is lost",
+  async run(journey) {
+    const { cp } = journey.ground;
+    const since = textAt(await agentView(journey), "connected_at");
+    await journey.helm(cp, ["rollback", "transporter-cp", ...IN_SYSTEM, "--wait", "--timeout", "120s"]);
+    // The old port is the API's again.
+    await logIn(journey, await apiUrl(journey, PORTS.websocket));
+    await connected(journey, since);
+    const port = await journey.ground.hostPort(PORTS.websocket);
+    const plain = await fetch(`http://127.0.0.1:${port}/events`, { method: "POST", body: "{}" }).then(
+      (answer) => answer.status,
+      () => "closed" as const,
+    );
+    if (plain === 202 || plain === 400) throw new Error(`0.1's listener still answers: ${plain}`);
+    if ((await agentKey(journey)) !== journey.agentKey) throw new Error("the agent enrolled anew");
+    if (textAt(await journey.event("of-0-1"), "state") !== "completed") throw new Error("the event of 0.1 is gone");
+    await journey.send("after-rollback", configMap("after-rollback", SHOP, { a: "1" }));
+    await journey.completed("after-rollback");
+    const history = JSON.parse(await journey.helm(cp, ["history", "transporter-cp", ...IN_SYSTEM, "--output", "json"])) as unknown;
+    return `revision ${listAt({ history }, "history").length}; ${AGENT_ID} kept its identity`;
+  },
+};
+
 export const uninstall: Step = {
   name: "helm uninstall of both leaves nothing behind",
   async run(journey) {
     const { cp, agent } = journey.ground;
     await journey.helm(agent, ["uninstall", "transporter-agent", ...IN_SYSTEM, "--wait", "--timeout", "120s"]);
     await journey.helm(cp, ["uninstall", "transporter-cp", ...IN_SYSTEM, "--wait", "--timeout", "120s"]);
+    if (journey.queue !== undefined) await journey.kubectl(cp, ["delete", "namespace", QUEUE_NAMESPACE, "--timeout=120s"]);
     // What the events made is the events', not the charts'.
     for (const namespace of [SHOP, "shop-2"])
       await journey.kubectl(agent, ["delete", "namespace", namespace, "--ignore-not-found", "--timeout=90s"]);

@@ -51,18 +51,6 @@ async function once(journey: Journey, id: string): Promise<void> {
   if (ends.length !== 1) throw new Error(`event ${id} completed ${ends.length} times`);
 }
 
-/** For a ground without a link to cut. */
-export const kill: Step = {
-  name: "the control plane's pod is killed: its events, tokens and agents are still there",
-  skip: ({ ground }) => (ground.link === undefined ? undefined : "done while the way was cut"),
-  async run(journey) {
-    const since = textAt(await agentView(journey), "connected_at");
-    const killed = await killedAndBack(journey);
-    await connected(journey, since);
-    return killed;
-  },
-};
-
 /** Kills the pod without a word of warning, and looks at what its successor finds on the volume. */
 async function killedAndBack(journey: Journey): Promise<string> {
   const { cp } = journey.ground;

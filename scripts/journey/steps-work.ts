@@ -1,16 +1,16 @@
 import { at, listAt, textAt } from "./json.ts";
 import { logOf, type Journey } from "./journey.ts";
 import { configMap, namespace, workload } from "./manifests.ts";
-import { agentKey, agentValuesOf, agentView, connected, mustHaveFailed, podsOf } from "./steps-install.ts";
-import { SHOP, SYSTEM, type Values } from "./values.ts";
+import { agentKey, agentView, connected, mustHaveFailed, podsOf } from "./steps-install.ts";
+import { PORTS, SHOP, SYSTEM, type Values } from "./values.ts";
 import type { Step } from "./walk.ts";
 
 const ACCOUNT = `system:serviceaccount:${SYSTEM}:transporter-agent`;
 
 /** Changes the agent's release; it is the same agent afterwards, and connected. */
-export function upgradeAgent(journey: Journey, over: Values): Promise<void> {
+function upgradeAgent(journey: Journey, over: Values): Promise<void> {
   return changedAgent(journey, async () => {
-    await journey.install("agent", agentValuesOf(journey, over));
+    await journey.install("agent", journey.agentValues(over));
   });
 }
 
@@ -60,7 +60,8 @@ export const readOnly: Step = {
 export const forbidden: Step = {
   name: "without the right to write, the API server refuses: the event fails with FORBIDDEN",
   async run(journey) {
-    await upgradeAgent(journey, { agent: { readOnly: false }, rbac: { preset: "readOnly" } });
+    // The port that stays the API's own whatever becomes of 0.1's, as the notes of the chart advise.
+    await upgradeAgent(journey, { agent: { readOnly: false, ...apiOf(journey) }, rbac: { preset: "readOnly" } });
     await journey.send("refused", configMap("refused", SHOP, { a: "1" }));
     mustHaveFailed(await journey.ended("refused"), "FORBIDDEN");
     await mustBeAbsent(journey, "configmap", "refused", "--namespace", SHOP);
@@ -68,14 +69,15 @@ export const forbidden: Step = {
   },
 };
 
-/** What the agent may do from here on, until a step says otherwise. */
-export const NAMESPACED: Values = { rbac: { preset: "namespaced", namespaces: [SHOP] } };
+function apiOf(journey: Journey): Values {
+  return { cpURL: `https://${journey.ground.cp.nodeAddress}:${PORTS.https}` };
+}
 
 export const namespaced: Step = {
   name: "with the preset namespaced it works in that namespace and in no other",
   async run(journey) {
     const { agent } = journey.ground;
-    await upgradeAgent(journey, NAMESPACED);
+    await upgradeAgent(journey, { agent: apiOf(journey), rbac: { preset: "namespaced", namespaces: [SHOP] } });
     await may(journey, "create", "deployments.apps", "--namespace", SHOP);
     await mayNot(journey, "create", "deployments.apps", "--namespace", "default");
     await mayNot(journey, "create", "clusterroles.rbac.authorization.k8s.io");
@@ -117,7 +119,7 @@ export const clusterAdmin: Step = {
   name: "with clusterAdmin it makes a namespace; after helm rollback it may not any more",
   async run(journey) {
     const { agent } = journey.ground;
-    await upgradeAgent(journey, { rbac: { preset: "clusterAdmin" } });
+    await upgradeAgent(journey, { agent: apiOf(journey), rbac: { preset: "clusterAdmin" } });
     await journey.send("wide", `${namespace("shop-2")}---\n${configMap("wide", "shop-2", { a: "1" })}`);
     await journey.completed("wide");
     if (!(await journey.exists(agent, "configmap", "wide", "--namespace", "shop-2"))) throw new Error("the object is not there");

@@ -1,7 +1,9 @@
 import { AGENT_ID } from "./values.ts";
+import { backupAndRestore } from "./steps-backup.ts";
 import { installAgent, installCp, loadImage, login, prepareNamespaces } from "./steps-install.ts";
-import { CP_OVER, helmTest, legacy, uninstall, upgradeAndRollBack } from "./steps-release.ts";
-import { cutAndKill, kill } from "./steps-trouble.ts";
+import { byQueue, queueReady } from "./steps-queue.ts";
+import { CP_OVER, helmTest, legacy, rollBack, uninstall } from "./steps-release.ts";
+import { cutAndKill } from "./steps-trouble.ts";
 import { clusterAdmin, firstEvent, forbidden, namespaced, readOnly, running } from "./steps-work.ts";
 import type { Step } from "./walk.ts";
 
@@ -9,6 +11,7 @@ import type { Step } from "./walk.ts";
 export const JOURNEY: readonly Step[] = [
   loadImage,
   prepareNamespaces,
+  queueReady,
   installCp(CP_OVER),
   login,
   installAgent(),
@@ -16,12 +19,13 @@ export const JOURNEY: readonly Step[] = [
   forbidden,
   namespaced,
   running,
+  byQueue,
   helmTest,
   cutAndKill,
-  kill,
-  upgradeAndRollBack,
+  backupAndRestore,
   clusterAdmin,
   legacy,
+  rollBack,
   uninstall,
 ];
 
@@ -29,8 +33,10 @@ export const JOURNEY: readonly Step[] = [
 export const BRING_UP: readonly Step[] = [
   loadImage,
   prepareNamespaces,
+  queueReady,
   installCp({ tests: { agent: AGENT_ID } }),
   login,
   installAgent({ rbac: { preset: "clusterAdmin" } }),
   firstEvent,
+  byQueue,
 ];
