@@ -249,7 +249,7 @@ describe("verified", () => {
     const deployments = { apiGroups: ["apps"], resources: ["deployments"] };
     const narrow = await namespace.kubeconfigWith([
       { ...deployments, verbs: ["get", "create", "patch"] },
-      { ...deployments, verbs: ["list", "watch"], resourceNames: ["web"] } as never,
+      { ...deployments, verbs: ["list", "watch"], resourceNames: ["web"] },
     ]);
     await walkAll(await clientOf(namespace.kube, narrow), parsed(deployment("web", "none")), { timeoutMs: 30_000 }, namespace.name);
     const blind = await namespace.kubeconfigWith([{ ...deployments, verbs: ["get", "create", "patch"] }]);
