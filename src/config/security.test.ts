@@ -208,7 +208,16 @@ test("the CA that was found in the default place is not left aside by --insecure
 });
 
 test("one setting each means nothing, or worse, without security, and is refused there", () => {
-  const harmless = new Set(["security-dir", "security-secret", "kubeconfig", "kube-context", "ca-file", "probe-addr", "probe-port", "trusted-proxies"]);
+  const harmless = new Set([
+    "security-dir",
+    "security-secret",
+    "kubeconfig",
+    "kube-context",
+    "ca-file",
+    "probe-addr",
+    "probe-port",
+    "trusted-proxies",
+  ]);
   const sample: Readonly<Record<string, string>> = {
     "tls-min": "1.2",
     "agent-port": "1",
