@@ -6,7 +6,7 @@
 export { binariesDirectory, CLUSTER_BINARIES, missingBinaries, prepareBinaries } from "./binaries.ts";
 export { Children, type Child, type SpawnOptions } from "./children.ts";
 export { startCluster, type Cluster, type ClusterOptions } from "./cluster.ts";
-export { type DebianArch, type DebianTreeOptions, librariesOf, prepareDebianTree, sandboxCache } from "./debian.ts";
+export { hasDebianPackages, type DebianArch, type DebianTreeOptions, librariesOf, prepareDebianTree, sandboxCache } from "./debian.ts";
 export { freePorts, portIfFree } from "./free-port.ts";
 export {
   imageOfProgram,
