@@ -13,6 +13,7 @@ import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
+import { source } from "./build-target.ts";
 import { writeBundle } from "./release/bundle.ts";
 import { notesOf } from "./release/changelog.ts";
 import { gather } from "./release/gather.ts";
@@ -68,6 +69,12 @@ async function main(): Promise<boolean> {
     console.log(`\n${file}: ${(Bun.file(file).size / 1e6).toFixed(1)} MB`);
   } else {
     const startedMs = performance.now();
+    const { commit, epoch } = await source();
+    if (values.tag !== undefined && commit.endsWith("-dirty"))
+      throw new Error("files differ from the commit: a release is made of what is committed");
+    // All of it is of one commit, also when somebody commits meanwhile.
+    process.env["TRANSPORTER_BUILD_COMMIT"] = commit;
+    process.env["SOURCE_DATE_EPOCH"] = String(epoch);
     const directory = resolve(ROOT, values.out);
     return inScratch(async (scratch) => {
       const parts = await gather(scratch, { version, targets: values.targets, images: values.images, sbom: !values["no-sbom"] });

@@ -54,7 +54,21 @@ enrolment:
 
 function readme({ version, commit, image, artifacts }: Manifest): string {
   const images = artifacts.filter(({ kind }) => kind === "image");
-  const loads = images.map(({ name }) => `podman load --input ${name}`).join("\n");
+  const [first = "ARCHIVE", ...others] = images.map(({ name }) => name);
+  const inside = `registry.example.internal/transporter:${version}`;
+  const processors = images.map(({ platform = "" }) => platform.replace("linux-", ""));
+  const several = `
+Where nodes have several kinds of processor, all of them under one name:
+
+    podman manifest create ${inside}
+    for arch in ${processors.join(" ")}; do
+      podman load --input transporter-${version}-image-linux-$arch.tar
+      podman tag ${image} ${inside}-$arch
+      podman push ${inside}-$arch
+      podman manifest add ${inside} docker://${inside}-$arch
+    done
+    podman manifest push --all ${inside} docker://${inside}
+`;
   return `# Transporter ${version} for a site without internet
 
 Made from commit ${commit}. Nothing in here asks anything outside: carry the directory in, check it, load the image, install the charts.
@@ -67,15 +81,17 @@ SHA256SUMS itself is what you compare, by another way, with that of the release'
 
 ## Give the image to the clusters
 
-One archive for each kind of processor; ${image} is the name inside. Into a registry of yours:
+One archive for each kind of processor: take that of your nodes. ${image} is the name inside. Into a registry of yours:
 
-    ${loads.replaceAll("\n", "\n    ")}
-    podman tag ${image} registry.example.internal/transporter:${version}
-    podman push registry.example.internal/transporter:${version}
+    podman load --input ${first}
+    podman tag ${image} ${inside}
+    podman push ${inside}
 
-(\`docker load\` does the same.) Or, without a registry, on each node with containerd:
+\`docker load\`, \`tag\` and \`push\` do the same.
+${others.length > 0 ? several : ""}
+Or, without a registry, on each node with containerd:
 
-    ctr --namespace k8s.io images import ${images[0]?.name ?? "ARCHIVE"}
+    ctr --namespace k8s.io images import ${first}
 
 and leave \`image.repository\` out of the values.
 

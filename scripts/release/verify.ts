@@ -28,7 +28,7 @@ async function chartFaults(path: string, { name }: Artifact, { version }: Manife
 async function executableFaults(
   path: string,
   { name, platform = "" }: Artifact,
-  { version }: Manifest,
+  { version, commit }: Manifest,
   scratch: string,
 ): Promise<string[]> {
   const files = await filesIn(path);
@@ -41,8 +41,11 @@ async function executableFaults(
   await chmod(unpacked, 0o755);
   const { exitCode, output } = await capture([unpacked, "version", "-o", "json"]);
   if (exitCode !== 0) return [`${name} does not run here: ${output}`];
-  const own = (JSON.parse(output) as { readonly client: { readonly version: string } }).client.version;
-  return own === version ? [] : [`${name} calls itself ${own} and the release is ${version}`];
+  const { client } = JSON.parse(output) as { readonly client: { readonly version: string; readonly commit: string } };
+  return [
+    ...(client.version === version ? [] : [`${name} calls itself ${client.version} and the release is ${version}`]),
+    ...(client.commit === commit ? [] : [`${name} was made from ${client.commit} and the release from ${commit}`]),
+  ];
 }
 
 async function imageFaults(path: string, { name }: Artifact): Promise<string[]> {

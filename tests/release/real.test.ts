@@ -27,10 +27,15 @@ compiledTest(
   async () => {
     const platform = hostPlatform();
     if (platform === undefined) throw new Error(`no release is made for ${process.platform} on ${process.arch}`);
-    const [version, { commit, epoch }] = [await versionOf(), await source()];
+    const version = await versionOf();
+    // Of the executable itself, which may have been built before the newest commit.
+    const said = JSON.parse(await new Response(Bun.spawn([EXECUTABLE_PATH, "version", "-o", "json"]).stdout).text()) as {
+      readonly client: { readonly commit: string };
+    };
+    const { commit } = said.client;
     const made = await directory("executable");
     const executables = new Map([[platform, EXECUTABLE_PATH]]);
-    await packRelease(made, { version, commit, atSeconds: epoch, executables, images: new Map(), charts: [], notes: "Notes.\n" });
+    await packRelease(made, { version, commit, atSeconds: 0, executables, images: new Map(), charts: [], notes: "Notes.\n" });
     expect(await faultsOf(made, await directory("unpacked"))).toEqual([]);
     const { artifacts } = readManifest(await Bun.file(join(made, MANIFEST)).text());
     expect(artifacts[0]).toMatchObject({ kind: "executable", platform, name: `transporter-${version}-${platform}.tar.gz` });

@@ -28,6 +28,7 @@ async function fresh(): Promise<string> {
 }
 
 const AT = 1_700_000_000;
+const COMMIT = "0123456789ab";
 
 /** Small stand-ins with the form of the real parts; the platform is not this machine's, so that nothing of it is run. */
 async function parts(replaced: Partial<ReleaseParts> = {}): Promise<ReleaseParts> {
@@ -48,7 +49,7 @@ async function parts(replaced: Partial<ReleaseParts> = {}): Promise<ReleaseParts
   );
   return {
     version,
-    commit: "0123456789abcdef0123456789abcdef01234567",
+    commit: COMMIT,
     atSeconds: AT,
     executables: new Map([["windows-mips", program]]),
     images: new Map([["linux-mips", image]]),
@@ -192,11 +193,14 @@ describe("a release", () => {
     const host = hostPlatform();
     if (host === undefined) return;
     const program = join(await fresh(), "program");
-    const answer = JSON.stringify({ client: { version: "9.9.9" } });
+    const answer = JSON.stringify({ client: { version: "9.9.9", commit: "0" } });
     await Bun.write(program, `#!/bin/sh\necho '${answer}'\n`, { mode: 0o755 });
     const directory = await fresh();
     await packRelease(directory, await parts({ executables: new Map([[host, program]]) }));
-    expect(await faults(directory)).toEqual([`transporter-${version}-${host}.tar.gz calls itself 9.9.9 and the release is ${version}`]);
+    expect(await faults(directory)).toEqual([
+      `transporter-${version}-${host}.tar.gz calls itself 9.9.9 and the release is ${version}`,
+      `transporter-${version}-${host}.tar.gz was made from 0 and the release from ${COMMIT}`,
+    ]);
   });
 
   test("for a site without internet is one tar with everything, and refused where something lacks", async () => {
