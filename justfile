@@ -66,6 +66,10 @@ kind-all *args:
 kind-down *args:
     {{ bun }} scripts/kind.ts down {{ args }}
 
+# An image for kind's nodes where none can be pulled, made of packages and Go modules; Linux and root. Then: just e2e-kind --node-image NAME
+kind-node-image *engine:
+    {{ bun }} scripts/kind-node-image.ts {{ engine }}
+
 # The same as e2e-kind on two real clusters with real pods that this machine makes itself; needs Linux and root
 [group('clusters')]
 e2e-local *args:

@@ -1,6 +1,7 @@
 /** What charts are proven with: helm, kubeconform, a registry on 127.0.0.1, and the definitions of custom resources that charts may make objects of. */
 import { access } from "node:fs/promises";
 import { join } from "node:path";
+import { goModuleDirectory } from "../go-module.ts";
 import { GoPrograms } from "../go-programs.ts";
 
 /** Unstamped, helm takes itself for one of Kubernetes 1.20, and renders charts for that. */
@@ -49,29 +50,11 @@ const DEFINITIONS = {
 
 const DEFINITIONS_MODULE = join(import.meta.dir, "crds");
 
-async function moduleDirectory(go: string, module: string): Promise<string> {
-  const download = Bun.spawn([go, "mod", "download", "-json", module], {
-    cwd: DEFINITIONS_MODULE,
-    // Only what go.sum has is taken.
-    env: { ...process.env, GOWORK: "off", GOFLAGS: "-mod=readonly" },
-    stdin: "ignore",
-    stdout: "pipe",
-    stderr: "pipe",
-  });
-  const [stdout, stderr, code] = await Promise.all([download.stdout.text(), download.stderr.text(), download.exited]);
-  const answer: unknown = code === 0 || stdout.trim() !== "" ? JSON.parse(stdout) : {};
-  const directory = typeof answer === "object" && answer !== null && "Dir" in answer ? answer.Dir : undefined;
-  if (code !== 0 || typeof directory !== "string") throw new Error(`${module} cannot be downloaded: ${(stderr || stdout).trim()}`);
-  return directory;
-}
-
 /** Files with CustomResourceDefinitions, from Go's module cache; downloads what is not there. */
 export async function definitionFiles(): Promise<readonly string[]> {
-  const go = Bun.which("go");
-  if (go === null) throw new Error("definitions of custom resources come as Go modules, and Go is not on PATH");
   const files: string[] = [];
   for (const [module, paths] of Object.entries(DEFINITIONS)) {
-    const directory = await moduleDirectory(go, module);
+    const directory = await goModuleDirectory(DEFINITIONS_MODULE, module);
     for (const path of paths) {
       await access(join(directory, path));
       files.push(join(directory, path));

@@ -8,7 +8,7 @@ export * from "./api.ts";
 export { type Checked, issueRefusal, type Refusal, refuse } from "./checked.ts";
 export * from "./codes.ts";
 export * from "./duration.ts";
-export { type ErrorKind, HTTP_STATUS_OF_KIND } from "./error-kind.ts";
+export type { ErrorKind } from "./error-kind.ts";
 export * from "./event.ts";
 export * from "./frames.ts";
 export * from "./json-bounds.ts";
