@@ -82,6 +82,9 @@ https://{{ include "transporter-cp.fullname" . }}.{{ .Release.Namespace }}.svc:{
 {{- else if and .Values.security.enabled (include "transporter-cp.was01" .) }}
 !!! FROM 0.1: its agents and producers, who call ws:// or http://, are turned away now. legacy.enabled=true with legacy.agents={their ids} lets them in meanwhile.
 {{- end }}
+{{- if and (include "transporter-cp.ownCA" .) (not .Values.serviceAccount.create) (not .Values.serviceAccount.name) }}
+!!! serviceAccount.create is false and no name is given: the account `default` may read the CA's key now, and with it every pod of this namespace that runs as it. Name an account.
+{{- end }}
 {{- if and (not $redis) (not .Values.persistence.enabled) }}
 !!! NOTHING IS KEPT: persistence.enabled is false, so events, tokens and identities are lost with the pod.
 {{- end }}
