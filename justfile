@@ -67,6 +67,7 @@ kind-down *args:
     {{ bun }} scripts/kind.ts down {{ args }}
 
 # An image for kind's nodes where none can be pulled, made of packages and Go modules; Linux and root. Then: just e2e-kind --node-image NAME
+[group('clusters')]
 kind-node-image *engine:
     {{ bun }} scripts/kind-node-image.ts {{ engine }}
 

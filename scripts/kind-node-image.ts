@@ -2,6 +2,10 @@
 import { makeNodeImage, prepareKind } from "../sandbox/kind/mod.ts";
 import { seconds } from "./run.ts";
 
+function onProgress(line: string): void {
+  console.log(line);
+}
+
 const startedMs = performance.now();
 const engine = process.argv[2] ?? (Bun.which("docker") === null ? "podman" : "docker");
 if (engine !== "docker" && engine !== "podman") {
@@ -9,7 +13,6 @@ if (engine !== "docker" && engine !== "podman") {
   process.exit(2);
 }
 try {
-  const onProgress = (line: string): void => console.log(line);
   const image = await makeNodeImage({ engine, onProgress });
   if (Bun.which("kind") === null) console.log(`kind is not on PATH; it is built here: ${await prepareKind(onProgress)}`);
   console.log(
