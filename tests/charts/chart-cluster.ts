@@ -33,8 +33,6 @@ async function start(): Promise<Cluster> {
     },
     { what: "the schemas of custom resources", timeoutMs: 60_000, everyMs: 200 },
   );
-  // Until then it answers 429.
-  await eventually(() => everything(kube), { what: "an API server that serves custom resources", timeoutMs: 60_000, everyMs: 200 });
   return kube;
 }
 
@@ -53,9 +51,16 @@ export async function restrictedNamespace(kube: Cluster, name: string): Promise<
 }
 
 export async function json(kube: Cluster, path: string): Promise<Json> {
-  const answer = await kube.request("GET", path);
-  const body: unknown = await answer.json();
-  if (!answer.ok || !isRecord(body)) throw new Error(`GET ${path}: ${answer.status}`);
+  // A definition that was changed a moment ago is answered by 429 until its storage is there.
+  const { status, body } = await eventually(
+    async () => {
+      const answer = await kube.request("GET", path);
+      const parsed: unknown = await answer.json();
+      return answer.status === 429 ? undefined : { status: answer.status, body: parsed };
+    },
+    { what: `an answer to GET ${path}`, timeoutMs: 60_000, everyMs: 200 },
+  );
+  if (status !== 200 || !isRecord(body)) throw new Error(`GET ${path}: ${status}`);
   return body;
 }
 

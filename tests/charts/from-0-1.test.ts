@@ -1,9 +1,9 @@
 import { describe, expect } from "bun:test";
 import { join } from "node:path";
-import { at, chartDirectory, chartKubeTest, type ChartName, tryHelm } from "./helm-tools.ts";
+import { at, chartDirectory, besideChartTest, type ChartName, tryHelm } from "./helm-tools.ts";
 import { site, type Site, untilNothingIsLeft } from "./releases.ts";
 
-const WAIT = ["--wait", "--timeout=90s"] as const;
+const WAIT = ["--wait", "--timeout=180s"] as const;
 const VALUES = join(import.meta.dir, "values");
 const old = (chart: ChartName): string => join(import.meta.dir, "old", chart);
 
@@ -22,7 +22,7 @@ async function restrict(of: Site): Promise<void> {
 }
 
 describe("upgrade from the charts of 0.1 with the same values file", () => {
-  chartKubeTest(
+  besideChartTest(
     "transporter-agent: same names, another pod, read-only unless rbac says otherwise; back, and nothing is left",
     async () => {
       await using here = await site();
@@ -50,7 +50,7 @@ describe("upgrade from the charts of 0.1 with the same values file", () => {
     300_000,
   );
 
-  chartKubeTest(
+  besideChartTest(
     "transporter-cp: same Service and NodePort; the strategy changes with the store; back, and nothing is left",
     async () => {
       await using here = await site(4);
@@ -86,7 +86,7 @@ describe("upgrade from the charts of 0.1 with the same values file", () => {
     300_000,
   );
 
-  chartKubeTest(
+  besideChartTest(
     "--reuse-values with the values of 0.1 is refused with the way out, which works",
     async () => {
       await using here = await site();

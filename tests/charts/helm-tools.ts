@@ -29,6 +29,11 @@ export function chartKubeTest(name: string, run: () => Promise<void>, timeoutMs 
   test.skipIf(SKIP || SKIP_KUBE)(name, run, timeoutMs);
 }
 
+/** `chartKubeTest` beside others of its file: helm waits for most of its time. */
+export function besideChartTest(name: string, run: () => Promise<void>, timeoutMs = 300_000): void {
+  test.concurrent.skipIf(SKIP || SKIP_KUBE)(name, run, timeoutMs);
+}
+
 export interface HelmRun {
   readonly code: number;
   readonly out: string;

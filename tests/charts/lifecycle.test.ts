@@ -1,9 +1,9 @@
 import { describe, expect } from "bun:test";
 import { eventually } from "../support/eventually.ts";
-import { at, chartDirectory, chartKubeTest } from "./helm-tools.ts";
+import { at, chartDirectory, besideChartTest } from "./helm-tools.ts";
 import { site, type Site, untilNothingIsLeft } from "./releases.ts";
 
-const WAIT = ["--wait", "--timeout=90s"] as const;
+const WAIT = ["--wait", "--timeout=180s"] as const;
 
 const RBAC = "/apis/rbac.authorization.k8s.io/v1";
 
@@ -13,7 +13,7 @@ async function names(of: Site, path: string): Promise<readonly string[]> {
 }
 
 describe("transporter-agent: install, upgrade, rollback, uninstall", () => {
-  chartKubeTest(
+  besideChartTest(
     "what it may changes with the values, what it keeps stays, and nothing is left",
     async () => {
       await using shop = await site();
@@ -53,7 +53,7 @@ describe("transporter-agent: install, upgrade, rollback, uninstall", () => {
     300_000,
   );
 
-  chartKubeTest(
+  besideChartTest(
     "a volume that is to stay stays, and is taken up by the next release",
     async () => {
       await using here = await site();
@@ -72,7 +72,7 @@ describe("transporter-agent: install, upgrade, rollback, uninstall", () => {
     300_000,
   );
 
-  chartKubeTest(
+  besideChartTest(
     "helm test makes its pods, and takes away what it made",
     async () => {
       await using here = await site();
@@ -80,7 +80,7 @@ describe("transporter-agent: install, upgrade, rollback, uninstall", () => {
       const set = `agent.agentID=shop-1,agent.cpURL=https://cp.example.com,persistence.enabled=false,tests.tokenSecret=producer,fullnameOverride=${here.namespace}`;
       await here.helm("install", "agent", chart, "--set", set, ...WAIT);
       const pods = `/api/v1/namespaces/${here.namespace}/pods`;
-      const testing = here.helm("test", "agent", "--timeout=90s");
+      const testing = here.helm("test", "agent", "--timeout=180s");
       // Simulated nodes run nothing: somebody has to say how it went.
       for (const name of ["event", "settings"]) {
         const path = `${pods}/${here.namespace}-test-${name}`;
@@ -108,7 +108,7 @@ describe("transporter-agent: install, upgrade, rollback, uninstall", () => {
 });
 
 describe("transporter-cp: install, upgrade, rollback, uninstall", () => {
-  chartKubeTest(
+  besideChartTest(
     "from SQLite to a Redis of its own and back; CA and token stay, and nothing is left",
     async () => {
       await using here = await site(4);
@@ -145,7 +145,7 @@ describe("transporter-cp: install, upgrade, rollback, uninstall", () => {
     300_000,
   );
 
-  chartKubeTest(
+  besideChartTest(
     "with everything that can be turned on; nothing is left",
     async () => {
       await using here = await site(4);

@@ -1,5 +1,5 @@
 import { describe, expect } from "bun:test";
-import { at, chartDirectory, chartKubeTest, type ChartName } from "./helm-tools.ts";
+import { at, chartDirectory, besideChartTest, type ChartName } from "./helm-tools.ts";
 import { chartKube } from "./chart-cluster.ts";
 import { helm } from "./helm-tools.ts";
 
@@ -105,7 +105,7 @@ const CASES: readonly Told[] = [
 
 describe("the notes", () => {
   for (const [chart, set, says, saysNot] of CASES)
-    chartKubeTest(`${chart}: ${set.replace(SECURE, "secured")}`, async () => {
+    besideChartTest(`${chart}: ${set.replace(SECURE, "secured")}`, async () => {
       const text = await notes(chart, set);
       for (const part of says) expect(text).toContain(part);
       for (const part of saysNot) expect(text).not.toContain(part);

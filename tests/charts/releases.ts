@@ -25,10 +25,10 @@ const names = new Set<string>();
 export async function site(volumes = 2): Promise<Site> {
   const kube = await chartKube();
   const namespace = uniqueName("release");
-  await restrictedNamespace(kube, namespace);
   const storageClass = uniqueName("class");
-  for (let index = 0; index < volumes; index += 1) await makeVolume(kube, `${storageClass}-${index}`, storageClass);
   for (const name of [namespace, storageClass]) names.add(name);
+  await restrictedNamespace(kube, namespace);
+  for (let index = 0; index < volumes; index += 1) await makeVolume(kube, `${storageClass}-${index}`, storageClass);
   const isForeign = (line: string): boolean =>
     [...names].some((name) => name !== namespace && name !== storageClass && line.includes(name));
   const before = new Set(await everything(kube));
