@@ -1,7 +1,6 @@
 import { chmod, readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { parse } from "yaml";
-import { capture } from "../run.ts";
 import { MANIFEST, type Artifact, type Manifest, readManifest, readSums, sha256Of, SUMS } from "./manifest.ts";
 
 /** Of this machine, as artifacts name it; undefined where none is made for it. */
@@ -39,8 +38,10 @@ async function executableFaults(
   const unpacked = join(scratch, program);
   await Bun.write(unpacked, files.get(program) ?? "");
   await chmod(unpacked, 0o755);
-  const { exitCode, output } = await capture([unpacked, "version", "-o", "json"]);
-  if (exitCode !== 0) return [`${name} does not run here: ${output}`];
+  // Alone with itself: what the environment names is not what is looked at.
+  const child = Bun.spawn([unpacked, "version", "-o", "json"], { env: {}, stdin: "ignore", stdout: "pipe", stderr: "pipe" });
+  const [output, errors, exitCode] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
+  if (exitCode !== 0) return [`${name} does not run here: ${errors.trim() || output}`];
   const { client } = JSON.parse(output) as { readonly client: { readonly version: string; readonly commit: string } };
   return [
     ...(client.version === version ? [] : [`${name} calls itself ${client.version} and the release is ${version}`]),
