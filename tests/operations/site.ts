@@ -170,7 +170,8 @@ export function load(site: Site, prefix: string): { stop(): Promise<string[]>; r
   const accepted: string[] = [];
   const end = new AbortController();
   const work = async (): Promise<void> => {
-    for (let n = 0; !end.signal.aborted; n += 1) accepted.push(await hand(site, configMapEvent(`${prefix}-${n}`, `${prefix}-nobody`, "default")));
+    for (let n = 0; !end.signal.aborted; n += 1)
+      accepted.push(await hand(site, configMapEvent(`${prefix}-${n}`, `${prefix}-nobody`, "default")));
   };
   const done = work();
   return {
