@@ -31,14 +31,20 @@ interface Case {
 }
 
 const FILES = readdirSync(VALUES).filter((file) => file.endsWith(".yaml"));
+/** What the docs tell people to begin with. */
+const EXAMPLES = join(import.meta.dir, "../../examples/helm");
 const CASES: readonly Case[] = [
   ...CHARTS.map((chart) => ({ name: `${chart} by default`, chart, args: [] })),
-  ...FILES.map((file) => ({
-    name: file,
-    chart: file.startsWith("cp-") ? ("transporter-cp" as const) : ("transporter-agent" as const),
-    args: [`--values=${join(VALUES, file)}`],
-  })),
+  ...FILES.map((file) => caseOf(VALUES, file)),
+  ...readdirSync(EXAMPLES)
+    .filter((file) => /^(cp|agent)-.*\.yaml$/.test(file))
+    .map((file) => caseOf(EXAMPLES, file)),
 ];
+
+function caseOf(directory: string, file: string): Case {
+  const name = directory === EXAMPLES ? `examples/helm/${file}` : file;
+  return { name, chart: file.startsWith("cp-") ? "transporter-cp" : "transporter-agent", args: [`--values=${join(directory, file)}`] };
+}
 
 /** Rendered once for all tests here. */
 const rendered = new Map<string, Promise<string>>();

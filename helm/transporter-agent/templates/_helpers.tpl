@@ -359,6 +359,8 @@ imagePullSecrets:
   {{- else }}
   secret:
     secretName: {{ include "transporter-agent.enrolmentSecret" . }}
+    # For the pod's group, which fsGroup makes the owner.
+    defaultMode: 0440
     # Once the agent has its certificate, the token may be taken away.
     optional: true
     items:
@@ -382,6 +384,7 @@ imagePullSecrets:
 - name: kubeconfig
   secret:
     secretName: {{ .Values.agent.kubeconfigSecret }}
+    defaultMode: 0440
     items:
       - key: {{ .Values.agent.kubeconfigKey }}
         path: {{ base (include "transporter-agent.kubeconfigPath" .) }}
@@ -390,6 +393,7 @@ imagePullSecrets:
 - name: identity
   secret:
     secretName: {{ include "transporter-agent.identitySecret" . }}
+    defaultMode: 0440
 {{- end }}
 {{- with .Values.extraVolumes }}
 {{ toYaml . }}
