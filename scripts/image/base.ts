@@ -40,14 +40,14 @@ export interface BaseOptions {
   readonly onProgress?: (line: string) => void;
 }
 
+/** The packages, unpacked: also enough to run the executable in. */
+export function prepareBaseTree(arch: DebianArch, onProgress?: (line: string) => void): Promise<string> {
+  return prepareDebianTree({ name: "image-base", arch, packages: PACKAGES, ...(onProgress === undefined ? {} : { onProgress }) });
+}
+
 /** Writes a Dockerfile and what it adds. */
 export async function writeBase({ arch, directory, onProgress }: BaseOptions): Promise<void> {
-  const tree = await prepareDebianTree({
-    name: "image-base",
-    arch,
-    packages: PACKAGES,
-    ...(onProgress === undefined ? {} : { onProgress }),
-  });
+  const tree = await prepareBaseTree(arch, onProgress);
   const root = join(directory, "root");
   const { triplet, loader, interpreter } = MACHINES[arch];
   for (const name of [loader, ...LIBRARIES]) await copy(await libraryIn(tree, triplet, name), join(root, "lib", triplet, name), 0o755);
