@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { podClustersProblem, prepareBinaries, preparePodPrograms, prepareRedis } from "../sandbox/mod.ts";
 import { HELM, KUBECONFORM } from "../sandbox/helm/mod.ts";
+import { ACTIONLINT } from "../sandbox/linters/mod.ts";
 import { build } from "./build.ts";
 import { BUN, ROOT } from "./run.ts";
 
@@ -30,7 +31,8 @@ function onProgress(line: string): void {
 /** One build after the other: each takes all that a small machine has. */
 async function prepareClusters(): Promise<void> {
   await Promise.all(Object.values(prepareBinaries({ onProgress })));
-  await Promise.all([...Object.values(HELM.prepare({ onProgress })), ...Object.values(KUBECONFORM.prepare({ onProgress }))]);
+  const tools = [HELM.prepare({ onProgress }), KUBECONFORM.prepare({ onProgress }), ACTIONLINT.prepare({ onProgress })];
+  await Promise.all(tools.flatMap((programs) => Object.values<Promise<string>>(programs)));
   if ((await podClustersProblem()) === undefined) await preparePodPrograms(onProgress);
 }
 
