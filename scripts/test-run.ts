@@ -2,7 +2,7 @@ import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { podClustersProblem, prepareBinaries, preparePodPrograms, prepareRedis } from "../sandbox/mod.ts";
-import { HELM, KUBECONFORM } from "../sandbox/helm/mod.ts";
+import { definitionFiles, HELM, KUBECONFORM } from "../sandbox/helm/mod.ts";
 import { ACTIONLINT } from "../sandbox/linters/mod.ts";
 import { build } from "./build.ts";
 import { BUN, ROOT } from "./run.ts";
