@@ -41,15 +41,13 @@ export const helmTest: Step = {
     for (const cluster of journey.clusters) await journey.apply(cluster, JSON.stringify(secret));
 
     const before = await completedEvents(journey);
-    const startedMs = performance.now();
-    await mustSucceed(journey, cp, "transporter-cp");
-    const tookCp = seconds(startedMs);
+    const [tookCp, tookAgent] = await Promise.all([
+      mustSucceed(journey, cp, "transporter-cp"),
+      mustSucceed(journey, agent, "transporter-agent"),
+    ]);
     const made = await journey.json(agent, ["get", "configmap", "transporter-helm-test", "--namespace", SHOP]);
     if (!textAt(made, "data", "release").includes("transporter-cp"))
       throw new Error(`what the test sent is not there: ${JSON.stringify(made)}`);
-    const middleMs = performance.now();
-    await mustSucceed(journey, agent, "transporter-agent");
-    const tookAgent = seconds(middleMs);
     const more = (await completedEvents(journey)) - before;
     if (more !== 2) throw new Error(`${more} more events have completed instead of 2`);
     for (const cluster of journey.clusters) await journey.kubectl(cluster, ["delete", "secret", TEST_TOKEN_SECRET, ...IN_SYSTEM]);
@@ -57,9 +55,12 @@ export const helmTest: Step = {
   },
 };
 
-async function mustSucceed(journey: Journey, cluster: GroundCluster, release: string): Promise<void> {
+/** Gives how long it took. */
+async function mustSucceed(journey: Journey, cluster: GroundCluster, release: string): Promise<string> {
+  const startedMs = performance.now();
   const said = await journey.helm(cluster, ["test", release, ...IN_SYSTEM, "--timeout", "120s"]);
   if (!/Phase:\s+Succeeded/.test(said) || /Phase:\s+Failed/.test(said)) throw new Error(said);
+  return seconds(startedMs);
 }
 
 async function completedEvents(journey: Journey): Promise<number> {
@@ -146,25 +147,28 @@ export const uninstall: Step = {
   async run(journey) {
     const { cp, agent } = journey.ground;
     await journey.helm(agent, ["uninstall", "transporter-agent", ...IN_SYSTEM, "--wait", "--timeout", "120s"]);
-    await journey.helm(cp, ["uninstall", "transporter-cp", ...IN_SYSTEM, "--wait", "--timeout", "120s"]);
-    if (journey.queue !== undefined) await journey.kubectl(cp, ["delete", "namespace", QUEUE_NAMESPACE, "--timeout=120s"]);
-    // What the events made is the events', not the charts'.
-    for (const namespace of [SHOP, "shop-2"])
-      await journey.kubectl(agent, ["delete", "namespace", namespace, "--ignore-not-found", "--timeout=90s"]);
-    const counts: string[] = [];
-    for (const cluster of journey.clusters) {
-      const before = journey.before.get(cluster) ?? new Set<string>();
-      let left: readonly string[] = [];
-      await journey
-        .until(`an end without remains in ${cluster.name}`, async () => {
-          left = added(before, await contentsOf(journey, cluster));
-          return left.length === 0;
-        })
-        .catch((error: unknown) => {
-          throw new Error(`left in ${cluster.name}: ${left.join(", ")}`, { cause: error });
-        });
-      counts.push(`${before.size} objects in ${cluster.name} as before`);
-    }
+    const remove = (cluster: GroundCluster, namespace: string): Promise<string> =>
+      journey.kubectl(cluster, ["delete", "namespace", namespace, "--ignore-not-found", "--timeout=120s"]);
+    await Promise.all([
+      journey.helm(cp, ["uninstall", "transporter-cp", ...IN_SYSTEM, "--wait", "--timeout", "120s"]),
+      // What the events made is the events', not the charts'.
+      ...[SHOP, "shop-2"].map((namespace) => remove(agent, namespace)),
+      ...(journey.queue === undefined ? [] : [remove(cp, QUEUE_NAMESPACE)]),
+    ]);
+    const counts = await Promise.all(journey.clusters.map((cluster) => asBefore(journey, cluster)));
     return counts.join(", ");
   },
 };
+
+async function asBefore(journey: Journey, cluster: GroundCluster): Promise<string> {
+  const before = journey.before.get(cluster) ?? new Set<string>();
+  let left: readonly string[] = [];
+  const none = async (): Promise<boolean> => {
+    left = added(before, await contentsOf(journey, cluster));
+    return left.length === 0;
+  };
+  await journey.until(`an end without remains in ${cluster.name}`, none).catch((error: unknown) => {
+    throw new Error(`left in ${cluster.name}: ${left.join(", ")}`, { cause: error });
+  });
+  return `${before.size} objects in ${cluster.name} as before`;
+}

@@ -1,6 +1,6 @@
 import { rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { clusterPrograms, type Ground, type GroundCluster, type Link, type Ran, runProgram } from "../journey/ground.ts";
+import { clusterPrograms, type Ground, type GroundCluster, type Link, type Ran } from "../journey/ground.ts";
 import { at, listAt, textAt } from "../journey/json.ts";
 import { capture, ROOT, run } from "../run.ts";
 import { AGENT_CLUSTER, clusterConfig, type ClusterPlan, clusterPlans, CP_CLUSTER, ONE_CLUSTER } from "./cluster-config.ts";
@@ -125,7 +125,7 @@ function linkBetween(engine: Engine, cpAddress: string): Link {
 
 /** An image of the engine's own, pulled where it is not there, brought into a cluster as our own is. */
 export async function bringImage(engine: Engine, image: string, cluster: GroundCluster, directory: string): Promise<void> {
-  const present = await runProgram([engine, "image", "inspect", image], { home: process.env["HOME"] ?? "/" });
+  const present = await capture([engine, "image", "inspect", image]);
   if (present.exitCode !== 0) {
     const pulled = await capture([engine, "pull", image]);
     if (pulled.exitCode !== 0) throw new Error(`${image} is not here and cannot be pulled by ${engine}:\n${pulled.output}`);

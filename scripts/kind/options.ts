@@ -17,7 +17,7 @@ Usage: bun scripts/kind.ts COMMAND [options]
   --keep             e2e: leave the clusters when it is over, also when it failed
   --engine ENGINE    docker or podman; without it KIND_EXPERIMENTAL_PROVIDER, or whichever answers, docker first
   --queue KIND       A queue in front as well: nats (JetStream), or memphis for who has its image
-  --node-image IMAGE What kind makes nodes of, instead of its own choice
+  --node-image IMAGE What kind makes nodes of, instead of its own choice; also KIND_NODE_IMAGE
   --archive FILE     An image archive of Transporter made elsewhere (localhost/transporter:e2e), instead of building one
   --help             Show this`;
 
@@ -53,9 +53,13 @@ export function readKindOptions(args: readonly string[], env: Readonly<Record<st
     keep: values.keep === true,
     engine: engineOf(values.engine, "--engine") ?? engineOf(env["KIND_EXPERIMENTAL_PROVIDER"], "KIND_EXPERIMENTAL_PROVIDER"),
     queue: queueOf(values.queue),
-    nodeImage: values["node-image"],
+    nodeImage: values["node-image"] ?? nonEmpty(env["KIND_NODE_IMAGE"]),
     archive: values.archive,
   };
+}
+
+function nonEmpty(word: string | undefined): string | undefined {
+  return word === "" ? undefined : word;
 }
 
 function isCommand(word: string | undefined): word is KindCommand {
