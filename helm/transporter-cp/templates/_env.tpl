@@ -24,6 +24,11 @@
 {{- $ours := include "transporter-cp.credentials" . | fromJson }}
 - name: HOME
   value: /tmp
+{{- if include "transporter-cp.ownCA" . }}
+{{- /* Named here too, so that `kubectl exec … cp ca show|rotate` knows the place by itself. */}}
+- name: TRANSPORTER_SECURITY_SECRET
+  value: {{ printf "%s/%s" .Release.Namespace (include "transporter-cp.securitySecret" .) | quote }}
+{{- end }}
 {{- if eq (include "transporter-cp.storeType" .) "redis" }}
 - name: POD_NAME
   valueFrom:
