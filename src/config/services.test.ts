@@ -261,3 +261,9 @@ test("places follow XDG, and ignore what is not absolute", () => {
   });
   expect(places({}).state).toBeUndefined();
 });
+
+test("a home of / or with a slash at its end makes no path of two slashes", () => {
+  expect(places({ HOME: "/" })).toMatchObject({ state: "/.local/state/transporter", homeFile: "/.transporter.yaml" });
+  expect(places({ HOME: "/home/me/" }).config).toBe("/home/me/.config/transporter");
+  expect(places({ HOME: "" })).toEqual({ config: undefined, state: undefined, cache: undefined, homeFile: undefined });
+});

@@ -9,6 +9,7 @@ import { parseArgs } from "node:util";
 import { cluster } from "./cluster.ts";
 import { connections } from "./connections.ts";
 import { type Figure, table } from "./figures.ts";
+import { image } from "./image.ts";
 import { large } from "./large.ts";
 import { latency } from "./latency.ts";
 import { program } from "./program.ts";
@@ -35,6 +36,7 @@ const PARTS = {
   queues,
   cluster,
   program,
+  image,
   store,
   "redis-store": redisStore,
   apply,

@@ -3,23 +3,16 @@ import { join } from "node:path";
 import { describe, expect, test } from "bun:test";
 import { HEALTH } from "../../src/agent/health-file.ts";
 import { quickHealthcheck } from "../../src/cli/health-verdict.ts";
+import { KUBECONFIG_OF_NOBODY } from "../image/kubeconfig.ts";
 import { runCli, temporaryDirectory } from "../support/cli.ts";
 import { startCp } from "../support/cp.ts";
 import { eventually } from "../support/eventually.ts";
 import { compiledTest, type RunningProcess, runTransporter, startTransporter } from "../support/process.ts";
 
-const KUBECONFIG = `apiVersion: v1
-kind: Config
-clusters: [{name: nowhere, cluster: {server: "http://127.0.0.1:9"}}]
-contexts: [{name: nowhere, context: {cluster: nowhere, user: nobody}}]
-current-context: nowhere
-users: [{name: nobody, user: {}}]
-`;
-
 describe("transporter healthcheck agent", () => {
   compiledTest("tells an agent that works from one that is stopped, killed, started anew or cut off", async () => {
     await using files = await temporaryDirectory();
-    const kubeconfig = await files.file("kubeconfig", KUBECONFIG);
+    const kubeconfig = await files.file("kubeconfig", KUBECONFIG_OF_NOBODY);
     await using cp = await startCp();
     const healthFile = join(files.path, "run", "health.json");
     const env = { TRANSPORTER_HEALTH_FILE: healthFile };

@@ -53,13 +53,13 @@ export interface Container extends AsyncDisposable {
 
 let watchdog: Watchdog | undefined;
 
-export async function openImageRoom(): Promise<ImageRoom> {
+export async function openImageRoom({ compressed = false }: { readonly compressed?: boolean } = {}): Promise<ImageRoom> {
   const directory = await mkdtemp(join(tmpdir(), "transporter-image-test-"));
   const runc = await runcCommand(join(directory, "runc"));
   const dispose = (): Promise<void> => rm(directory, { recursive: true, force: true });
   try {
     const archivePath = join(directory, "image.tar");
-    const built = await buildImage({ tag: "localhost/transporter:tested", executable: EXECUTABLE_PATH, archivePath });
+    const built = await buildImage({ tag: "localhost/transporter:tested", executable: EXECUTABLE_PATH, archivePath, compressed });
     const archive = await readArchive(archivePath);
     const root = join(directory, "root");
     await mkdir(root);

@@ -6,17 +6,11 @@ import { readTar, type TarEntry } from "../../scripts/image/archive.ts";
 import { startCp } from "../support/cp.ts";
 import { EXECUTABLE_PATH } from "../support/process.ts";
 import { type ImageRoom, openImageRoom } from "./container.ts";
+import { KUBECONFIG_OF_NOBODY } from "./kubeconfig.ts";
 
 const MIB = 1024 * 1024;
 /** As OpenShift gives one to each namespace. */
 const ANY_UID = 1_000_680_000;
-const KUBECONFIG = `apiVersion: v1
-kind: Config
-clusters: [{name: nowhere, cluster: {server: "http://127.0.0.1:9"}}]
-contexts: [{name: nowhere, context: {cluster: nowhere, user: nobody}}]
-current-context: nowhere
-users: [{name: nobody, user: {}}]
-`;
 
 const IN_CI = !["", "0", "false"].includes(process.env["CI"] ?? "");
 // Containers are made by the kernel's means alone, which only root may use.
@@ -131,7 +125,7 @@ describe.skipIf(SKIP)("the image", () => {
       env: { TRANSPORTER_HEALTH_FILE: "/state/health.json" },
       uid: ANY_UID,
       writable: ["/state"],
-      files: { "/etc/kubeconfig": KUBECONFIG },
+      files: { "/etc/kubeconfig": KUBECONFIG_OF_NOBODY },
       memoryBytes: 96 * MIB,
     });
     await agent.line(/Agent registered successfully/);
