@@ -5,6 +5,7 @@ import { join, resolve } from "node:path";
 import { test } from "bun:test";
 import { HELM, KUBECONFORM } from "../../sandbox/helm/mod.ts";
 import { SKIP_KUBE } from "../support/kube.ts";
+import { SKIP_REDIS } from "../support/redis.ts";
 
 const ROOT = resolve(import.meta.dir, "../..");
 export const CHARTS = ["transporter-cp", "transporter-agent"] as const;
@@ -22,6 +23,11 @@ if (SKIP) console.warn(`\nSKIPPED: tests of the charts. ${MISSING.join(", ")} mi
 /** `test` for what needs helm. Never skipped under CI. */
 export function chartTest(name: string, run: () => Promise<void>, timeoutMs = 60_000): void {
   test.skipIf(SKIP)(name, run, timeoutMs);
+}
+
+/** `chartTest` for what needs a real Redis as well. */
+export function chartRedisTest(name: string, run: () => Promise<void>, timeoutMs = 60_000): void {
+  test.skipIf(SKIP || SKIP_REDIS)(name, run, timeoutMs);
 }
 
 /** `chartTest` for what needs a real API server as well. */

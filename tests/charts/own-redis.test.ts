@@ -1,11 +1,11 @@
-import { expect, test } from "bun:test";
+import { expect } from "bun:test";
 import { cp, mkdir, readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { findRedis, freePorts } from "../../sandbox/mod.ts";
 import { runCli } from "../support/cli.ts";
 import { eventually } from "../support/eventually.ts";
-import { SKIP_REDIS, startRedis } from "../support/redis.ts";
-import { at, chartTest, find, type Json, listAt, objects, render, scratch } from "./helm-tools.ts";
+import { startRedis } from "../support/redis.ts";
+import { at, chartRedisTest, find, type Json, listAt, objects, render, scratch } from "./helm-tools.ts";
 
 const PASSWORD = 'Kx7"\\ $q-93 vLz';
 
@@ -81,13 +81,7 @@ async function ownRedis(): Promise<{ readonly script: Script; readonly start: st
   return { script, start: text(at(redis, "command", 2)), ping };
 }
 
-/** `chartTest` that needs a redis-server too. */
-function redisChartTest(name: string, run: () => Promise<void>): void {
-  if (SKIP_REDIS) test.skip(name, run);
-  else chartTest(name, run);
-}
-
-redisChartTest("the chart's own Redis keeps what a store needs, and lets nobody in without the password", async () => {
+chartRedisTest("the chart's own Redis keeps what a store needs, and lets nobody in without the password", async () => {
   const { script, start, ping } = await ownRedis();
   const server = await script.spawn(start);
   try {
@@ -113,7 +107,7 @@ redisChartTest("the chart's own Redis keeps what a store needs, and lets nobody 
   }
 });
 
-redisChartTest("what a Redis of 0.1 left on its claim is served from a copy, and stays as it is", async () => {
+chartRedisTest("what a Redis of 0.1 left on its claim is served from a copy, and stays as it is", async () => {
   const values = JSON.stringify({ migrate: { from01: { enabled: true, existingClaim: "left" } } });
   const deployment = find(objects(await render("transporter-cp", ["--values=-"], values)), "Deployment");
   const start = text(at(container(deployment, "initContainers", "redis-of-0-1"), "command", 2));
