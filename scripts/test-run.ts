@@ -33,6 +33,7 @@ async function prepareClusters(): Promise<void> {
   await Promise.all(Object.values(prepareBinaries({ onProgress })));
   const tools = [HELM.prepare({ onProgress }), KUBECONFORM.prepare({ onProgress }), ACTIONLINT.prepare({ onProgress })];
   await Promise.all(tools.flatMap((programs) => Object.values<Promise<string>>(programs)));
+  await definitionFiles();
   if ((await podClustersProblem()) === undefined) await preparePodPrograms(onProgress);
 }
 

@@ -3,6 +3,8 @@ import { eventually } from "../support/eventually.ts";
 import { type Cluster, startKube } from "../support/kube.ts";
 import { at, isRecord, type Json, NAMESPACE, text } from "./helm-tools.ts";
 
+const CUSTOM_KINDS = ["ServiceMonitor", "PrometheusRule", "Gateway", "HTTPRoute", "BackendTLSPolicy", "TLSRoute", "Certificate", "Issuer"];
+
 /** The custom resources whose schemas must be told before anything is checked by them. */
 const CUSTOM = ["monitoring.coreos.com/v1", "gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1alpha2", "cert-manager.io/v1"];
 
@@ -32,6 +34,13 @@ async function start(): Promise<Cluster> {
       return CUSTOM.every((group) => `apis/${group}` in paths);
     },
     { what: "the schemas of custom resources", timeoutMs: 60_000, everyMs: 200 },
+  );
+  await eventually(
+    async () => {
+      const served = new Set((await resources(kube)).map(({ kind }) => kind));
+      return CUSTOM_KINDS.every((kind) => served.has(kind));
+    },
+    { what: "an API server that serves custom resources", timeoutMs: 60_000, everyMs: 200 },
   );
   return kube;
 }
