@@ -300,6 +300,11 @@ describe("the server's certificate in a vault", () => {
     const kept = await keep();
     const trust = await createTrust({ files: { kept, certFile, keyFile }, ports: manual.ports, log, names: ["new.example.com"] });
     await trust.named();
+    // One of our own CA, but brought as a file, is left alone as well.
+    await writeFile(join(root, "ours.crt"), filled["server.crt"] ?? "");
+    await writeFile(join(root, "ours.key"), filled["server.key"] ?? "");
+    const ours = { kept, certFile: join(root, "ours.crt"), keyFile: join(root, "ours.key") };
+    await (await createTrust({ files: ours, ports: manual.ports, log, names: ["new.example.com"] })).named();
     vault.put({ "server.crt": theirs.pem, "server.key": theirs.keyPem });
     await kept.refresh();
     const inVault = await trustOf(kept, ["new.example.com"]);

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { type Ports, TransporterError } from "../kit/mod.ts";
-import { type Certificate, isIssuedBy, pinOf, readCertificates } from "./pki/certificate.ts";
+import { type Certificate, isIssuedBy, pinOf } from "./pki/certificate.ts";
 import { type Issuer, crossSign, issueServer, makeCa } from "./pki/issue.ts";
 import { FILES, type FileName, type FoundFiles, findFiles } from "./pki/trust-files.ts";
 import { type TrustState, readTrust, upwards } from "./pki/trust-state.ts";
@@ -19,7 +19,7 @@ interface Own {
   readonly issuer: Issuer;
   readonly location: string;
   /** In this order, so that after each they fit together. False: somebody else has written meanwhile, and nothing was. */
-  readonly write: (changes: readonly (readonly [name: FileName, text: string])[]) => Promise<boolean>;
+  readonly write: (changes: readonly (readonly [name: FileName, text: string])[], issuing: Certificate) => Promise<boolean>;
 }
 
 async function own(place: TrustPlace): Promise<Own> {
@@ -36,12 +36,10 @@ async function own(place: TrustPlace): Promise<Own> {
     throw invalid(`there is no ${FILES.ca} in ${location}`, "`transporter cp init` makes one, and so does a start.");
   const found = await findFiles({ kept: { location, content: () => content } });
   const { issuer, ...rest } = issuing(found, location);
-  const write: Own["write"] = async (changes) => {
+  const write: Own["write"] = async (changes, ca) => {
     const entries = Object.fromEntries(changes.map(([name, text]) => [FILES[name], text]));
-    const [first] = readCertificates(entries[FILES.ca] ?? "") ?? [];
     // Whoever joins from now on is to trust the CA that issues.
-    const hash = first === undefined ? {} : { [CA_HASH_ENTRY]: pinOf(first) };
-    return (await place.write({ ...entries, ...hash }, content.version)) !== undefined;
+    return (await place.write({ ...entries, [CA_HASH_ENTRY]: pinOf(ca) }, content.version)) !== undefined;
   };
   return { ...rest, issuer, write };
 }
@@ -69,7 +67,7 @@ export interface RotatedTrust {
  * Throws CONFIG_INVALID, FILE_UNREADABLE, and what a vault throws.
  */
 export function rotateTrust(place: TrustPlace, { ports }: { readonly ports: Ports }): Promise<RotatedTrust> {
-  return inRounds(locationOf(place), async () => {
+  return inRounds(async () => {
     const { state, issuer: old, location, write } = await own(place);
     const { certificate: oldCa } = old;
     if (state.cas.length > 1)
@@ -93,7 +91,7 @@ export function rotateTrust(place: TrustPlace, { ports }: { readonly ports: Port
     }
     // Last: until it is there the old one issues.
     changes.push(["caKey", keyPem]);
-    return (await write(changes)) ? { pin: pinOf(next.certificate), oldPin: pinOf(oldCa) } : undefined;
+    return (await write(changes, next.certificate)) ? { pin: pinOf(next.certificate), oldPin: pinOf(oldCa) } : undefined;
   });
 }
 
@@ -112,7 +110,7 @@ function retiring({ state, issuer }: Own): readonly Certificate[] {
  * CONFIG_INVALID where there is only one, FILE_UNREADABLE, and what a vault throws.
  */
 export function retireTrust(place: TrustPlace): Promise<readonly string[]> {
-  return inRounds(locationOf(place), async () => {
+  return inRounds(async () => {
     const here = await own(place);
     const { state, issuer, location, write } = here;
     const gone = retiring(here);
@@ -121,8 +119,6 @@ export function retireTrust(place: TrustPlace): Promise<readonly string[]> {
     const changes: (readonly [FileName, string])[] = [["ca", kept.map((ca) => ca.pem).join("")]];
     const chain = state.server.filter((one) => one.keySha256 !== issuer.certificate.keySha256);
     if (chain.length < state.server.length) changes.push(["cert", chain.map((one) => one.pem).join("")]);
-    return (await write(changes)) ? gone.map(pinOf) : undefined;
+    return (await write(changes, issuer.certificate)) ? gone.map(pinOf) : undefined;
   });
 }
-
-const locationOf = (place: TrustPlace): string => (typeof place === "string" ? place : place.location);

@@ -58,13 +58,13 @@ function entriesOf(made: MadeTrust): Record<string, string> {
 const ROUNDS = 20;
 
 /** Throws KUBE_UNAVAILABLE where somebody else is quicker each time. */
-export async function inRounds<T>(location: string, round: () => Promise<T | undefined>): Promise<T> {
+export async function inRounds<T>(round: () => Promise<T | undefined>): Promise<T> {
   for (let count = 0; count < ROUNDS; count += 1) {
     const result = await round();
     if (result !== undefined) return result;
   }
-  throw new TransporterError("KUBE_UNAVAILABLE", `${location} is changed by somebody else all the time`, {
-    remedy: "See what writes there, and leave it to Transporter.",
+  throw new TransporterError("KUBE_UNAVAILABLE", "the installation's files are changed by somebody else all the time", {
+    remedy: "See what writes to the Secret, and leave it to Transporter.",
   });
 }
 
@@ -80,7 +80,7 @@ export interface ReadyVault {
  */
 export function readyVault(vault: TrustVault, options: InitTrustOptions): Promise<ReadyVault> {
   let made: MadeTrust | undefined;
-  return inRounds(vault.location, async () => {
+  return inRounds(async () => {
     const found = await vault.read();
     const whole = withCa(found);
     if (whole !== undefined) return { content: whole, made: undefined };

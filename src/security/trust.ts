@@ -10,6 +10,7 @@ import { FILES, type FoundFiles, findFiles, keptPath } from "./pki/trust-files.t
 import { type TrustState, readTrust, staleness } from "./pki/trust-state.ts";
 import { replaceFile } from "./pki/write-files.ts";
 import type { TrustFiles } from "./security.ts";
+import { inRounds } from "./trust-vault.ts";
 
 /** The files that say whom to trust, watched. */
 export interface Trust extends TrustService {
@@ -31,11 +32,8 @@ export interface Trust extends TrustService {
 }
 
 const WATCH_MS = 2_000;
-/** After a certificate that was written, or could not be. */
+/** After a certificate that was written, or could not be, or that somebody else wrote. */
 const RENEW_AGAIN_MS = 3_600_000;
-/** After somebody else was quicker. */
-const CHANGED_AGAIN_MS = 60_000;
-const NAMING_ROUNDS = 20;
 
 export interface TrustParts {
   readonly files: TrustFiles;
@@ -176,14 +174,14 @@ class WatchedTrust implements Trust {
   }
 
   async named(): Promise<void> {
-    if (this.#names.length === 0) return;
     // As often as somebody else is quicker, who may have other names.
-    for (let count = 0; count < NAMING_ROUNDS; count += 1) {
+    await inRounds(async () => {
       this.#renewAfterMs = 0;
-      if ((await this.#renewServer()) === "left") return;
+      if ((await this.#renewServer()) === "left") return true;
       this.#found = await findFiles(this.#files);
       this.#state = readTrust(this.#found);
-    }
+      return undefined;
+    });
   }
 
   /** A certificate that was made by `initTrust` is made anew in time: nobody has to remember it. */
@@ -195,15 +193,13 @@ class WatchedTrust implements Trust {
     const text = await renewedServer(this.#state, nowMs, this.#names);
     if (text === undefined) return "left";
     try {
-      const isWritten = await write(text);
-      // Neither twice where what is there is not good, and so not used.
-      this.#renewAfterMs = nowMs + (isWritten ? RENEW_AGAIN_MS : CHANGED_AGAIN_MS);
+      // Not at each look, where what is there is not good, and so not used.
+      this.#renewAfterMs = nowMs + RENEW_AGAIN_MS;
       // Somebody else has written meanwhile: perhaps this very certificate.
-      if (!isWritten) return "changed";
+      if (!(await write(text))) return "changed";
       this.#log.info("the server's certificate was renewed", { names: readCertificates(text)?.[0]?.names ?? [] });
       return "written";
     } catch (error) {
-      this.#renewAfterMs = nowMs + RENEW_AGAIN_MS;
       this.#log.warn("the server's certificate could not be renewed", { reason: messageOf(error) });
       return "left";
     }
@@ -213,9 +209,11 @@ class WatchedTrust implements Trust {
   #serverWriter(): ((text: string) => Promise<boolean>) | undefined {
     const { directory, kept } = this.#files;
     const { files, version } = this.#found;
-    if (kept !== undefined && version !== undefined && files.cert?.path === keptPath(FILES.cert, kept.location))
+    if (kept !== undefined) {
+      if (files.cert?.path !== keptPath(FILES.cert, kept.location)) return undefined;
       // Over what this certificate was judged by: it may belong to another CA by now.
-      return (text) => kept.write({ [FILES.cert]: text }, version);
+      return (text) => kept.write({ [FILES.cert]: text }, version ?? "");
+    }
     if (directory === undefined) return undefined;
     const path = join(directory, FILES.cert);
     if (files.cert?.path !== path) return undefined;
