@@ -99,7 +99,7 @@ async function ownStore(name: "buildah" | "podman", program: string, env: Readon
           "--timestamp",
           String(epoch),
           "--format",
-          "docker",
+          "oci",
           ...given,
           "-t",
           tag,
