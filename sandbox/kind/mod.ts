@@ -148,7 +148,10 @@ async function addProxyPrograms(engine: Engine, root: string, tree: string): Pro
   }
   for (const file of files) await cp(join(root, file), join(tree, file), { recursive: true, dereference: true });
   for (const triplet of (await readdir(join(root, "usr/lib"))).filter((entry) => entry.endsWith("-linux-gnu")))
-    await cp(join(root, "usr/lib", triplet, "xtables"), join(tree, "usr/lib", triplet, "xtables"), { recursive: true });
+    await cp(join(root, "usr/lib", triplet, "xtables"), join(tree, "usr/lib", triplet, "xtables"), {
+      recursive: true,
+      verbatimSymlinks: true,
+    });
   for (const name of XTABLES_NAMES) await cp(join(root, "usr/sbin/xtables-nft-multi"), join(tree, "usr/sbin", name), { dereference: true });
   await mkdir(join(tree, "run"), { recursive: true });
   await chmod(join(tree, "run"), 0o755);

@@ -94,7 +94,7 @@ export async function becomeNode({ root, kindFiles, version, programs, imageArch
       if (pattern.test(name)) await rm(at(directory, name), { recursive: true, force: true });
   // The package's own unit; kind has one that starts containerd as kind needs it.
   await rm(at("lib/systemd/system/containerd.service"), { force: true });
-  await cp(kindFiles, root, { recursive: true });
+  await cp(kindFiles, root, { recursive: true, verbatimSymlinks: true });
   // Files of Go's module cache are read-only, and none is executable.
   for (const directory of ["usr/local/bin", "kind/bin"])
     for (const name of await readdir(at(directory))) await chmod(at(directory, name), 0o755);
@@ -106,7 +106,7 @@ export async function becomeNode({ root, kindFiles, version, programs, imageArch
   for (const name of ["containerd", "ctr", "containerd-shim-runc-v2"]) await link(`/usr/bin/${name}`, at("usr/local/bin", name));
   await link("/usr/lib/systemd/systemd", at("sbin/init"));
   await put(at("etc/cni/net.d/10-bridge.conflist"), JSON.stringify(CNI));
-  await cp(at("usr/lib/cni"), at("opt/cni/bin"), { recursive: true });
+  await cp(at("usr/lib/cni"), at("opt/cni/bin"), { recursive: true, verbatimSymlinks: true });
   for (const program of programs) await cp(program, at("usr/bin", basename(program)));
   await put(at("kind/version"), version);
   await put(at("kind/manifests/default-cni.yaml"), NETWORK_MANIFEST);

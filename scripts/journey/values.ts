@@ -72,6 +72,8 @@ export function agentValues(image: string, cpAddress: string, caHash: string, ov
       },
       enrolment: { existingSecret: ENROLMENT_SECRET, key: "token" },
       tests: { tokenSecret: TEST_TOKEN_SECRET },
+      // Asked more often than by default: the journey waits for every change.
+      probes: { readiness: { periodSeconds: 1 } },
       persistence: { size: "64Mi" },
     },
     over,
