@@ -85,7 +85,8 @@ class WatchedTrust implements Trust {
     const { tls } = this.#state;
     if (tls !== undefined) return tls;
     throw new TransporterError("CONFIG_INVALID", "there is no server certificate with its key", {
-      remedy: "`transporter cp init` makes one; or give --tls-cert-file and --tls-key-file.",
+      remedy:
+        "Put `server.crt` and `server.key` back from the backup of the directory, or give --tls-cert-file and --tls-key-file; where there is no CA yet, `transporter cp init` makes all of it.",
     });
   }
 
