@@ -146,8 +146,15 @@ async function addProxyPrograms(engine: Engine, root: string, tree: string): Pro
     const listed = await engine.output(["chroot", root, "ldd", `/${program}`]);
     for (const [, path] of listed.matchAll(/(\/\S+\.so\S*)/g)) if (path !== undefined) files.add(path.slice(1));
   }
+  const triplets = (await readdir(join(root, "usr/lib"))).filter((entry) => entry.endsWith("-linux-gnu"));
+  for (const triplet of triplets) {
+    // What iptables loads only when a rule has it needs libraries of its own.
+    const modules = await readdir(join(root, "usr/lib", triplet, "xtables"));
+    const listed = await engine.output(["chroot", root, "ldd", ...modules.map((module) => `/usr/lib/${triplet}/xtables/${module}`)]);
+    for (const [, path] of listed.matchAll(/=> (\/\S+\.so\S*)/g)) if (path !== undefined) files.add(path.slice(1));
+  }
   for (const file of files) await cp(join(root, file), join(tree, file), { recursive: true, dereference: true });
-  for (const triplet of (await readdir(join(root, "usr/lib"))).filter((entry) => entry.endsWith("-linux-gnu")))
+  for (const triplet of triplets)
     await cp(join(root, "usr/lib", triplet, "xtables"), join(tree, "usr/lib", triplet, "xtables"), {
       recursive: true,
       verbatimSymlinks: true,

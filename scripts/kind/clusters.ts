@@ -13,7 +13,11 @@ export const IMAGE = "localhost/transporter:e2e";
 /** Builds the image by the engine itself and saves it; needs the base images, as any build by the Dockerfile does. */
 export async function buildByEngine(engine: Engine, directory: string): Promise<string> {
   const built = await run([engine, "build", "--tag", IMAGE, "--file", join(ROOT, "Dockerfile"), ROOT]);
-  if (built !== 0) throw new Error(`${engine} build ended with ${built}; its own words are above`);
+  if (built !== 0)
+    throw new Error(
+      `${engine} build ended with ${built}; its own words are above. Where its base images cannot be pulled, \`just image --tag ${IMAGE}\` makes ` +
+        "an archive without any, to be given by --archive",
+    );
   return saveImage(engine, IMAGE, join(directory, "image.tar"));
 }
 
