@@ -108,6 +108,34 @@ describe("what values mean to the control plane", () => {
     expect(other.storeUrl).toBe("redis://elsewhere:6379/0");
   });
 
+  chartTest("lines without a value, as files with everything commented out have them, count as the defaults", async () => {
+    const names = ["podAnnotations", "commonAnnotations", "extraArgs", "extraEnv", "resources", "nodeSelector", "tolerations"];
+    const file = ["security:", "  names:", "service:", "  externalIPs:", ...names.map((name) => `${name}:`)].join("\n");
+    expect(await configOf(["--values=-"], file)).toEqual(await configOf([]));
+  });
+
+  chartTest("a probe that is null is left out", async () => {
+    const found = controlPlane(objects(await render("transporter-cp", ["--set", "probes.liveness=null"])));
+    expect(at(found, "livenessProbe")).toBeUndefined();
+    expect(at(found, "readinessProbe", "httpGet", "path")).toBe("/readyz");
+  });
+
+  chartTest("the CA stays where the store is to stay, whichever store that is", async () => {
+    const keep = async (set: string): Promise<unknown> =>
+      at(find(objects(await render("transporter-cp", ["--set", set])), "Secret", "transporter-cp-security"), "metadata", "annotations");
+    expect(await keep("persistence.keep=true")).toEqual({ "helm.sh/resource-policy": "keep" });
+    expect(await keep("persistence.keep=true,cp.redis.addr=redis:6379")).toEqual({ "helm.sh/resource-policy": "keep" });
+    expect(await keep("debug=false")).toBeUndefined();
+  });
+
+  chartTest("pods of the chart's Redis can be labelled, however long the name is", async () => {
+    const all = objects(await render("transporter-cp", ["--set", `redis.enabled=true,fullnameOverride=${"n".repeat(60)}`]));
+    const name = String(at(find(all, "StatefulSet"), "metadata", "name"));
+    // The controller's label is the name, a dash, and a hash of up to ten; values of labels have 63 characters at most.
+    expect(name.length + 11).toBeLessThanOrEqual(63);
+    expect(name).toEndWith("-redis");
+  });
+
   chartTest("passwords and sizes that look like numbers stay as they are", async () => {
     const values = {
       redis: { enabled: true, auth: { password: 12_345_678 }, maxmemory: 268_435_456, master: { persistence: { size: 4_294_967_296 } } },

@@ -86,6 +86,25 @@ const CASES: readonly Told[] = [
     ["WITHOUT SECURITY", "OPEN FOR 0.1"],
   ],
   ["transporter-cp", "security.enabled=false", ["!!! WITHOUT SECURITY"], ["transporter login"]],
+  [
+    "transporter-cp",
+    "service.type=LoadBalancer",
+    [
+      // Before the token is spent on a namespace that is not there.
+      "kubectl --context AGENT_CLUSTER create namespace transporter-system   # unless it is there\n  transporter token create",
+      '--set agent.caHash="$HASH"',
+      "helm uninstall deletes the Secret transporter-cp-security",
+    ],
+    [],
+  ],
+  // An agent that is given the hash takes nothing but certificates of that CA, and in front is another one.
+  ["transporter-cp", "ingress.enabled=true,ingress.hosts={cp.example.com}", ['agent.cpURL="$CP"'], ["caHash", "--ca-hash"]],
+  [
+    "transporter-cp",
+    "persistence.keep=true",
+    ["leaves the volume claim transporter-cp and the Secret transporter-cp-security"],
+    ["helm uninstall deletes"],
+  ],
   ["transporter-cp", "legacy.enabled=true,legacy.agents={a,b}", ["!!! OPEN FOR 0.1: agents a, b", "legacy.enabled=false"], []],
   ["transporter-cp", "persistence.enabled=false", ["!!! NOTHING IS KEPT"], []],
   [

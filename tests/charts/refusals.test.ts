@@ -51,6 +51,8 @@ const SCHEMA: readonly Refusal[] = [
 ];
 
 const CHECKED: readonly Refusal[] = [
+  ["transporter-cp", "replicaCount=null", ["replicaCount is null"]],
+  ["transporter-cp", "cp.maxInFlight=null", ["cp.maxInFlight is null"]],
   ["transporter-agent", "agent.agentID=", ["agent.agentID is missing"]],
   ["transporter-agent", "agent.cpURL=", ["agent.cpURL is missing"]],
   ["transporter-agent", "replicaCount=2", ["replicaCount", "one process"]],

@@ -8,6 +8,12 @@ template that stumbled over it.
     {{- fail (printf "\n\nThe value %q is missing: these are the values of an older chart. Use --reset-then-reuse-values instead of --reuse-values, or give your values again with -f." .) }}
   {{- end }}
 {{- end }}
+{{- $numbers := dict "replicaCount" .Values.replicaCount "cp.wsPort" .Values.cp.wsPort "cp.eventRetryMax" .Values.cp.eventRetryMax "cp.maxInFlight" .Values.cp.maxInFlight "cp.drainSeconds" .Values.cp.drainSeconds "probes.port" .Values.probes.port "service.websocketPort" .Values.service.websocketPort "service.httpsPort" .Values.service.httpsPort "service.agentsPort" .Values.service.agentsPort "legacy.port" .Values.legacy.port }}
+{{- range $name, $number := $numbers }}
+  {{- if kindIs "invalid" $number }}
+    {{- fail (printf "\n\n%s is null, which would count as 0. Leave the line out for the default." $name) }}
+  {{- end }}
+{{- end }}
 {{- $store := include "transporter-cp.storeType" . }}
 {{- $replicas := int .Values.replicaCount }}
 {{- if and (eq $store "sqlite") (gt $replicas 1) }}

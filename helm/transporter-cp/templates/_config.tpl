@@ -66,10 +66,10 @@ redis://{{ include "transporter-cp.redisName" . }}:6379/{{ int .Values.cp.redis.
 {{- define "transporter-cp.serverNames" -}}
 {{- $name := include "transporter-cp.fullname" . }}
 {{- $names := list $name (printf "%s.%s" $name .Release.Namespace) (printf "%s.%s.svc" $name .Release.Namespace) (printf "%s.%s.svc.%s" $name .Release.Namespace .Values.clusterDomain) }}
-{{- $names = concat $names .Values.security.names .Values.service.externalIPs }}
+{{- $names = concat $names (default list .Values.security.names) (default list .Values.service.externalIPs) }}
 {{- with .Values.service.loadBalancerIP }}{{ $names = append $names . }}{{ end }}
-{{- if .Values.ingress.enabled }}{{ $names = concat $names .Values.ingress.hosts }}{{ end }}
-{{- if .Values.gateway.enabled }}{{ $names = concat $names .Values.gateway.hostnames .Values.gateway.agents.hostnames }}{{ end }}
+{{- if .Values.ingress.enabled }}{{ $names = concat $names (default list .Values.ingress.hosts) }}{{ end }}
+{{- if .Values.gateway.enabled }}{{ $names = concat $names (default list .Values.gateway.hostnames) (default list .Values.gateway.agents.hostnames) }}{{ end }}
 {{- with include "transporter-cp.agentsURL" . }}
   {{- $names = append $names (regexReplaceAll "^\\[?(.*?)\\]?(:[0-9]+)?$" (urlParse .).host "${1}") }}
 {{- end }}
@@ -124,7 +124,7 @@ redis://{{ include "transporter-cp.redisName" . }}:6379/{{ int .Values.cp.redis.
 {{- else }}
   {{- $args = append $args "--insecure" }}
 {{- end }}
-{{- concat $args .Values.extraArgs | toJson }}
+{{- concat $args (default list .Values.extraArgs) | toJson }}
 {{- end }}
 
 {{- define "transporter-cp.securityArgs" -}}

@@ -74,8 +74,9 @@ annotations:
 {{- include "transporter-cp.fullname" . }}-security
 {{- end }}
 
+{{/* 52 characters at most: a StatefulSet's pods have its name, and eleven more, as the value of a label. */}}
 {{- define "transporter-cp.redisName" -}}
-{{- include "transporter-cp.fullname" . }}-redis
+{{- include "transporter-cp.fullname" . | trunc 46 | trimSuffix "-" }}-redis
 {{- end }}
 
 {{- define "transporter-cp.redisSecret" -}}

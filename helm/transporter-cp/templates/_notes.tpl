@@ -40,8 +40,7 @@
 {{- $k := printf "kubectl -n %s" .Release.Namespace }}
 {{- $secret := include "transporter-cp.securitySecret" . }}
 {{- if include "transporter-cp.ownCA" . }}
-{{- /* Whatever ends TLS in front shows a certificate of its own, which this CA has not signed. */}}
-{{- $pin := ternary "" " --ca-hash \"$HASH\"" (or .Values.security.tlsByProxy .Values.ingress.enabled (eq (include "transporter-cp.gatewayEndsTLS" .) "true")) }}
+{{- $pin := ternary "" " --ca-hash \"$HASH\"" (eq (include "transporter-cp.endsInFront" .) "true") }}
   HASH=$({{ $k }} get secret {{ $secret }} -o jsonpath='{.data.ca-hash}' | base64 -d)
   {{- if .Values.security.admin.existingSecret }}
   transporter login --cp-url "$CP"{{ $pin }}   # asks for the token
@@ -56,6 +55,11 @@
   {{ $k }} get secret {{ include "transporter-cp.tlsSecret" . }} -o jsonpath='{.data.ca\.crt}' | base64 -d > transporter-ca.crt
   transporter login --cp-url "$CP" --ca-file transporter-ca.crt   # asks for the token
 {{- end }}
+{{- end }}
+
+{{/* Whatever ends TLS in front shows a certificate of its own, which this CA has not signed: its hash is of no use then, nor is it to agents. */}}
+{{- define "transporter-cp.endsInFront" -}}
+{{- if or .Values.security.tlsByProxy .Values.ingress.enabled (include "transporter-cp.gatewayEndsTLS" .) }}true{{ end }}
 {{- end }}
 
 {{/* What an agent in another cluster is told to call. */}}
@@ -91,8 +95,12 @@ https://{{ include "transporter-cp.fullname" . }}.{{ .Release.Namespace }}.svc:{
 {{- if and (not $redis) .Values.persistence.enabled (not .Values.persistence.existingClaim) (not .Values.persistence.keep) }}
 Note: helm uninstall deletes the volume claim {{ include "transporter-cp.fullname" . }} and all events with it, and so does a change to Redis. persistence.keep=true leaves it.
 {{- end }}
+{{- if and (include "transporter-cp.ownCA" .) (not .Values.persistence.keep) }}
+Note: helm uninstall deletes the Secret {{ include "transporter-cp.securitySecret" . }} and the CA in it, and so does another CA (security.existingSecret, security.certManager, security.enabled=false): without a backup
+    every agent has to enrol anew then. persistence.keep=true leaves it.
+{{- end }}
 {{- if and (not $redis) .Values.persistence.keep }}
-Note: helm uninstall leaves the volume claim {{ include "transporter-cp.fullname" . }}; delete it by hand.
+Note: helm uninstall leaves the volume claim {{ include "transporter-cp.fullname" . }}{{ if include "transporter-cp.ownCA" . }} and the Secret {{ include "transporter-cp.securitySecret" . }}{{ end }}; delete by hand what you do not need.
 {{- end }}
 {{- if and .Values.security.enabled (eq .Values.service.type "ClusterIP") (not .Values.ingress.enabled) (not .Values.gateway.enabled) }}
 Note: agents of other clusters cannot reach a Service of type ClusterIP. service.type=LoadBalancer or NodePort, or gateway.enabled=true, opens a way.
