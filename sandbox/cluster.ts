@@ -153,6 +153,8 @@ class SandboxCluster implements Cluster {
     await Promise.all(needed.map((name) => this.#binaries[name]));
     const waitedMs = performance.now() - waitingMs;
     this.#kubectlPath = await this.#binaries.kubectl;
+    // The controller manager waits for an API server that is ready for ten seconds and no longer, which a busy machine needs by itself.
+    if (this.#options.controllers === true) await this.#untilReadyz();
     await this.#startControllers();
     await this.#untilReady();
     this.#startedInMs = Math.round(performance.now() - startedMs - waitedMs);
