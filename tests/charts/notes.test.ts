@@ -50,6 +50,8 @@ const CASES: readonly Told[] = [
     ["no token to enrol"],
   ],
   ["transporter-agent", `${SECURE},agent.insecure=true`, ["WARNING: agent.insecure takes any certificate"], []],
+  ["transporter-agent", `${SECURE},serviceAccount.create=false`, ["WARNING: they are given to the account `default`"], []],
+  ["transporter-agent", `${SECURE},serviceAccount.create=false,serviceAccount.name=me`, [], ["WARNING"]],
   ["transporter-agent", `${SECURE},rbac.preset=clusterAdmin`, ["RIGHTS: CLUSTER-ADMIN", "owns this cluster"], ["READ-ONLY"]],
   [
     "transporter-agent",
