@@ -128,6 +128,19 @@ describe("what values mean to the control plane", () => {
     expect(await keep("debug=false")).toBeUndefined();
   });
 
+  chartTest("what pods say of passwords changes with them, and is no plain hash that can be looked up", async () => {
+    const said = async (password: string): Promise<readonly unknown[]> => {
+      const all = objects(
+        await render("transporter-cp", ["--set", `redis.enabled=true,redis.auth.password=${password},commonAnnotations=null`]),
+      );
+      return ["Deployment", "StatefulSet"].map((kind) => at(find(all, kind), "spec", "template", "metadata", "annotations"));
+    };
+    const [first, again, other] = await Promise.all([said("plum-17"), said("plum-17"), said("plum-18")]);
+    expect(first).toEqual(again);
+    expect(first.map((one, index) => Bun.deepEquals(one, other[index]))).toEqual([false, false]);
+    expect(JSON.stringify(first)).not.toContain(new Bun.CryptoHasher("sha256").update("plum-17").digest("hex"));
+  });
+
   chartTest("pods of the chart's Redis can be labelled, however long the name is", async () => {
     const all = objects(await render("transporter-cp", ["--set", `redis.enabled=true,fullnameOverride=${"n".repeat(60)}`]));
     const name = String(at(find(all, "StatefulSet"), "metadata", "name"));

@@ -11,6 +11,14 @@
 {{- $all | toJson }}
 {{- end }}
 
+{{/*
+Changes with a secret, and stands where whoever may look at pods sees it: by a slow function, and of this release alone, so that a weak password is not
+simply looked up. Takes root and of.
+*/}}
+{{- define "transporter-cp.checksum" -}}
+{{- derivePassword 1 "maximum" .of .root.Release.Name .root.Release.Namespace | sha256sum }}
+{{- end }}
+
 {{- define "transporter-cp.secretEnv" -}}
 - name: {{ .name }}
   valueFrom:
