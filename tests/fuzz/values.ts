@@ -104,7 +104,7 @@ function apply(base: unknown, { path, action, value, name }: Mutation): unknown 
   if (action === "replace") parent[key] = value;
   else if (action === "remove") Reflect.deleteProperty(parent, key);
   else if (action === "wrap") parent[key] = [parent[key]];
-  else if (name !== "__proto__") parent[name] = value;
+  else if (name !== "__proto__" && !(name === "length" && Array.isArray(parent))) parent[name] = value;
   return copy;
 }
 

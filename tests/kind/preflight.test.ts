@@ -68,7 +68,8 @@ describe("before anything is made", () => {
     using taken = Bun.listen({ hostname: "127.0.0.1", port: 30_666, socket: { data: () => undefined } });
     const { exitCode, stderr } = await kind(["all"], ALL);
     expect(exitCode).toBe(2);
-    expect(stderr).toContain(`these ports of 127.0.0.1 are taken: ${taken.port}`);
+    // Others may be taken as well, by clusters of whoever runs this.
+    expect(stderr).toMatch(new RegExp(`these ports of 127\\.0\\.0\\.1 are taken: .*\\b${taken.port}\\b`));
   });
 
   test("to take down, kind and an engine are enough, and all of ours go", async () => {
