@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import * as v from "valibot";
 import { type Ports, TransporterError } from "../kit/mod.ts";
 import { DOCUMENT_KINDS, type Documents } from "./documents.ts";
+import { DEFAULT_TENANT } from "./principal.ts";
 import { SharedRecords } from "./shared-record.ts";
 
 const InstallationSchema = v.object({
@@ -27,4 +28,9 @@ export async function openInstallation(documents: Documents, ports: Ports, tenan
   const held = await records.get(ID);
   if (held === undefined) throw new TransporterError("STORE_CORRUPT", "what the store says of the installation cannot be read");
   return held.record;
+}
+
+/** Whether a control plane of this store was secured before. */
+export async function hasInstallation(documents: Documents): Promise<boolean> {
+  return (await documents.getDocument({ tenant: DEFAULT_TENANT, kind: DOCUMENT_KINDS.installation, id: ID })) !== undefined;
 }

@@ -28,6 +28,8 @@ export interface KeepTrustOptions {
   readonly log: Logger;
   /** Of the server's certificate, where it is made; beside those of the machine itself. */
   readonly names: readonly string[];
+  /** Whether there is an installation already, so that an empty vault is one that lost its CA. */
+  readonly begun?: () => Promise<boolean>;
   /** Where a copy is kept for starts while the vault cannot be reached. */
   readonly copyDirectory?: string | undefined;
 }
@@ -42,11 +44,11 @@ const COPIED = v.object({ location: v.string(), entries: v.record(v.string(), v.
 
 /** Reads the vault, and fills it where it is empty. Throws CONFIG_INVALID and what the vault throws. */
 export async function keepTrust(options: KeepTrustOptions): Promise<KeptTrust> {
-  const { vault, ports, log, names, copyDirectory } = options;
+  const { vault, ports, log, names, copyDirectory, begun } = options;
   checkServerNames(names);
   const copy = copyDirectory === undefined ? undefined : new Copy(copyDirectory, vault.location, log);
   try {
-    const { content, made } = await readyVault(vault, { ports, names: [...names, ...LOCAL_NAMES] });
+    const { content, made } = await readyVault(vault, { ports, names: [...names, ...LOCAL_NAMES], begun });
     if (made !== undefined)
       log.info("A CA, a server certificate and the first admin token were made; the token is in the entry that is named", {
         kept_in: vault.location,

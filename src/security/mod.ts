@@ -15,6 +15,7 @@ export * from "./gate.ts";
 export { createIdentities, type IdentitiesOptions } from "./identities.ts";
 export type { FetchText, OidcOptions, TrustedCluster } from "./issuers.ts";
 export { type InitialisedTrust, type InitTrustOptions, type MadeTrust, initTrust, serverNameProblem } from "./init-trust.ts";
+export { hasInstallation } from "./installation.ts";
 export { type KeepTrustOptions, type KeptTrust, LOCAL_NAMES, keepTrust, seeTrust } from "./kept-trust.ts";
 export { memoryDocuments } from "./memory-documents.ts";
 export { type Certificate, channelOf, pinOf, readCertificates } from "./pki/certificate.ts";

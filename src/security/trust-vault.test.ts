@@ -65,6 +65,26 @@ describe("an empty vault", () => {
 });
 
 describe("a vault", () => {
+  test("is not begun anew where the store is of an installation that has begun; who begins at the same moment is waited for", async () => {
+    const lost = memoryVault({});
+    const options = { ...OPTIONS, begun: async () => true };
+    expect(await codeOf(() => readyVault(lost, options))).toBe("CONFIG_INVALID");
+    expect(lost.entries).toEqual({});
+    const quicker = memoryVault({});
+    // What another one wrote between the look into the vault and the one into the store.
+    const begun = async (): Promise<boolean> => {
+      await readyVault(quicker, OPTIONS);
+      return true;
+    };
+    const { content, made } = await readyVault(quicker, { ...OPTIONS, begun });
+    expect([made, content.entries["ca.key"]]).toEqual([undefined, quicker.entries?.["ca.key"] ?? ""]);
+    const first = await readyVault(memoryVault({}), { ...OPTIONS, begun: async () => false });
+    expect(first.made).toBeDefined();
+    // Whoever means another CA says so.
+    await initVault(lost, OPTIONS);
+    expect((await readyVault(lost, options)).content.entries["ca.crt"]).toContain("BEGIN CERTIFICATE");
+  });
+
   test("that is filled is left as it is, whoever took the admin token out", async () => {
     const vault = memoryVault({});
     await readyVault(vault, OPTIONS);

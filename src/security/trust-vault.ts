@@ -74,12 +74,19 @@ export interface ReadyVault {
   readonly made: MadeTrust | undefined;
 }
 
+export interface ReadyVaultOptions extends InitTrustOptions {
+  /** Whether there is an installation already, so that an empty vault is one that lost its CA. */
+  readonly begun?: (() => Promise<boolean>) | undefined;
+}
+
 /**
  * What is in the vault; where it is empty a CA, a server certificate and the first admin token are made, the token in an entry of its own. Of several
- * who begin at once one makes them, and the others read those. Throws CONFIG_INVALID where the CA is gone from what is there: a new one would lock out all agents.
+ * who begin at once one makes them, and the others read those. Throws CONFIG_INVALID where the CA is gone from what is there,
+ * or from an installation that has begun: a new one would lock out all agents.
  */
-export function readyVault(vault: TrustVault, options: InitTrustOptions): Promise<ReadyVault> {
+export function readyVault(vault: TrustVault, { begun, ...options }: ReadyVaultOptions): Promise<ReadyVault> {
   let made: MadeTrust | undefined;
+  let asked = false;
   return inRounds(async () => {
     const found = await vault.read();
     const whole = withCa(found);
@@ -89,6 +96,19 @@ export function readyVault(vault: TrustVault, options: InitTrustOptions): Promis
       throw new TransporterError("CONFIG_INVALID", `there is ${keptPath(sign, vault.location)}, and no ${FILES.ca} beside it`, {
         remedy: "Put the CA back from a backup. To begin anew, with all agents enrolled again, remove every entry.",
       });
+    if (!asked) {
+      asked = true;
+      // What was read may be older than the answer: whoever begins fills the vault first.
+      if (await begun?.()) return undefined;
+    } else if (made === undefined)
+      throw new TransporterError(
+        "CONFIG_INVALID",
+        `${vault.location} is empty, and the store is of an installation that has begun: a new CA would lock out all its agents`,
+        {
+          remedy:
+            "Put the CA back from a backup of the Secret. Where it is lost, or another CA is meant, `transporter cp init --security-secret` makes a new one; all agents are enrolled again then.",
+        },
+      );
     made ??= await makeTrust(options);
     const content = await vault.write({ ...entriesOf(made), [ADMIN_TOKEN_ENTRY]: made.adminToken }, found?.version);
     return content === undefined ? undefined : { content, made };

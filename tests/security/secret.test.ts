@@ -111,6 +111,34 @@ describe("a control plane whose CA lies in a Secret", () => {
     180_000,
   );
 
+  kubeTest(
+    "that was emptied makes no other CA at the next start, until somebody says so",
+    async () => {
+      await using space = await freshNamespace();
+      await using home = await temporaryDirectory();
+      const place = await secretPlace(space);
+      const store = ["--store", `sqlite:${join(home.path, "cp.db")}`];
+      await using first = await startSecretCp(place, store);
+      await servedAt(first);
+      const entries = await place.entries();
+      expect(await first.kill("SIGTERM")).toBe(0);
+
+      // As `helm upgrade --force` does.
+      await place.put(Object.fromEntries(Object.keys(entries).map((name) => [name, null])));
+      const start = ["cp", "--ws-port=0", ...store, ...place.flags];
+      const refused = await runCli(start, { env: { HOME: home.path } });
+      expect([refused.code, refused.err]).toEqual([2, expect.stringContaining("a new CA would lock out all its agents")]);
+      expect(await place.entries()).toEqual({});
+
+      const admin = ["--security-secret", `${space.name}/${place.name}`, "--kubeconfig", space.kube.kubeconfigPath];
+      expect((await runCli(["cp", "init", ...admin], { env: { HOME: home.path } })).code).toBe(0);
+      await using second = await startSecretCp(place, store);
+      await servedAt(second);
+      expect((await place.entries())["ca.crt"]).not.toBe(entries["ca.crt"] ?? "");
+    },
+    120_000,
+  );
+
   kubeTest("says what is missing, and never begins anew where the CA is gone", async () => {
     await using space = await freshNamespace();
     await using home = await temporaryDirectory();

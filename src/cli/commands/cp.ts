@@ -98,12 +98,19 @@ async function openSecurity(
   log: Logger,
 ): Promise<Security | undefined> {
   if (security === undefined) return undefined;
-  const { createSecurity, keepTrust } = await import("../../security/mod.ts");
+  const { createSecurity, hasInstallation, keepTrust } = await import("../../security/mod.ts");
   const { secret, copyDirectory, serverNames: names } = security;
   const kept =
     secret === undefined
       ? undefined
-      : await keepTrust({ vault: await secretVault(secret, values, { host, ports, log }), ports, log, names, copyDirectory });
+      : await keepTrust({
+          vault: await secretVault(secret, values, { host, ports, log }),
+          ports,
+          log,
+          names,
+          copyDirectory,
+          begun: () => hasInstallation(documents),
+        });
   return createSecurity({ ...security, trust: { ...security.trust, ...(kept === undefined ? {} : { kept }) }, documents, ports, log });
 }
 
