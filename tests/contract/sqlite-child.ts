@@ -6,7 +6,18 @@ import { newEvent, statusOf } from "../support/store-inputs.ts";
 
 const [url = "", round = "0", job = "accept"] = process.argv.slice(2);
 const store = await openStore(url, { ports: systemPorts, log: silentLogger });
-const say = (line: string): void => void writeSync(1, `${line}\n`);
+/** Written when it returns. A pipe whose reader does not come round on a busy machine is full, and says EAGAIN instead of waiting. */
+function say(line: string): void {
+  let rest = Buffer.from(`${line}\n`);
+  while (rest.length > 0) {
+    try {
+      rest = rest.subarray(writeSync(1, rest));
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EAGAIN") throw error;
+      Bun.sleepSync(1);
+    }
+  }
+}
 say("ready");
 
 if (job === "hold") {
