@@ -58,7 +58,7 @@ export class Fetch {
   readonly #options: FetchOptions;
   /** By digest, in the order they are to be fetched. */
   readonly #fetching = new Map<string, Fetching>();
-  /** Fetched, and held by the ledger as long as any of these deliveries is open; by digest. Kept count of where the ledger's room is bounded. */
+  /** Fetched, and held by the ledger while one of these deliveries is open; by digest. Kept count of where the ledger's room is bounded. */
   readonly #kept = new Map<string, { readonly bytes: number; readonly keys: Set<string> }>();
   #active = 0;
   /** How long the last piece took to come. */

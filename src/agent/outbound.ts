@@ -318,7 +318,7 @@ export class Outbound {
     return true;
   }
 
-  /** Looks again when the oldest that is on its way has been so for too long. Only a control plane that acknowledges has any on its way. */
+  /** Looks again when the oldest that is on its way has been so for too long. Only towards a control plane that acknowledges there is something on its way. */
   #armPatience(): void {
     if (this.#patience !== undefined || this.#agreement?.acknowledges !== true) return;
     const { log, ports } = this.#options;

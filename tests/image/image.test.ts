@@ -61,7 +61,7 @@ describe.skipIf(SKIP)("the image", () => {
     expect([...times]).toEqual([Date.parse(room.archive.config.created) / 1000]);
   });
 
-  test("starts as any user, read-only, without a home, a place for temporary files, capabilities or time zones", async () => {
+  test("starts as whatever user, read-only, without a home, a place for temporary files, capabilities or time zones", async () => {
     for (const uid of [ANY_UID, 65_532, 1]) {
       const { code, stdout, stderr } = await room.run({ args: ["version", "-o", "json"], uid, env: { TZ: "Europe/Berlin" } });
       expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
