@@ -1,6 +1,8 @@
 import { chmod, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { startCluster } from "../sandbox/mod.ts";
+import type { Engine } from "./kind/options.ts";
+import { kindEnv } from "./kind/preflight.ts";
 import { capture } from "./run.ts";
 
 /** The cluster that the agent of a quickstart works on. */
@@ -24,7 +26,11 @@ const KIND_CLUSTER = "transporter-quickstart";
 /** Opens the cluster that was named, or makes one that is ours alone. */
 export async function openTarget(choice: Choice, directory: string, say: (line: string) => void): Promise<Target> {
   if (choice.kind === "context") return namedContext(choice.name);
-  if (!choice.sandboxOnly && (await kindWorks())) return kindCluster(directory, say);
+  const engine = choice.sandboxOnly ? undefined : await kindEngine();
+  if (engine !== undefined) {
+    const made = await kindCluster(engine, directory, say);
+    if (made !== undefined) return made;
+  }
   return sandbox(directory, say);
 }
 
@@ -33,8 +39,8 @@ export async function openTarget(choice: Choice, directory: string, say: (line: 
  * would stay.
  */
 export async function abandonTarget(choice: Choice): Promise<void> {
-  if (choice.kind === "own" && !choice.sandboxOnly && (await kindWorks()))
-    await capture(["kind", "delete", "cluster", "--name", KIND_CLUSTER]);
+  const engine = choice.kind === "own" && !choice.sandboxOnly ? await kindEngine() : undefined;
+  if (engine !== undefined) await capture(["kind", "delete", "cluster", "--name", KIND_CLUSTER], kindEnv(engine));
 }
 
 async function namedContext(name: string): Promise<Target> {
@@ -63,26 +69,34 @@ async function namedContext(name: string): Promise<Target> {
   };
 }
 
-/** kind and kubectl are there, and a container engine answers. */
-async function kindWorks(): Promise<boolean> {
-  if (Bun.which("kind") === null || Bun.which("kubectl") === null) return false;
-  for (const engine of ["docker", "podman"])
-    if (Bun.which(engine) !== null && (await capture([engine, "info"])).exitCode === 0) return true;
-  return false;
+/** With which kind can work: it and kubectl are there, and this container engine answers. A docker without its daemon is no reason against podman. */
+async function kindEngine(): Promise<Engine | undefined> {
+  if (Bun.which("kind") === null || Bun.which("kubectl") === null) return undefined;
+  for (const engine of ["docker", "podman"] as const)
+    if (Bun.which(engine) !== null && (await capture([engine, "info"])).exitCode === 0) return engine;
+  return undefined;
 }
 
-/** The name is ours, so a cluster of that name is what an earlier quickstart could not remove. */
-async function kindCluster(directory: string, say: (line: string) => void): Promise<Target> {
+/**
+ * The name is ours, so a cluster of that name is what an earlier quickstart could not remove. Undefined where kind cannot make one, which is
+ * told: an image that cannot be pulled must not be the end, as there is another way.
+ */
+async function kindCluster(engine: Engine, directory: string, say: (line: string) => void): Promise<Target | undefined> {
+  const env = kindEnv(engine);
   const kubeconfig = join(directory, "kind.kubeconfig");
   const remove = async (): Promise<void> => {
-    await capture(["kind", "delete", "cluster", "--name", KIND_CLUSTER, "--kubeconfig", kubeconfig]);
+    await capture(["kind", "delete", "cluster", "--name", KIND_CLUSTER, "--kubeconfig", kubeconfig], env);
   };
   await remove();
   say(`Creating kind cluster ${KIND_CLUSTER} (1 to 3 minutes the first time: its image is downloaded).`);
-  const made = await capture(["kind", "create", "cluster", "--name", KIND_CLUSTER, "--kubeconfig", kubeconfig, "--wait", "180s"]);
+  const nodeImage = process.env["KIND_NODE_IMAGE"] ?? "";
+  const image = nodeImage === "" ? [] : ["--image", nodeImage];
+  const create = ["kind", "create", "cluster", "--name", KIND_CLUSTER, "--kubeconfig", kubeconfig, "--wait", "180s", ...image];
+  const made = await capture(create, env);
   if (made.exitCode !== 0) {
     await remove();
-    throw new Error(`kind could not create a cluster (--sandbox goes without it):\n${made.output}`);
+    say(`kind could not create a cluster with ${engine}; going on with the sandbox. Its words:\n${made.output}`);
+    return undefined;
   }
   return {
     description: `kind cluster ${KIND_CLUSTER}`,
