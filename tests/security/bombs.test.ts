@@ -11,7 +11,8 @@ import { type Blast, Range, table } from "./hostile/range.ts";
 
 const MIB = 1024 * 1024;
 /** The machine of the tests may be busy with other tests; a full run says what it is on its own. */
-const WITHIN_MS = PROVE ? 100 : 1_000;
+// Beside other tests the machine itself pauses for a second now and then; what a pattern that tries everything takes is far beyond both.
+const WITHIN_MS = PROVE ? 100 : 3_000;
 const OTHERS_MS = PROVE ? 250 : 1_500;
 
 let range: Range;
