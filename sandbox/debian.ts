@@ -1,6 +1,7 @@
-import { access, constants, mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { homedir, tmpdir } from "node:os";
 import { basename, join } from "node:path";
+import { isExecutable, runToEnd } from "./program.ts";
 
 /** As Debian names machines. */
 export type DebianArch = "amd64" | "arm64";
@@ -89,11 +90,7 @@ export async function librariesOf(tree: string): Promise<string> {
 export async function programIn(tree: string, paths: string | readonly string[]): Promise<string | undefined> {
   for (const path of typeof paths === "string" ? [paths] : paths) {
     const program = join(tree, path);
-    const there = await access(program, constants.X_OK).then(
-      () => true,
-      () => false,
-    );
-    if (there) return program;
+    if (await isExecutable(program)) return program;
   }
   return undefined;
 }
@@ -115,7 +112,7 @@ async function unpackAll(options: DebianTreeOptions, tree: string): Promise<void
       if (program === undefined) continue;
       // A library that was found may need others.
       for (let rounds = 0; rounds < 8; rounds += 1) {
-        const { output } = await run(["ldd", program], { env: { LD_LIBRARY_PATH: await librariesOf(tree) } });
+        const { output } = await runToEnd(["ldd", program], { env: { LD_LIBRARY_PATH: await librariesOf(tree) } });
         const absent = [...output.matchAll(/^\s*(\S+) => not found$/gm)].map(([, name = ""]) => name);
         if (absent.length === 0) break;
         for (const library of absent) {
@@ -139,25 +136,6 @@ function namesOf(library: string): readonly string[] {
   return [`${base}${version}`, `${base}-${version}`, `${base}${version}t64`];
 }
 
-interface Ran {
-  readonly code: number;
-  readonly output: string;
-}
-async function run(
-  command: readonly string[],
-  options: { readonly cwd?: string; readonly env?: Readonly<Record<string, string>> },
-): Promise<Ran> {
-  const child = Bun.spawn([...command], {
-    ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
-    env: { ...process.env, LC_ALL: "C", ...options.env },
-    stdin: "ignore",
-    stdout: "pipe",
-    stderr: "pipe",
-  });
-  const [out, err, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
-  return { code, output: out + err };
-}
-
 /** Fetches packages by the distribution's own means, which checks what it gets; with lists of its own where the machine's are empty or too few. */
 class Packages {
   readonly #work: string;
@@ -178,11 +156,11 @@ class Packages {
       const options = await (this.#ways[way] ?? Promise.resolve([]));
       for (const name of names) {
         const directory = await mkdtemp(join(this.#work, "get-"));
-        const { code, output } = await run(["apt-get", ...options, "download", name], { cwd: directory });
+        const { code, output } = await runToEnd(["apt-get", ...options, "download", name], { cwd: directory });
         said = output;
         if (code !== 0) continue;
         for (const file of await readdir(directory)) {
-          const unpacked = await run(["dpkg-deb", "-x", join(directory, file), tree], {});
+          const unpacked = await runToEnd(["dpkg-deb", "-x", join(directory, file), tree], {});
           if (unpacked.code !== 0) throw new Error(`${basename(file)} cannot be unpacked: ${unpacked.output.trim()}`);
         }
         return;
@@ -208,7 +186,7 @@ class Packages {
       await writeFile(join(home, "backports.list"), source);
       options.push("-o", `Dir::Etc::SourceList=${home}/backports.list`, "-o", "Dir::Etc::SourceParts=/dev/null");
     }
-    await run(["apt-get", ...options, "update"], { cwd: home });
+    await runToEnd(["apt-get", ...options, "update"], { cwd: home });
     return options;
   }
 }
@@ -218,7 +196,7 @@ async function backports(): Promise<string | undefined> {
   const release = await readFile("/etc/os-release", "utf8").catch(() => "");
   const codename = /^VERSION_CODENAME=(\w+)$/m.exec(release)?.[1];
   if (codename === undefined) return undefined;
-  const { output } = await run(["apt-get", "indextargets", "--format", "$(REPO_URI)|$(RELEASE)", "Created-By: Packages"], {});
+  const { output } = await runToEnd(["apt-get", "indextargets", "--format", "$(REPO_URI)|$(RELEASE)", "Created-By: Packages"], {});
   const main = output.split("\n").find((line) => line.split("|")[1] === codename);
   const uri = main?.split("|")[0];
   if (uri === undefined) return undefined;

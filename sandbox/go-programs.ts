@@ -1,6 +1,7 @@
-import { access, constants, mkdir, open, readdir, readFile, rename, rm, stat, utimes } from "node:fs/promises";
+import { mkdir, open, readdir, readFile, rename, rm, stat, utimes } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { sandboxCache } from "./debian.ts";
+import { isExecutable } from "./program.ts";
 import { Watchdog } from "./watchdog.ts";
 
 /** Programs that a go.mod and go.sum of ours pin, built from source. */
@@ -40,13 +41,6 @@ export interface PrepareOptions<Name extends string> {
 /** Without news for longer than this, the holder of the build lock is taken for dead. */
 const LOCK_STALE_MS = 30_000;
 const PROGRESS_EVERY_MS = 15_000;
-
-async function isExecutable(path: string): Promise<boolean> {
-  return access(path, constants.X_OK).then(
-    () => true,
-    () => false,
-  );
-}
 
 /** Finds the programs of one Go module in the cache, and builds those that are missing. */
 export class GoPrograms<Name extends string> {

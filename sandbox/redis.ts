@@ -1,6 +1,6 @@
-import { access, constants } from "node:fs/promises";
 import { join } from "node:path";
 import { debianTreePath, hasDebianPackages, librariesOf, prepareDebianTree } from "./debian.ts";
+import { isExecutable, runToEnd } from "./program.ts";
 
 export type RedisFlavor = "redis" | "valkey";
 
@@ -91,15 +91,8 @@ async function programsIn(
   cli: string,
   env: Readonly<Record<string, string>>,
 ): Promise<RedisPrograms | undefined> {
-  for (const path of [server, cli])
-    if (
-      !(await access(path, constants.X_OK).then(
-        () => true,
-        () => false,
-      ))
-    )
-      return undefined;
-  const { output, code } = await run([server, "--version"], { env });
+  for (const path of [server, cli]) if (!(await isExecutable(path))) return undefined;
+  const { output, code } = await runToEnd([server, "--version"], { env });
   const version = /v=(\d+\.\d+\.\d+)/.exec(output)?.[1];
   return code === 0 && version !== undefined && Number.parseInt(version, 10) >= OLDEST_MAJOR
     ? { flavor, version, server, cli, env }
@@ -110,23 +103,4 @@ async function inTree(flavor: RedisFlavor, tree: string): Promise<RedisPrograms 
   return programsIn(flavor, join(tree, "usr/bin", `${flavor}-server`), join(tree, "usr/bin", `${flavor}-cli`), {
     LD_LIBRARY_PATH: await librariesOf(tree),
   });
-}
-
-interface Ran {
-  readonly code: number;
-  readonly output: string;
-}
-async function run(
-  command: readonly string[],
-  options: { readonly cwd?: string; readonly env?: Readonly<Record<string, string>> },
-): Promise<Ran> {
-  const child = Bun.spawn([...command], {
-    ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
-    env: { ...process.env, LC_ALL: "C", ...options.env },
-    stdin: "ignore",
-    stdout: "pipe",
-    stderr: "pipe",
-  });
-  const [out, err, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
-  return { code, output: out + err };
 }

@@ -1,8 +1,8 @@
-import { access, constants } from "node:fs/promises";
 import { join } from "node:path";
 import { type BinaryName, kubernetesStamp, missingBinaries, prepareBinaries } from "../binaries.ts";
 import { type DebianTreeOptions, findDebianTree, hasDebianPackages, librariesOf, prepareDebianTree, programIn } from "../debian.ts";
 import { GoPrograms } from "../go-programs.ts";
+import { isExecutable } from "../program.ts";
 
 /** Older than the control plane by no more than Kubernetes allows, so that they still speak to the containerd that distributions have. */
 const NODE = new GoPrograms({
@@ -60,13 +60,6 @@ export interface PodPrograms {
   readonly cniDirectory: string;
   /** PATH, and LD_LIBRARY_PATH where the programs came in packages. */
   readonly env: Readonly<Record<string, string>>;
-}
-
-async function isExecutable(path: string): Promise<boolean> {
-  return access(path, constants.X_OK).then(
-    () => true,
-    () => false,
-  );
 }
 
 async function cniOf(directories: readonly string[]): Promise<string | undefined> {
