@@ -10,14 +10,14 @@
  * It promises to send each object exactly as it was parsed, to tell truly what became of it, to wait by watching, to say why something is
  * not ready in words that help, to keep few requests in flight, and to wait as a throttling API server tells it.
  */
-export type { InClusterOptions, KubeAccess, KubeAccessOptions, KubeCredentials, KubeTls } from "./access.ts";
-export { applyPlan, type ApplyPlanOptions, type ResourceOutcome } from "./apply.ts";
-export type { ApplyOptions } from "./apply-request.ts";
-export { canHeal } from "./can-heal.ts";
-export { createKubeClient, type KubeClient, type KubeClientOptions } from "./client.ts";
-export type { ResourceType } from "./discovery.ts";
-export { loadKubeAccess } from "./load-access.ts";
-export { planObjects, type Deferral, type Plan, type PlannedObject, type PlanOptions } from "./plan.ts";
+export type { InClusterOptions, KubeAccess, KubeAccessOptions, KubeCredentials, KubeTls } from "./access/access.ts";
+export { applyPlan, type ApplyPlanOptions, type ResourceOutcome } from "./apply/apply.ts";
+export type { ApplyOptions } from "./apply/apply-request.ts";
+export { canHeal } from "./http/can-heal.ts";
+export { createKubeClient, type KubeClient, type KubeClientOptions } from "./http/client.ts";
+export type { ResourceType } from "./http/discovery.ts";
+export { loadKubeAccess } from "./access/load-access.ts";
+export { planObjects, type Deferral, type Plan, type PlannedObject, type PlanOptions } from "./apply/plan.ts";
 export { maySecret, readSecret, type SecretContent, type SecretName, writeSecret } from "./secret.ts";
-export { faultDetails, validatePlan, type Finding, type ValidateOptions, type Validation } from "./validate.ts";
-export { verifyPlan, type NotReady, type VerifyOptions } from "./verify.ts";
+export { faultDetails, validatePlan, type Finding, type ValidateOptions, type Validation } from "./apply/validate.ts";
+export { verifyPlan, type NotReady, type VerifyOptions } from "./ready/verify.ts";

@@ -1,8 +1,8 @@
 import { TransporterError } from "../kit/mod.ts";
-import type { KubeClient } from "./client.ts";
-import { parseRecord, recordOf, textOf } from "./json.ts";
-import { errorOfAnswer } from "./status-error.ts";
-import type { KubeAnswer } from "./transport.ts";
+import type { KubeClient } from "./http/client.ts";
+import { parseRecord, recordOf, textOf } from "./http/json.ts";
+import { errorOfAnswer } from "./http/status-error.ts";
+import type { KubeAnswer } from "./http/transport.ts";
 
 export interface SecretName {
   readonly namespace: string;

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { silentLogger, systemPorts } from "../../src/kit/mod.ts";
 import { applyPlan, createKubeClient, planObjects, validatePlan, verifyPlan, type KubeAccess } from "../../src/k8s/mod.ts";
-import { watchObjects, type WatchEvent } from "../../src/k8s/watch.ts";
+import { watchObjects, type WatchEvent } from "../../src/k8s/http/watch.ts";
 import { eventually } from "../support/eventually.ts";
 import { freshNamespace, kubeTest, startKube } from "../support/kube.ts";
 import { APPLY, clientOf, configMap, deployment, parsed, refusal, walk } from "./walk.ts";

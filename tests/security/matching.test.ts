@@ -29,9 +29,9 @@ const JUDGED: readonly (readonly [file: string, pattern: string, because: string
     "(\\\\{0,8}[\"'](?:data",
     "each of its repetitions is bounded, and what follows ends at the next brace: 2 MB take 150 ms",
   ],
-  ["src/k8s/status-error.ts", "field is immutable|", CUT],
-  ["src/k8s/status-error.ts", "cannot [a-z]+ resource|", CUT],
-  ["src/k8s/status-error.ts", "does not support dry run|", CUT],
+  ["src/k8s/http/status-error.ts", "field is immutable|", CUT],
+  ["src/k8s/http/status-error.ts", "cannot [a-z]+ resource|", CUT],
+  ["src/k8s/http/status-error.ts", "does not support dry run|", CUT],
 ];
 /** Files that make patterns of values at run time, and of which. */
 const DYNAMIC: readonly (readonly [file: string, because: string])[] = [

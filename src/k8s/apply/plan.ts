@@ -1,0 +1,232 @@
+import { TransporterError } from "../../kit/mod.ts";
+import {
+  crdProvides,
+  describeRef,
+  namespacesProvided,
+  orderObjects,
+  providedKindKey,
+  stringifyObject,
+  type ObjectRef,
+  type ParsedObject,
+} from "../../manifests/mod.ts";
+import type { KubeClient } from "../http/client.ts";
+import { apiVersionOf, objectPath, type KindRef, type ResourceType } from "../http/discovery.ts";
+import { parseRecord, recordOf } from "../http/json.ts";
+import { forEachLimited } from "../http/limiter.ts";
+import { errorOfAnswer } from "../http/status-error.ts";
+
+/** What an object waits for before it can be dry-run: it comes with the same event. */
+export interface Deferral {
+  readonly because: "namespace" | "definition";
+  /** Of the namespace, or `GROUP/KIND` of the definition. */
+  readonly name: string;
+}
+
+/** An object of the event with its place in the cluster. */
+export interface PlannedObject {
+  readonly parsed: ParsedObject;
+  /** As the cluster means it: with the default namespace where none was written, without one where the kind is cluster-wide. */
+  readonly ref: ObjectRef;
+  readonly apiVersion: string;
+  readonly type: ResourceType;
+  /** JSON as it is sent. */
+  readonly body: string;
+  readonly deferral: Deferral | undefined;
+  /** For people, as in every message: `ConfigMap web/settings`. */
+  readonly label: string;
+}
+
+export interface Plan {
+  /** In the order of the event. */
+  readonly objects: readonly PlannedObject[];
+  /** The same objects in the order of applying; within a stage no object leans on another. */
+  readonly stages: readonly (readonly PlannedObject[])[];
+  /** Those that cannot be dry-run before their namespace or definition stands. */
+  readonly deferred: readonly PlannedObject[];
+}
+
+export interface PlanOptions {
+  /** For namespaced objects that name none. */
+  readonly defaultNamespace: string;
+  readonly signal?: AbortSignal;
+}
+
+interface Kinds {
+  readonly types: ReadonlyMap<ParsedObject, ResourceType>;
+  readonly broughtAlong: ReadonlySet<ParsedObject>;
+}
+
+/** The kind of each object: brought by a CRD of the event, or known to the API server. Throws UNKNOWN_KIND that lists all others. */
+async function resolveKinds(client: KubeClient, parsed: readonly ParsedObject[], signal: AbortSignal | undefined): Promise<Kinds> {
+  const provided = crdProvides(parsed);
+  const types = new Map<ParsedObject, ResourceType>();
+  const broughtAlong = new Set<ParsedObject>();
+  const asked: ParsedObject[] = [];
+  for (const one of parsed) {
+    const { group, version, kind } = one.ref;
+    const brought = provided.get(providedKindKey(group, kind));
+    if (brought !== undefined && (brought.versions.length === 0 || brought.versions.includes(version))) {
+      broughtAlong.add(one);
+      types.set(one, {
+        group,
+        version,
+        kind,
+        plural: brought.plural,
+        namespaced: brought.scope === "Namespaced",
+        // What every custom resource has.
+        verbs: new Set(["get", "list", "watch", "create", "patch"]),
+      });
+    } else {
+      asked.push(one);
+    }
+  }
+  const found = await client.discovery.resolve(
+    asked.map(({ ref }) => ref),
+    signal,
+  );
+  const unknown = new Map<string, { readonly ref: KindRef; count: number; readonly first: string }>();
+  for (const [index, one] of asked.entries()) {
+    const type = found[index];
+    if (type !== undefined) {
+      types.set(one, type);
+      continue;
+    }
+    const key = `${apiVersionOf(one.ref)} ${one.ref.kind}`;
+    const entry = unknown.get(key) ?? { ref: one.ref, count: 0, first: describeRef(one.ref) };
+    entry.count += 1;
+    unknown.set(key, entry);
+  }
+  if (unknown.size > 0) {
+    const texts = [...unknown].map(([key, { ref, count, first }]) => {
+      const others = client.discovery.suggestions(ref);
+      const hint = others.length === 0 ? "" : `; it knows ${others.join(", ")}`;
+      return `${key} (${count === 1 ? first : `${count} objects, first ${first}`}${hint})`;
+    });
+    throw new TransporterError("UNKNOWN_KIND", `the cluster does not know ${texts.join("; ")}`, {
+      details: { kinds: [...unknown.keys()] },
+    });
+  }
+  return { types, broughtAlong };
+}
+
+type NamespaceState = "there" | "missing" | "ending" | "unknown";
+
+async function namespaceStates(
+  client: KubeClient,
+  names: ReadonlySet<string>,
+  signal: AbortSignal | undefined,
+): Promise<ReadonlyMap<string, NamespaceState>> {
+  // In the event's order from the start, whoever answers first.
+  const states = new Map<string, NamespaceState>([...names].map((name) => [name, "unknown"]));
+  await forEachLimited([...names], client.maxInFlight, async (name) => {
+    const answer = await client.send({ method: "GET", path: `/api/v1/namespaces/${encodeURIComponent(name)}`, signal });
+    if (answer.status === 200) {
+      const root = parseRecord(answer.text);
+      const ending = recordOf(root["status"])["phase"] === "Terminating" || recordOf(root["metadata"])["deletionTimestamp"] !== undefined;
+      states.set(name, ending ? "ending" : "there");
+    } else if (answer.status === 404) {
+      states.set(name, "missing");
+    } else if (answer.status === 403) {
+      // An account may work in a namespace and yet not read it: the dry run will tell.
+      states.set(name, "unknown");
+    } else {
+      throw errorOfAnswer(answer, `Namespace ${name}`);
+    }
+  });
+  return states;
+}
+
+function checkNamespaces(
+  users: ReadonlyMap<string, readonly string[]>,
+  states: ReadonlyMap<string, NamespaceState>,
+  provided: ReadonlySet<string>,
+): void {
+  const naming = (name: string): string => {
+    const labels = users.get(name) ?? [];
+    return `${JSON.stringify(name)} (${labels.length <= 1 ? (labels[0] ?? "the event") : `${labels.length} objects, first ${labels[0] ?? ""}`})`;
+  };
+  const ending = [...states].filter(([, state]) => state === "ending").map(([name]) => name);
+  if (ending.length > 0)
+    throw new TransporterError("NAMESPACE_TERMINATING", `being deleted: namespace ${ending.map(naming).join(", ")}`, {
+      details: { namespaces: ending },
+    });
+  const missing = [...states].filter(([name, state]) => state === "missing" && !provided.has(name)).map(([name]) => name);
+  if (missing.length > 0)
+    throw new TransporterError("NAMESPACE_NOT_FOUND", `there is no namespace ${missing.map(naming).join(", ")}`, {
+      details: { namespaces: missing },
+    });
+}
+
+/** Writing JSON holds the event loop: after this much, others get a turn. */
+const WRITE_SLICE_CHARS = 256 * 1024;
+
+/** The object with the namespace that it goes to, and without one where its kind has none. */
+function placed(one: ParsedObject, namespace: string | undefined): string {
+  const { object } = one;
+  if (object.metadata.namespace === namespace) return stringifyObject(object);
+  const { namespace: _written, ...metadata } = object.metadata;
+  return stringifyObject({ ...object, metadata: namespace === undefined ? metadata : { ...metadata, namespace } });
+}
+
+/**
+ * Finds each object's place in the cluster and the order of work; changes nothing. Throws UNKNOWN_KIND (listing every unknown kind),
+ * NAMESPACE_NOT_FOUND and NAMESPACE_TERMINATING (listing every such namespace), INVALID_OBJECT for kinds that cannot be applied.
+ */
+export async function planObjects(client: KubeClient, parsed: readonly ParsedObject[], options: PlanOptions): Promise<Plan> {
+  const { types, broughtAlong } = await resolveKinds(client, parsed, options.signal);
+  const provided = namespacesProvided(parsed);
+  const places = new Map<ParsedObject, { readonly type: ResourceType; readonly ref: ObjectRef }>();
+  const users = new Map<string, string[]>();
+  for (const name of provided) users.set(name, []);
+  for (const one of parsed) {
+    const type = types.get(one);
+    if (type === undefined) throw new TransporterError("INTERNAL", `${describeRef(one.ref)} was not resolved`);
+    if (!type.verbs.has("patch"))
+      throw new TransporterError("INVALID_OBJECT", `${describeRef(one.ref)}: the API server does not let this kind be applied`);
+    const namespace = type.namespaced ? one.ref.namespace || options.defaultNamespace : undefined;
+    const ref: ObjectRef = { ...one.ref, namespace };
+    places.set(one, { type, ref });
+    if (namespace === undefined) continue;
+    const labels = users.get(namespace);
+    if (labels === undefined) users.set(namespace, [describeRef(ref)]);
+    else labels.push(describeRef(ref));
+  }
+  const states = await namespaceStates(client, new Set(users.keys()), options.signal);
+  checkNamespaces(users, states, provided);
+
+  const deferralOf = (one: ParsedObject, ref: ObjectRef): Deferral | undefined => {
+    if (broughtAlong.has(one)) return { because: "definition", name: providedKindKey(ref.group, ref.kind) };
+    const { namespace } = ref;
+    return namespace !== undefined && provided.has(namespace) && states.get(namespace) === "missing"
+      ? { because: "namespace", name: namespace }
+      : undefined;
+  };
+  const planned = new Map<ParsedObject, PlannedObject>();
+  let written = 0;
+  for (const [one, { type, ref }] of places) {
+    const body = placed(one, ref.namespace);
+    planned.set(one, {
+      parsed: one,
+      ref,
+      apiVersion: apiVersionOf(ref),
+      type,
+      body,
+      deferral: deferralOf(one, ref),
+      label: describeRef(ref),
+    });
+    written += body.length;
+    if (written > WRITE_SLICE_CHARS) {
+      written = 0;
+      await new Promise<void>((resolve) => client.ports.timers.soon(resolve));
+      options.signal?.throwIfAborted();
+    }
+  }
+  const objects = [...planned.values()];
+  const stages = orderObjects(parsed).map((stage) => stage.flatMap((one) => planned.get(one) ?? []));
+  return { objects, stages, deferred: objects.filter((one) => one.deferral !== undefined) };
+}
+
+/** The path of a planned object. */
+export function pathOf(planned: PlannedObject): string {
+  return objectPath(planned.type, planned.ref.namespace, planned.ref.name);
+}

@@ -1,0 +1,188 @@
+import { Backoff, TransporterError, type Logger, type Ports } from "../../kit/mod.ts";
+import type { KubeAccess } from "../access/access.ts";
+import { Discovery } from "./discovery.ts";
+import { parseRecord, numberOf, recordOf, textOf } from "./json.ts";
+import { Limiter } from "./limiter.ts";
+import { Readyz } from "./readyz.ts";
+import { AttemptFailed, Transport, type KubeAnswer, type KubeRequest } from "./transport.ts";
+
+export interface KubeClientOptions {
+  readonly ports: Ports;
+  readonly log: Logger;
+  /** Requests in flight at a time, watches not counted. */
+  readonly maxInFlight?: number;
+  readonly userAgent?: string;
+  /** Of one attempt. Slow admission webhooks may take 30 s each. */
+  readonly requestTimeoutMs?: number;
+  /** How long one request is tried again before it ends in KUBE_UNAVAILABLE: a hiccup fits in. What lasts longer is for whoever asked. */
+  readonly retryBudgetMs?: number;
+}
+
+/** What the verbs of this room need of a cluster. */
+export interface KubeClient {
+  readonly access: KubeAccess;
+  readonly ports: Ports;
+  readonly log: Logger;
+  readonly maxInFlight: number;
+  readonly discovery: Discovery;
+  /**
+   * Sends one request and resolves to the answer, whatever its status says, except where waiting helps: throttled (429), overloaded (503)
+   * and unreachable are tried again as told, 401 once with fresh credentials, 403 once the API server is ready if it was not.
+   * Throws KUBE_UNAVAILABLE (`details.retry_after_ms` where the server asked for more patience than there is, `details.maybe_done` where the
+   * request may have arrived), KUBE_UNAUTHORIZED, KUBE_CONFIG_INVALID (untrusted certificate), or the signal's reason.
+   */
+  send(request: KubeRequest): Promise<KubeAnswer>;
+  /** Opens a stream; one attempt. `abort` ends it. Throws as `send`, without trying again. */
+  open(request: KubeRequest, abort: AbortController): Promise<Response>;
+}
+
+/** Measured: with fewer the API server and its etcd pay more for each object, with more they gain little. */
+const DEFAULT_IN_FLIGHT = 32;
+/** Watches at a time: together with the requests far below the runtime's 256. */
+const MAX_STREAMS = 64;
+const OPEN_TIMEOUT_MS = 30_000;
+const MAX_RETRY_AFTER_MS = 30_000;
+const DEFAULT_RETRY_BUDGET_MS = 15_000;
+
+/** Milliseconds the server asks to wait, from the header or the Status. */
+function retryAfterMs(answer: KubeAnswer): number | undefined {
+  const header = Number(answer.headers.get("retry-after"));
+  const seconds =
+    answer.headers.has("retry-after") && Number.isFinite(header)
+      ? header
+      : numberOf(recordOf(parseRecord(answer.text)["details"])["retryAfterSeconds"]);
+  return seconds === undefined ? undefined : Math.min(MAX_RETRY_AFTER_MS, Math.max(0, seconds) * 1000);
+}
+
+/**
+ * 429 and 503 were not carried out; 504 and 500 with a time to wait may have been, so only what may reach the server twice is sent again. A
+ * webhook that cannot be called is no hiccup of the server's: whoever asked decides whether that is tried again.
+ */
+function isTransient(answer: KubeAnswer, repeatable: boolean): boolean {
+  if (answer.status === 429 || answer.status === 503) return true;
+  if (!repeatable || /failed calling webhook/i.test(answer.text)) return false;
+  if (answer.status === 504 || answer.status === 502) return true;
+  return answer.status === 500 && (retryAfterMs(answer) !== undefined || /etcdserver|leader changed|connection refused/i.test(answer.text));
+}
+
+class HttpKubeClient implements KubeClient {
+  readonly access: KubeAccess;
+  readonly ports: Ports;
+  readonly log: Logger;
+  readonly maxInFlight: number;
+  readonly discovery: Discovery;
+  readonly #transport: Transport;
+  readonly #limiter: Limiter;
+  readonly #streams = new Limiter(MAX_STREAMS);
+  readonly #readyz: Readyz;
+  readonly #requestTimeoutMs: number;
+  readonly #retryBudgetMs: number;
+
+  constructor(access: KubeAccess, options: KubeClientOptions) {
+    this.access = access;
+    this.ports = options.ports;
+    this.log = options.log;
+    this.maxInFlight = Math.min(128, Math.max(1, options.maxInFlight ?? DEFAULT_IN_FLIGHT));
+    this.#limiter = new Limiter(this.maxInFlight);
+    this.#transport = new Transport(access, options.ports, options.userAgent ?? "transporter");
+    this.#requestTimeoutMs = options.requestTimeoutMs ?? 60_000;
+    this.#retryBudgetMs = options.retryBudgetMs ?? DEFAULT_RETRY_BUDGET_MS;
+    this.#readyz = new Readyz((request) => this.#attempt(request), options.ports);
+    this.discovery = new Discovery(this);
+  }
+
+  async send(request: KubeRequest): Promise<KubeAnswer> {
+    const { clock, timers, random } = this.ports;
+    const repeatable = request.repeatable ?? request.method === "GET";
+    const startedAt = clock.monotonic();
+    const backoff = new Backoff({ firstMs: 200, maxMs: 5_000 }, random);
+    let renewed = false;
+    let doubted = false;
+    let sentBefore = false;
+    for (;;) {
+      const left = this.#retryBudgetMs - (clock.monotonic() - startedAt);
+      let waitMs: number;
+      let why: string;
+      const sentAt = clock.monotonic();
+      try {
+        const answer = await this.#attempt(request);
+        if (answer.status === 401) {
+          if (renewed) throw this.#unauthorized(answer);
+          renewed = true;
+          this.access.reload();
+          continue;
+        }
+        if (!doubted && this.#readyz.isDoubtful(answer, sentAt)) {
+          doubted = true;
+          await this.#readyz.wait(request.signal);
+          continue;
+        }
+        if (!isTransient(answer, repeatable)) return sentBefore ? { ...answer, sentBefore } : answer;
+        sentBefore ||= answer.status !== 429 && answer.status !== 503;
+        why = textOf(parseRecord(answer.text)["message"]) ?? `HTTP ${answer.status}`;
+        // Jitter over the asked time, so that those who were throttled together do not come back together.
+        const askedMs = retryAfterMs(answer);
+        waitMs = (askedMs ?? 0) + backoff.next();
+        if (waitMs >= left) return answer.status === 500 ? answer : this.#giveUp(why, undefined, askedMs, sentBefore);
+      } catch (error) {
+        if (!(error instanceof AttemptFailed)) throw error;
+        if (error.fatal)
+          throw new TransporterError("KUBE_CONFIG_INVALID", `the API server at ${this.access.server}: ${error.message}`, {
+            cause: error,
+            remedy: `Correct the certificate authority or the server name in ${this.access.source}.`,
+          });
+        this.#readyz.doubt();
+        doubted = false;
+        sentBefore ||= !error.unsent;
+        why = error.message;
+        waitMs = backoff.next();
+        if (!repeatable || waitMs >= left) this.#giveUp(why, error, undefined, sentBefore);
+      }
+      this.log.debug("API server asked to wait", { path: request.path.split("?")[0], wait_ms: Math.round(waitMs), why });
+      await timers.sleep(waitMs, request.signal);
+    }
+  }
+
+  async open(request: KubeRequest, abort: AbortController): Promise<Response> {
+    const release = await this.#streams.acquire(request.signal);
+    abort.signal.addEventListener("abort", release, { once: true });
+    try {
+      const response = await this.#transport.open(request, abort, OPEN_TIMEOUT_MS);
+      if (response.status === 401) this.access.reload();
+      return response;
+    } catch (error) {
+      release();
+      if (error instanceof AttemptFailed) this.#giveUp(error.message, error);
+      throw error;
+    }
+  }
+
+  async #attempt(request: KubeRequest): Promise<KubeAnswer> {
+    const release = await this.#limiter.acquire(request.signal);
+    try {
+      return await this.#transport.send({ ...request, timeoutMs: request.timeoutMs ?? this.#requestTimeoutMs });
+    } finally {
+      release();
+    }
+  }
+
+  #giveUp(why: string, cause: unknown, retryAfterMs?: number, maybeDone = false): never {
+    throw new TransporterError("KUBE_UNAVAILABLE", `the API server at ${this.access.server} cannot be reached: ${why}`, {
+      cause,
+      details: { ...(retryAfterMs === undefined ? {} : { retry_after_ms: retryAfterMs }), ...(maybeDone ? { maybe_done: true } : {}) },
+    });
+  }
+
+  #unauthorized(answer: KubeAnswer): TransporterError {
+    const words = textOf(parseRecord(answer.text)["message"]) ?? "Unauthorized";
+    return new TransporterError(
+      "KUBE_UNAUTHORIZED",
+      `the API server at ${this.access.server} does not accept ${this.access.source}: ${words}`,
+    );
+  }
+}
+
+/** A client of one cluster. Opens nothing until it is used; holds nothing that would have to be closed but its keep-alive connections. */
+export function createKubeClient(access: KubeAccess, options: KubeClientOptions): KubeClient {
+  return new HttpKubeClient(access, options);
+}

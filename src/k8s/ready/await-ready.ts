@@ -1,0 +1,221 @@
+import { TransporterError, toTransporterError } from "../../kit/mod.ts";
+import type { KubeClient } from "../http/client.ts";
+import { objectPath, type ResourceType } from "../http/discovery.ts";
+import { numberOf, parseRecord, recordOf, textOf, type Json } from "../http/json.ts";
+import { claimWaitsForConsumer } from "./late-binding.ts";
+import type { PlannedObject } from "../apply/plan.ts";
+import { readiness, type Readiness } from "./readiness.ts";
+import { groupObjects } from "../apply/survey.ts";
+import { watchObjects, type WatchTarget } from "../http/watch.ts";
+
+export interface Awaited {
+  readonly planned: PlannedObject;
+  /** Of the object after our apply: anything older says nothing. */
+  readonly generation: number | undefined;
+}
+
+export interface Standing extends Readiness {
+  readonly planned: PlannedObject;
+  /** As last seen; undefined before the first look. */
+  readonly object: Json | undefined;
+}
+
+export type Ending =
+  | { readonly status: "ready" }
+  | { readonly status: "failed"; readonly standings: readonly Standing[] }
+  | { readonly status: "timeout"; readonly standings: readonly Standing[]; readonly trouble: string | undefined };
+
+export interface AwaitOptions {
+  readonly timeoutMs: number;
+  readonly signal?: AbortSignal;
+  /** From time to time, with what is not ready. */
+  readonly onWaiting?: (standings: readonly Standing[]) => void;
+}
+
+/** The first word after two seconds, so that a quick rollout stays quiet; then often enough to see it move. */
+const FIRST_WORD_MS = 2_000;
+const NEXT_WORD_MS = 5_000;
+/** Failures come in clusters; one that is seen gets this long for the others of the same moment to be seen too. */
+const GATHER_MS = 100;
+
+class Waiting {
+  readonly #client: KubeClient;
+  readonly #open = new Map<PlannedObject, Standing>();
+  readonly #generations = new Map<PlannedObject, number | undefined>();
+  readonly end = new AbortController();
+  trouble: string | undefined;
+  #gathering = false;
+
+  constructor(client: KubeClient, awaited: readonly Awaited[]) {
+    this.#client = client;
+    for (const { planned, generation } of awaited) {
+      this.#generations.set(planned, generation);
+      this.#open.set(planned, { planned, object: undefined, status: "in_progress", reason: "Unseen", message: "it was not looked at yet" });
+    }
+  }
+
+  get standings(): Standing[] {
+    return [...this.#open.values()];
+  }
+
+  isOpen(planned: PlannedObject): boolean {
+    return this.#open.has(planned);
+  }
+
+  async see(planned: PlannedObject, object: Json): Promise<void> {
+    if (!this.#open.has(planned)) return;
+    this.#note(planned, object, await this.#judge(planned, object));
+  }
+
+  gone(planned: PlannedObject): void {
+    const standing = this.#open.get(planned);
+    if (standing === undefined) return;
+    this.#note(planned, undefined, { status: "failed", reason: "Gone", message: "it was deleted while it was waited for" });
+  }
+
+  async #judge(planned: PlannedObject, object: Json): Promise<Readiness> {
+    const seen = numberOf(recordOf(object["metadata"])["generation"]);
+    const applied = this.#generations.get(planned);
+    if (seen !== undefined && applied !== undefined && seen < applied)
+      return { status: "in_progress", reason: "Outdated", message: "the change is not seen yet" };
+    const found = readiness(object);
+    const isClaim = planned.type.group === "" && planned.type.kind === "PersistentVolumeClaim";
+    if (isClaim && found.status === "in_progress" && (await claimWaitsForConsumer(this.#client, object, this.end.signal)))
+      return { status: "ready", reason: "WaitForFirstConsumer", message: "its volume comes with the first pod that uses it" };
+    return found;
+  }
+
+  #note(planned: PlannedObject, object: Json | undefined, found: Readiness): void {
+    if (found.status === "ready") {
+      this.#open.delete(planned);
+      if (this.#open.size === 0) this.end.abort();
+      return;
+    }
+    this.#open.set(planned, { planned, object, ...found });
+    if (found.status !== "failed" || this.#gathering) return;
+    this.#gathering = true;
+    this.#client.ports.timers.after(GATHER_MS, () => {
+      if (this.standings.some((standing) => standing.status === "failed")) this.end.abort();
+      else this.#gathering = false;
+    });
+  }
+}
+
+function nameOf(object: Json): string {
+  return textOf(recordOf(object["metadata"])["name"]) ?? "";
+}
+
+interface Watched extends WatchTarget {
+  readonly type: ResourceType;
+  readonly objects: readonly PlannedObject[];
+}
+
+/** Follows one collection until every object of it that we wait for is ready, or the signal ends it. */
+async function follow(client: KubeClient, target: Watched, waiting: Waiting): Promise<void> {
+  const byName = new Map(target.objects.map((planned) => [planned.ref.name, planned]));
+  const events = watchObjects(client, target, {
+    signal: waiting.end.signal,
+    onTrouble: (what) => {
+      waiting.trouble = what;
+    },
+  });
+  for await (const event of events) {
+    if (event.type === "snapshot") {
+      const present = new Set(event.objects.map(nameOf));
+      for (const planned of target.objects) if (!present.has(planned.ref.name)) waiting.gone(planned);
+    }
+    const objects = event.type === "snapshot" ? event.objects : [event.object];
+    for (const object of objects) {
+      const planned = byName.get(nameOf(object));
+      if (planned === undefined) continue;
+      if (event.type === "gone") waiting.gone(planned);
+      else await waiting.see(planned, object);
+    }
+    waiting.trouble = undefined;
+    if (!target.objects.some((planned) => waiting.isOpen(planned))) return;
+  }
+}
+
+/** An account that may not list the collection may still watch single objects by name, or read them once. */
+async function followOne(client: KubeClient, planned: PlannedObject, waiting: Waiting): Promise<void> {
+  const target = { type: planned.type, namespace: planned.ref.namespace, name: planned.ref.name, objects: [planned] };
+  try {
+    await follow(client, target, waiting);
+  } catch (error) {
+    if (!(error instanceof TransporterError) || error.code !== "FORBIDDEN") throw error;
+    const path = objectPath(planned.type, planned.ref.namespace, planned.ref.name);
+    const answer = await client.send({ method: "GET", path, signal: waiting.end.signal });
+    if (answer.status === 200) await waiting.see(planned, parseRecord(answer.text));
+    if (waiting.isOpen(planned))
+      throw new TransporterError(
+        "FORBIDDEN",
+        `${planned.label} was applied, but whether it becomes ready cannot be seen: ${error.message}`,
+        {
+          cause: error,
+          remedy: `Grant the agent's account list and watch on ${planned.type.plural}.`,
+        },
+      );
+  }
+}
+
+async function followGroup(client: KubeClient, target: Watched, waiting: Waiting): Promise<void> {
+  const [only] = target.objects;
+  if (target.objects.length === 1 && only !== undefined) return followOne(client, only, waiting);
+  try {
+    await follow(client, target, waiting);
+  } catch (error) {
+    if (!(error instanceof TransporterError) || error.code !== "FORBIDDEN") throw error;
+    await Promise.all(target.objects.map((planned) => followOne(client, planned, waiting)));
+  }
+}
+
+/**
+ * Waits, by watching, until every object is ready, one has failed for good, or the time is over. Throws FORBIDDEN when it may not look,
+ * or the signal's reason.
+ */
+export async function awaitReady(client: KubeClient, awaited: readonly Awaited[], options: AwaitOptions): Promise<Ending> {
+  if (awaited.length === 0) return { status: "ready" };
+  const { timers } = client.ports;
+  const waiting = new Waiting(client, awaited);
+  const { signal, onWaiting } = options;
+  signal?.throwIfAborted();
+  const onAbort = (): void => waiting.end.abort();
+  signal?.addEventListener("abort", onAbort, { once: true });
+  let late = false;
+  const deadline = timers.after(options.timeoutMs, () => {
+    late = true;
+    waiting.end.abort();
+  });
+  const say = (): void => {
+    if (waiting.end.signal.aborted) return;
+    onWaiting?.(waiting.standings);
+    word = timers.after(NEXT_WORD_MS, say, { background: true });
+  };
+  let word = timers.after(FIRST_WORD_MS, say, { background: true });
+  try {
+    const groups = groupObjects(awaited.map(({ planned }) => planned));
+    const ended = await Promise.allSettled(
+      groups.map(async (group) => {
+        try {
+          await followGroup(client, group, waiting);
+        } catch (error) {
+          // One collection that cannot be watched decides for all: the others need not be waited for.
+          if (!waiting.end.signal.aborted) waiting.end.abort();
+          throw error;
+        }
+      }),
+    );
+    signal?.throwIfAborted();
+    const { standings } = waiting;
+    if (standings.length === 0) return { status: "ready" };
+    if (standings.some((standing) => standing.status === "failed")) return { status: "failed", standings };
+    if (late) return { status: "timeout", standings, trouble: waiting.trouble };
+    const refused = ended.find((one) => one.status === "rejected" && one.reason instanceof TransporterError);
+    throw toTransporterError(refused?.status === "rejected" ? refused.reason : undefined);
+  } finally {
+    deadline.cancel();
+    word.cancel();
+    signal?.removeEventListener("abort", onAbort);
+    if (!waiting.end.signal.aborted) waiting.end.abort();
+  }
+}

@@ -1,0 +1,183 @@
+import { numberOf, recordOf, recordsOf, textOf, type Json } from "../http/json.ts";
+import { conditionOf, failed, generationLag, inProgress, READY, type Readiness } from "./readiness-parts.ts";
+
+/** Workloads always get an observedGeneration from their controller, so its absence means that no controller has looked yet. */
+function unseen(object: Json): Readiness | undefined {
+  return numberOf(recordOf(object["status"])["observedGeneration"]) === undefined
+    ? inProgress("Unseen", "no controller has looked at it yet")
+    : generationLag(object);
+}
+
+function count(record: Json, key: string): number {
+  return numberOf(record[key]) ?? 0;
+}
+
+function wanted(object: Json): number {
+  return numberOf(recordOf(object["spec"])["replicas"]) ?? 1;
+}
+
+export function deployment(object: Json): Readiness {
+  const lag = unseen(object);
+  if (lag !== undefined) return lag;
+  // Whoever paused it wants no rollout now, so there is none to wait for.
+  if (recordOf(object["spec"])["paused"] === true) return READY;
+  const progressing = conditionOf(object, "Progressing");
+  if (progressing?.status === "False" && progressing.reason === "ProgressDeadlineExceeded")
+    return failed("ProgressDeadlineExceeded", progressing.message || "it made no progress within its deadline");
+  const status = recordOf(object["status"]);
+  const replicas = wanted(object);
+  const updated = count(status, "updatedReplicas");
+  const total = count(status, "replicas");
+  const available = count(status, "availableReplicas");
+  const ready = count(status, "readyReplicas");
+  const failure = conditionOf(object, "ReplicaFailure");
+  const because = failure?.status === "True" ? `: ${failure.message || failure.reason}` : "";
+  if (updated < replicas) return inProgress("Updating", `${updated} of ${replicas} pods are updated${because}`);
+  if (total > updated) return inProgress("Replacing", `${total - updated} old pods are still there`);
+  if (available < replicas || ready < replicas)
+    return inProgress("Unavailable", `${Math.min(available, ready)} of ${replicas} pods are available${because}`);
+  const isAvailable = conditionOf(object, "Available");
+  if (replicas > 0 && isAvailable?.status === "False") return inProgress("Unavailable", isAvailable.message || "it is not available");
+  return READY;
+}
+
+export function replicaSet(object: Json): Readiness {
+  const lag = unseen(object);
+  if (lag !== undefined) return lag;
+  const status = recordOf(object["status"]);
+  const replicas = wanted(object);
+  const available = count(status, "availableReplicas");
+  const total = count(status, "replicas");
+  const failure = conditionOf(object, "ReplicaFailure");
+  const because = failure?.status === "True" ? `: ${failure.message || failure.reason}` : "";
+  if (available < replicas) return inProgress("Unavailable", `${available} of ${replicas} pods are available${because}`);
+  return total > replicas ? inProgress("Shrinking", `${total - replicas} pods too many are still there`) : READY;
+}
+
+export function statefulSet(object: Json): Readiness {
+  const lag = unseen(object);
+  if (lag !== undefined) return lag;
+  const spec = recordOf(object["spec"]);
+  const strategy = recordOf(spec["updateStrategy"]);
+  const status = recordOf(object["status"]);
+  const replicas = wanted(object);
+  const ready = count(status, "readyReplicas");
+  if (ready < replicas) return inProgress("NotReady", `${ready} of ${replicas} pods are ready`);
+  const total = count(status, "replicas");
+  if (total > replicas) return inProgress("Shrinking", `${total - replicas} pods too many are still there`);
+  // With OnDelete nobody replaces a pod before somebody deletes it.
+  if (strategy["type"] === "OnDelete") return READY;
+  const partition = numberOf(recordOf(strategy["rollingUpdate"])["partition"]) ?? 0;
+  const updated = count(status, "updatedReplicas");
+  const toUpdate = Math.max(0, replicas - partition);
+  if (updated < toUpdate) return inProgress("Updating", `${updated} of ${toUpdate} pods are updated`);
+  if (partition === 0 && replicas > 0 && textOf(status["currentRevision"]) !== textOf(status["updateRevision"]))
+    return inProgress("Updating", "its pods are not all of the new revision");
+  return READY;
+}
+
+export function daemonSet(object: Json): Readiness {
+  const lag = unseen(object);
+  if (lag !== undefined) return lag;
+  const status = recordOf(object["status"]);
+  const desired = count(status, "desiredNumberScheduled");
+  const scheduled = count(status, "currentNumberScheduled");
+  const updated = count(status, "updatedNumberScheduled");
+  const available = count(status, "numberAvailable");
+  const ready = count(status, "numberReady");
+  const onDelete = recordOf(recordOf(object["spec"])["updateStrategy"])["type"] === "OnDelete";
+  if (scheduled < desired) return inProgress("Scheduling", `${scheduled} of ${desired} pods are scheduled`);
+  if (!onDelete && updated < desired) return inProgress("Updating", `${updated} of ${desired} pods are updated`);
+  if (Math.min(available, ready) < desired)
+    return inProgress("Unavailable", `${Math.min(available, ready)} of ${desired} pods are available`);
+  return READY;
+}
+
+export function job(object: Json): Readiness {
+  const failure = conditionOf(object, "Failed");
+  if (failure?.status === "True") return failed(failure.reason || "Failed", failure.message || "it failed");
+  const ending = conditionOf(object, "FailureTarget");
+  if (ending?.status === "True") return failed(ending.reason || "Failed", ending.message || "it is failing");
+  if (conditionOf(object, "Complete")?.status === "True") return READY;
+  // A suspended Job waits for whoever suspended it, not for the cluster.
+  if (recordOf(object["spec"])["suspend"] === true) return READY;
+  const status = recordOf(object["status"]);
+  if (textOf(status["startTime"]) === undefined) return inProgress("NotStarted", "it has not started yet");
+  const completions = numberOf(recordOf(object["spec"])["completions"]);
+  const succeeded = count(status, "succeeded");
+  const failures = count(status, "failed");
+  return inProgress(
+    "Running",
+    `${succeeded}${completions === undefined ? "" : ` of ${completions}`} pods succeeded, ${count(status, "active")} run${failures > 0 ? `, ${failures} failed` : ""}`,
+  );
+}
+
+export function cronJob(): Readiness {
+  return READY;
+}
+
+/** Reasons that a container does not leave by itself within any time worth waiting; the kubelet goes on trying all the same. */
+const STUCK = new Set([
+  "CrashLoopBackOff",
+  "ImagePullBackOff",
+  "ErrImagePull",
+  "InvalidImageName",
+  "CreateContainerConfigError",
+  "CreateContainerError",
+  "RunContainerError",
+  "ErrImageNeverPull",
+]);
+
+export interface StuckContainer {
+  readonly container: string;
+  readonly image: string;
+  readonly reason: string;
+  readonly message: string;
+}
+
+/** The containers of a pod that wait for something other than their turn. */
+export function stuckContainers(object: Json): StuckContainer[] {
+  const status = recordOf(object["status"]);
+  const spec = recordOf(object["spec"]);
+  const images = new Map(
+    [...recordsOf(spec["initContainers"]), ...recordsOf(spec["containers"])].map((one) => [
+      textOf(one["name"]) ?? "",
+      textOf(one["image"]) ?? "",
+    ]),
+  );
+  return [...recordsOf(status["initContainerStatuses"]), ...recordsOf(status["containerStatuses"])].flatMap((one): StuckContainer[] => {
+    const waiting = recordOf(recordOf(one["state"])["waiting"]);
+    const reason = textOf(waiting["reason"]) ?? "";
+    if (!STUCK.has(reason)) return [];
+    const container = textOf(one["name"]) ?? "";
+    const last = recordOf(recordOf(one["lastState"])["terminated"]);
+    const ended = numberOf(last["exitCode"]);
+    const lastWords =
+      ended === undefined
+        ? ""
+        : ` (last ended with code ${ended}${textOf(last["reason"]) === undefined ? "" : `, ${String(last["reason"])}`})`;
+    return [
+      {
+        container,
+        image: images.get(container) || textOf(one["image"]) || "",
+        reason,
+        message: `${textOf(waiting["message"]) ?? ""}${lastWords}`,
+      },
+    ];
+  });
+}
+
+export function pod(object: Json): Readiness {
+  const status = recordOf(object["status"]);
+  const phase = textOf(status["phase"]) ?? "Pending";
+  if (phase === "Succeeded") return READY;
+  if (phase === "Failed") return failed(textOf(status["reason"]) ?? "Failed", textOf(status["message"]) ?? "it failed");
+  const [stuck] = stuckContainers(object);
+  // As kstatus: a crash loop of a bare pod is a failure, a pull may yet succeed.
+  if (stuck?.reason === "CrashLoopBackOff") return failed(stuck.reason, `container ${stuck.container}: ${stuck.message}`);
+  if (conditionOf(object, "Ready")?.status === "True") return READY;
+  if (stuck !== undefined) return inProgress(stuck.reason, `container ${stuck.container}: ${stuck.message}`);
+  const scheduled = conditionOf(object, "PodScheduled");
+  if (scheduled?.status === "False") return inProgress(scheduled.reason || "Unschedulable", scheduled.message || "it cannot be scheduled");
+  return inProgress(phase, `phase is ${phase}`);
+}
