@@ -11,7 +11,10 @@ import {
   idProblem,
   issueRefusal,
   LIMITS,
+  needsOperations,
   NS_PER_MS,
+  type OperationOptions,
+  operationOptions,
   type Payload,
   type PayloadRef,
   parseJson,
@@ -31,6 +34,8 @@ export interface Work {
   readonly deadlineMs: number;
   readonly verifyTimeoutMs: number;
   readonly forceConflicts: boolean;
+  /** Undefined for an apply with nothing said, as nearly all are: `OPERATION_DEFAULTS`. */
+  readonly options?: OperationOptions | undefined;
   /** How often and for how long what can heal is tried again. */
   readonly retry: RetryPolicy;
   readonly traceparent: string | undefined;
@@ -88,12 +93,14 @@ function toMs(duration: WireDuration | null | undefined, fallbackMs: number): nu
 export interface PayloadTraits {
   readonly verifyTimeoutMs: number;
   readonly forceConflicts: boolean;
+  readonly options?: OperationOptions | undefined;
 }
 
 function traitsOf(payload: Payload): PayloadTraits {
   return {
     verifyTimeoutMs: toMs(payload.verify_timeout, LIMITS.verifyTimeoutDefaultMs),
     forceConflicts: payload.force_conflicts === true,
+    ...(needsOperations(payload) ? { options: operationOptions(payload) } : {}),
   };
 }
 

@@ -1,6 +1,6 @@
 import type { Logger, Ports, TransporterError } from "../kit/mod.ts";
 import type { ParsedObject } from "../manifests/mod.ts";
-import type { ResourceStatus } from "../protocol/mod.ts";
+import type { OperationOptions, ResourceStatus } from "../protocol/mod.ts";
 import { keepSecretsOf, redact } from "../redaction/mod.ts";
 import type { Work } from "./delivery.ts";
 import { Run } from "./run.ts";
@@ -15,6 +15,7 @@ export interface StepContext {
   readonly halt: AbortSignal;
   readonly forceConflicts: boolean;
   readonly verifyTimeoutMs: number;
+  readonly options: OperationOptions;
   /** What is being waited for or worked at; shown every few seconds, and named when the deadline passes. */
   readonly progress: (text: string) => void;
   /** Something a person should know even if it lasts no time. */

@@ -1,5 +1,5 @@
 import { toTransporterError, TransporterError } from "../kit/mod.ts";
-import { type LockSet, lockSet, type ParsedObject } from "../manifests/mod.ts";
+import { type LockSet, lockSet, locksOf, namedObjects, type ParsedObject } from "../manifests/mod.ts";
 import type { Work } from "./delivery.ts";
 import type { Ledger, ManifestSource } from "./ledger.ts";
 import { OFF_LOOP_CHARS, type Parsing } from "./off-loop.ts";
@@ -26,6 +26,11 @@ export interface PreparationOptions {
   readonly afterLarge: () => void;
 }
 
+/** Whether any of the manifests, given as the JSON of their array, says something. */
+function hasText(source: ManifestSource): boolean {
+  return typeof source !== "string" || (JSON.parse(source) as readonly string[]).some((text) => text.trim() !== "");
+}
+
 /** Reads what an event asks for, from its own text or from the ledger. Never rejects: what cannot be read touches nothing and fails with the reason. */
 export async function prepare(key: string, work: Work, source: ManifestSource | undefined, options: PreparationOptions): Promise<Prepared> {
   if (work.fault !== undefined || (work.type !== "k8s_resource" && work.type !== "script")) return NOTHING;
@@ -38,8 +43,12 @@ export async function prepare(key: string, work: Work, source: ManifestSource | 
     large = chars > OFF_LOOP_CHARS;
     if (large) await options.beforeLarge();
     if (work.type === "script") return { content: scriptOf(manifestsOf(found)), locks: NO_LOCKS, chars };
-    const objects = await options.parsing.manifests(found);
-    return { content: objects, locks: lockSet(objects, options.defaultNamespace), chars };
+    const named = namedObjects(work.options);
+    // What is named only by reference comes without a manifest, and parsing none is a fault.
+    const objects = named.length > 0 && !hasText(found) ? [] : await options.parsing.manifests(found);
+    const locks = lockSet(objects, options.defaultNamespace);
+    const more = locksOf(named, options.defaultNamespace);
+    return { content: objects, locks: { writes: locks.writes.union(more.writes), reads: locks.reads.union(more.reads) }, chars };
   } catch (error) {
     return { content: toTransporterError(error), locks: NO_LOCKS, chars };
   } finally {

@@ -1,5 +1,5 @@
 import { failpoint, type TimerHandle, toTransporterError, TransporterError } from "../kit/mod.ts";
-import { CAPABILITY_OF_TYPE, EventTypeSchema, formatDurationMs, type Phase } from "../protocol/mod.ts";
+import { CAPABILITY_OF_TYPE, EventTypeSchema, formatDurationMs, OPERATION_DEFAULTS, type Phase } from "../protocol/mod.ts";
 import { Attempts } from "./attempts.ts";
 import { afterRestart, cancelledStatus, type Closing, completedStatus, failedStatus, resultOf, untouched } from "./endings.ts";
 import type { Ending, Execution, ExecutorOptions, ResourceSteps } from "./executor.ts";
@@ -120,12 +120,15 @@ export class Run {
     this.#enter("validating", PHASE_MESSAGES.validating);
     if (content instanceof TransporterError) throw content;
     if ("script" in content) return this.#runScript(content);
-    if (content.length === 0) throw new TransporterError("EMPTY_MANIFESTS", "the manifests hold no object");
+    const { references = [], patches = [] } = work.options ?? {};
+    if (content.length + references.length + patches.length === 0)
+      throw new TransporterError("EMPTY_MANIFESTS", "the manifests hold no object");
     this.#steps = this.#options.resources(content, {
       signal: this.#abort.signal,
       halt: this.#halt.signal,
       forceConflicts: work.forceConflicts,
       verifyTimeoutMs: work.verifyTimeoutMs,
+      options: work.options ?? OPERATION_DEFAULTS,
       progress: (text) => this.#progress(text),
       note: (text) => this.#tell(text),
     });

@@ -1,6 +1,14 @@
 import { isBuiltInGroup, isClusterWide } from "./built-in.ts";
-import { type ObjectRef, type ParsedObject, refKey } from "./object.ts";
+import { type ObjectRef, type ParsedObject, refKey, splitApiVersion } from "./object.ts";
 import { crdProvides, providedKindKey } from "./provides.ts";
+
+/** An object as a reference or a patch names it. */
+export interface NamedObject {
+  readonly api_version: string;
+  readonly kind: string;
+  readonly namespace?: string | null | undefined;
+  readonly name: string;
+}
 
 /** What an event writes and what it leans on, as keys. */
 export interface LockSet {
@@ -44,6 +52,19 @@ export function locksOf(
     if (!isBuiltInGroup(ref.group)) reads.add(definitionKey(ref.group, ref.kind));
   }
   return { writes, reads };
+}
+
+/** What an event names without a manifest, as its payload has it. What cannot be a name is left out: it fails when it is looked up. */
+export function namedObjects(
+  named: {
+    readonly references?: readonly NamedObject[] | null | undefined;
+    readonly patches?: readonly NamedObject[] | null | undefined;
+  } = {},
+): ObjectRef[] {
+  return [...(named.references ?? []), ...(named.patches ?? [])].flatMap((one) => {
+    const gv = splitApiVersion(one.api_version);
+    return gv === undefined ? [] : [{ ...gv, kind: one.kind, namespace: one.namespace || undefined, name: one.name }];
+  });
 }
 
 function meets(a: ReadonlySet<string>, b: ReadonlySet<string>): boolean {

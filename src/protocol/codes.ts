@@ -1,5 +1,6 @@
 import { type CodeEntry, HTTP_STATUS_OF_KIND } from "./error-kind.ts";
 import { SECURITY_CODES } from "./security-codes.ts";
+import { WORK_CODES } from "./work-codes.ts";
 
 /**
  * Every error code that can leave the program, in one place: the HTTP answers, the OpenAPI document, the agent's reports, the
@@ -60,6 +61,11 @@ export const CODES = {
     kind: "conflict",
     title: "Another event has this id",
     remedy: "Use a new id for new content; the same id with the same content is answered again.",
+  },
+  INVALID_CLOUDEVENT: {
+    kind: "invalid",
+    title: "The CloudEvent cannot be used",
+    remedy: "Send specversion 1.0 with id, source and type, and the event as its data; the detail says what is wrong.",
   },
   BODY_TOO_LARGE: {
     kind: "invalid",
@@ -228,81 +234,7 @@ export const CODES = {
     remedy: "Look at the control planes' logs for what ended them; then send it again from the dead letters.",
   },
   // What the agent says about the work.
-  CAPABILITY_MISSING: {
-    kind: "failed",
-    title: "The agent cannot do this type of work",
-    remedy: "Send it to an agent whose capabilities include the type.",
-  },
-  DEADLINE_EXCEEDED: {
-    kind: "timeout",
-    title: "The execution ran past its deadline",
-    remedy: "Look at the log for what it was waiting for; give a longer deadline.",
-  },
-  OUTCOME_UNKNOWN: {
-    kind: "failed",
-    title: "The agent went away and never said how it ended",
-    remedy: "Look at the cluster before sending again.",
-  },
-  INVALID_MANIFEST: { kind: "invalid", title: "A manifest cannot be read", remedy: "Correct the place that the message names." },
-  INVALID_OBJECT: { kind: "invalid", title: "An object is not valid", remedy: "Correct the field that the API server names." },
-  DUPLICATE_OBJECT: { kind: "invalid", title: "An object stands twice in the event", remedy: "Keep one of the two." },
-  UNKNOWN_KIND: {
-    kind: "invalid",
-    title: "The cluster does not know this kind",
-    remedy: "Install its CRD first or send it in the same event; check apiVersion and kind.",
-  },
-  UNKNOWN_FIELD: { kind: "invalid", title: "A field does not exist in the schema", remedy: "Remove or correct the field." },
-  NAMESPACE_NOT_FOUND: { kind: "missing", title: "The namespace does not exist", remedy: "Create it first or send it in the same event." },
-  FORBIDDEN: { kind: "denied", title: "The agent may not do this", remedy: "Grant the agent's account the verb on the resource." },
-  KUBE_UNAUTHORIZED: {
-    kind: "denied",
-    title: "The API server does not accept the agent's credentials",
-    remedy: "Renew the token or certificate of the agent's kubeconfig.",
-    httpStatus: 401,
-  },
-  FIELD_CONFLICT: {
-    kind: "conflict",
-    title: "Another manager owns the field",
-    remedy: "Leave the field to its manager, or send with --force-conflicts to take it over.",
-  },
-  IMMUTABLE_FIELD: {
-    kind: "conflict",
-    title: "The field cannot be changed",
-    remedy: "Delete and create the object, or keep the field as it is.",
-  },
-  ADMISSION_DENIED: {
-    kind: "denied",
-    title: "An admission webhook or policy refused the object",
-    remedy: "Correct what the webhook names.",
-  },
-  QUOTA_EXCEEDED: { kind: "denied", title: "A quota of the namespace refuses the object", remedy: "Raise the quota or ask for less." },
-  NAMESPACE_TERMINATING: { kind: "conflict", title: "The namespace is being deleted", remedy: "Wait until it is gone, then send again." },
-  APPLY_FAILED: { kind: "failed", title: "The API server did not take the object", remedy: "The message has the API server's words." },
-  VERIFY_FAILED: {
-    kind: "failed",
-    title: "An object was applied and cannot become ready",
-    remedy: "The message says what the object and its pods report.",
-  },
-  VERIFY_TIMEOUT: {
-    kind: "timeout",
-    title: "An object was applied and did not become ready in time",
-    remedy: "The message says what it was waiting for; give a longer verify_timeout if it only needs time.",
-  },
-  READ_ONLY: {
-    kind: "denied",
-    title: "The agent is read-only",
-    remedy: "Start the agent without --read-only to let it change the cluster.",
-  },
-  KUBE_UNAVAILABLE: {
-    kind: "unavailable",
-    title: "The API server cannot be reached",
-    remedy: "Look at the agent's connection to its API server.",
-  },
-  KUBE_CONFIG_INVALID: {
-    kind: "invalid",
-    title: "The agent's access to its cluster is not configured",
-    remedy: "Give --kubeconfig or --in-cluster; `transporter doctor agent` checks it.",
-  },
+  ...WORK_CODES,
   // Command line.
   USAGE: { kind: "invalid", title: "The command line is not understood", remedy: "See --help of the command." },
   CONFIG_INVALID: {

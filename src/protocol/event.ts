@@ -2,6 +2,7 @@ import * as v from "valibot";
 import { type Checked, issueRefusal, type Refusal, refuse, shown } from "./checked.ts";
 import { NS_PER_MS, formatDurationMs, parseGoDuration } from "./duration.ts";
 import { LIMITS } from "./limits.ts";
+import { OPERATION_ENTRIES, refuseOperation } from "./operation.ts";
 import { parseTimestampMs } from "./timestamp.ts";
 
 export const EventTypeSchema = v.picklist(["k8s_resource", "script", "policy"]);
@@ -34,6 +35,7 @@ export const PayloadSchema = v.looseObject({
   force_conflicts: v.nullish(v.boolean()),
   /** How long objects may take to become ready; 2 min when absent. */
   verify_timeout: v.nullish(DurationSchema),
+  ...OPERATION_ENTRIES,
   script: v.nullish(v.string()),
   args: v.nullish(v.array(v.string())),
   policy_rules: v.nullish(v.array(PolicyRuleSchema)),
@@ -213,9 +215,7 @@ function missingField(value: Record<string, unknown>): Refusal | undefined {
 function emptyPayload(type: EventType, payload: Payload): Refusal | undefined {
   switch (type) {
     case "k8s_resource":
-      if (!payload.manifests?.some((manifest) => manifest.trim() !== ""))
-        return refuse("EMPTY_MANIFESTS", "k8s_resource event must have at least one manifest", "/payload/manifests");
-      return undefined;
+      return refuseOperation(payload);
     case "script":
       if (!payload.script?.trim()) return refuse("EMPTY_SCRIPT", "script event must have a script", "/payload/script");
       return undefined;

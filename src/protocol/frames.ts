@@ -13,6 +13,10 @@ export const ResourceStatusSchema = v.looseObject({
   api_version: v.nullish(v.string()),
   status: v.string(),
   message: v.nullish(v.string()),
+  /** Of an object that failed: one of the catalogue's codes. */
+  code: v.nullish(v.string()),
+  /** Of a `diff`: what an apply would change, as a unified diff of YAML; values of Secrets are masked. */
+  diff: v.nullish(v.string()),
 });
 export type ResourceStatus = v.InferOutput<typeof ResourceStatusSchema>;
 
@@ -25,6 +29,8 @@ export const EventResultSchema = v.looseObject({
   completed_at: v.nullish(v.string()),
   /** Integer nanoseconds. */
   duration: v.nullish(v.number()),
+  /** Of a `diff`: stands for the manifests and for all that was seen of the cluster. */
+  plan: v.nullish(v.string()),
 });
 export type EventResult = v.InferOutput<typeof EventResultSchema>;
 

@@ -13,6 +13,7 @@ export * from "./event.ts";
 export * from "./frames.ts";
 export * from "./json-bounds.ts";
 export * from "./limits.ts";
+export * from "./operation.ts";
 export * from "./security.ts";
 export * from "./states.ts";
 export * from "./timestamp.ts";
