@@ -17,7 +17,7 @@ import { FileLedger } from "./ledger-file.ts";
 import { createParsing, type Parsing } from "./off-loop.ts";
 import { Outbound } from "./outbound.ts";
 import { CAPABILITIES, registrationFrame } from "./registration.ts";
-import { kubeResources } from "./resources.ts";
+import { kubeSteps } from "./steps/kube-steps.ts";
 import { Workload } from "./workload.ts";
 
 const HEARTBEAT_MS = 10_000;
@@ -41,7 +41,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   const resources =
     "resources" in options.cluster
       ? options.cluster.resources
-      : kubeResources(await client(), {
+      : kubeSteps(await client(), {
           defaultNamespace: DEFAULT_NAMESPACE,
           fieldManager: FIELD_MANAGER,
           lookOnly: options.readOnly === true,

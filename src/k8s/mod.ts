@@ -19,5 +19,7 @@ export type { ResourceType } from "./http/discovery.ts";
 export { loadKubeAccess } from "./access/load-access.ts";
 export { planObjects, type Deferral, type Plan, type PlannedObject, type PlanOptions } from "./apply/plan.ts";
 export { maySecret, readSecret, type SecretContent, type SecretName, writeSecret } from "./secret.ts";
-export { faultDetails, validatePlan, type Finding, type ValidateOptions, type Validation } from "./apply/validate.ts";
+export type { Target } from "./apply/target.ts";
+export type { Finding } from "./apply/try-object.ts";
+export { faultDetails, validatePlan, type ValidateOptions, type Validation } from "./apply/validate.ts";
 export { verifyPlan, type NotReady, type VerifyOptions } from "./ready/verify.ts";

@@ -2,10 +2,12 @@ import type { KubeClient } from "../http/client.ts";
 import { collectionPath } from "../http/discovery.ts";
 import { isRecord, parseRecord, recordOf, textOf, type Json } from "../http/json.ts";
 import { managedFieldsOf, ownApplyFields, ownApplyTimeMs, type ManagedFields } from "./managers.ts";
-import { pathOf, type PlannedObject } from "./plan.ts";
+import type { PlannedObject } from "./plan.ts";
+import { pathOf } from "./target.ts";
 import { errorOfAnswer } from "../http/status-error.ts";
 import type { KubeAnswer } from "../http/transport.ts";
 import { TransporterError } from "../../kit/mod.ts";
+import type { IgnoreFields, OnImmutable } from "../../protocol/mod.ts";
 
 /** Metadata is all that is read of an answer, so the body of a large object need not come back. */
 export const METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
@@ -16,6 +18,12 @@ export interface ApplyOptions {
   readonly fieldManager: string;
   /** Take fields from other managers instead of refusing. */
   readonly forceConflicts: boolean;
+  /** What of objects that exist is left to others. */
+  readonly ignoreFields?: readonly IgnoreFields[];
+  /** `recreate`: where a field cannot be changed, the object is deleted and made anew. */
+  readonly onImmutable?: OnImmutable;
+  /** An object that exists is a fault. */
+  readonly createOnly?: boolean;
   readonly signal?: AbortSignal;
 }
 

@@ -1,13 +1,14 @@
 import { TransporterError, toTransporterError } from "../../kit/mod.ts";
 import type { ObjectRef } from "../../manifests/mod.ts";
-import { applyRefusal, metadataOf, provesNoChange, sendApply, type ApplyOptions } from "./apply-request.ts";
+import type { ApplyOptions } from "./apply-request.ts";
 import { awaitReady, type Standing } from "../ready/await-ready.ts";
 import { awaitServing } from "../ready/await-serving.ts";
 import type { KubeClient } from "../http/client.ts";
 import { forEachLimited } from "../http/limiter.ts";
-import { migrateObject } from "./migrate.ts";
 import type { Plan, PlannedObject } from "./plan.ts";
-import { dryRunAll, isClusterFault, type Finding, type Validation } from "./validate.ts";
+import type { Finding } from "./try-object.ts";
+import { dryRunAll, isClusterFault, type Validation } from "./validate.ts";
+import { writeObject } from "./write-object.ts";
 
 /**
  * What became of one object.
@@ -41,8 +42,6 @@ export interface ApplyPlanOptions extends ApplyOptions {
 
 /** How long namespaces and definitions may take to stand before what leans on them fails. */
 const PREREQUISITE_MS = 60_000;
-/** A proof that nothing would change is not acted on when it is older. */
-const PROOF_MS = 30_000;
 
 function isNamespace(planned: PlannedObject): boolean {
   return planned.ref.group === "" && planned.ref.kind === "Namespace";
@@ -107,13 +106,13 @@ class Run {
   async #awaitPrerequisites(stage: readonly PlannedObject[]): Promise<void> {
     const awaited = stage
       .filter((planned) => isNamespace(planned) || isDefinition(planned))
-      .map((planned) => ({ planned, generation: this.outcomes.get(planned)?.generation }));
+      .map((planned) => ({ target: planned, generation: this.outcomes.get(planned)?.generation }));
     if (awaited.length === 0) return;
     const ending = await awaitReady(this.#client, awaited, {
       timeoutMs: PREREQUISITE_MS,
       ...this.#signal(),
       onWaiting: (standings) =>
-        this.#options.onWaiting?.(`waiting for ${standings.map(({ planned, message }) => `${planned.label}: ${message}`).join("; ")}`),
+        this.#options.onWaiting?.(`waiting for ${standings.map(({ target, message }) => `${target.label}: ${message}`).join("; ")}`),
     });
     if (ending.status !== "ready") {
       for (const standing of ending.standings) this.#blocked(standing, ending.status);
@@ -123,7 +122,9 @@ class Run {
   }
 
   #blocked(standing: Standing, why: "failed" | "timeout"): void {
-    const { planned, message } = standing;
+    const { message } = standing;
+    const planned = this.#plan.objects.find((one) => one === standing.target);
+    if (planned === undefined) return;
     const text =
       why === "failed" && standing.status === "failed"
         ? `${planned.label}: ${message}`
@@ -143,7 +144,8 @@ class Run {
   async #one(planned: PlannedObject): Promise<void> {
     if (this.#halted || this.outcomes.has(planned)) return;
     try {
-      this.#record(await this.#apply(planned));
+      const { status, generation } = await writeObject(this.#client, planned, this.#findings.get(planned), this.#options);
+      this.#record(this.#outcome(planned, status, generation));
     } catch (error) {
       this.#options.signal?.throwIfAborted();
       // The rest of the stage would end in the same way, each only after its own patience.
@@ -154,27 +156,6 @@ class Run {
       }
       this.#fail(planned, toTransporterError(error));
     }
-  }
-
-  async #apply(planned: PlannedObject): Promise<ResourceOutcome> {
-    const client = this.#client;
-    const options = this.#options;
-    const finding = this.#findings.get(planned);
-    const proven = finding?.would === "unchanged" && client.ports.clock.monotonic() - finding.atMs < PROOF_MS;
-    // The dry run was an apply in everything but its writing, and it would have written nothing.
-    if (proven) return this.#outcome(planned, "unchanged", finding.generation);
-    const migrated = (finding?.legacy.size ?? 0) > 0 ? await migrateObject(client, planned, options) : undefined;
-    const strict = finding === undefined || finding.would === "unknown";
-    const answer = await sendApply(client, planned, options, { dryRun: false, force: options.forceConflicts, strict });
-    if (answer.status >= 300) throw applyRefusal(answer, planned);
-    const { resourceVersion, generation, managedFields } = metadataOf(answer);
-    // An apply that arrived, and whose answer was lost, has made what the one sent again then finds.
-    const made = answer.sentBefore === true && finding?.would === "create";
-    if (answer.status === 201 || made) return this.#outcome(planned, "created", generation);
-    const before = migrated ?? finding?.resourceVersion;
-    const untouched = answer.sentBefore !== true && provesNoChange(answer, managedFields, options.fieldManager);
-    const unchanged = resourceVersion === before || untouched;
-    return this.#outcome(planned, unchanged ? "unchanged" : "updated", generation);
   }
 
   #outcome(planned: PlannedObject, status: ResourceOutcome["status"], generation: number | undefined): ResourceOutcome {

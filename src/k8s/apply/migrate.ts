@@ -2,7 +2,8 @@ import { TransporterError } from "../../kit/mod.ts";
 import { METADATA_ONLY, metadataOf, type AppliedMetadata, type ApplyOptions } from "./apply-request.ts";
 import type { KubeClient } from "../http/client.ts";
 import { migrateManagers, migrationPatch } from "./managers.ts";
-import { pathOf, type PlannedObject } from "./plan.ts";
+import type { PlannedObject } from "./plan.ts";
+import { pathOf } from "./target.ts";
 import { errorOfAnswer } from "../http/status-error.ts";
 
 /** Others may write to the object between our reading and our patch; each time it is read again. */

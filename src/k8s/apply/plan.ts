@@ -10,10 +10,11 @@ import {
   type ParsedObject,
 } from "../../manifests/mod.ts";
 import type { KubeClient } from "../http/client.ts";
-import { apiVersionOf, objectPath, type KindRef, type ResourceType } from "../http/discovery.ts";
+import { apiVersionOf, type KindRef, type ResourceType } from "../http/discovery.ts";
 import { parseRecord, recordOf } from "../http/json.ts";
 import { forEachLimited } from "../http/limiter.ts";
 import { errorOfAnswer } from "../http/status-error.ts";
+import { type Target, targetOf } from "./target.ts";
 
 /** What an object waits for before it can be dry-run: it comes with the same event. */
 export interface Deferral {
@@ -23,17 +24,11 @@ export interface Deferral {
 }
 
 /** An object of the event with its place in the cluster. */
-export interface PlannedObject {
+export interface PlannedObject extends Target {
   readonly parsed: ParsedObject;
-  /** As the cluster means it: with the default namespace where none was written, without one where the kind is cluster-wide. */
-  readonly ref: ObjectRef;
-  readonly apiVersion: string;
-  readonly type: ResourceType;
   /** JSON as it is sent. */
   readonly body: string;
   readonly deferral: Deferral | undefined;
-  /** For people, as in every message: `ConfigMap web/settings`. */
-  readonly label: string;
 }
 
 export interface Plan {
@@ -205,15 +200,7 @@ export async function planObjects(client: KubeClient, parsed: readonly ParsedObj
   let written = 0;
   for (const [one, { type, ref }] of places) {
     const body = placed(one, ref.namespace);
-    planned.set(one, {
-      parsed: one,
-      ref,
-      apiVersion: apiVersionOf(ref),
-      type,
-      body,
-      deferral: deferralOf(one, ref),
-      label: describeRef(ref),
-    });
+    planned.set(one, { ...targetOf(ref, type), parsed: one, body, deferral: deferralOf(one, ref) });
     written += body.length;
     if (written > WRITE_SLICE_CHARS) {
       written = 0;
@@ -224,9 +211,4 @@ export async function planObjects(client: KubeClient, parsed: readonly ParsedObj
   const objects = [...planned.values()];
   const stages = orderObjects(parsed).map((stage) => stage.flatMap((one) => planned.get(one) ?? []));
   return { objects, stages, deferred: objects.filter((one) => one.deferral !== undefined) };
-}
-
-/** The path of a planned object. */
-export function pathOf(planned: PlannedObject): string {
-  return objectPath(planned.type, planned.ref.namespace, planned.ref.name);
 }

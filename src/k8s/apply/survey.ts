@@ -4,6 +4,7 @@ import { collectionPath, type ResourceType } from "../http/discovery.ts";
 import { parseRecord, recordOf, recordsOf, textOf } from "../http/json.ts";
 import { forEachLimited } from "../http/limiter.ts";
 import type { PlannedObject } from "./plan.ts";
+import type { Target } from "./target.ts";
 
 /** Below this many objects of one kind in one namespace, a look around costs more than it saves. */
 const WORTH_A_LOOK = 8;
@@ -11,15 +12,15 @@ const PAGE = 500;
 /** A collection this much larger than what we bring is not read to its end. */
 const READ_AT_MOST = 2_000;
 
-interface Group {
+interface Group<T extends Target> {
   readonly type: ResourceType;
   readonly namespace: string | undefined;
-  readonly objects: PlannedObject[];
+  readonly objects: T[];
 }
 
 /** The objects by kind and namespace. */
-export function groupObjects(objects: readonly PlannedObject[]): Group[] {
-  const groups = new Map<string, Group>();
+export function groupObjects<T extends Target>(objects: readonly T[]): Group<T>[] {
+  const groups = new Map<string, Group<T>>();
   for (const planned of objects) {
     const key = collectionPath(planned.type, planned.ref.namespace);
     const group = groups.get(key);
@@ -30,7 +31,11 @@ export function groupObjects(objects: readonly PlannedObject[]): Group[] {
 }
 
 /** The names that stand in a collection; undefined when it may not be read or is too large to be worth it. */
-async function namesIn(client: KubeClient, group: Group, signal: AbortSignal | undefined): Promise<ReadonlySet<string> | undefined> {
+async function namesIn(
+  client: KubeClient,
+  group: Group<Target>,
+  signal: AbortSignal | undefined,
+): Promise<ReadonlySet<string> | undefined> {
   const names = new Set<string>();
   const most = Math.max(READ_AT_MOST, 4 * group.objects.length);
   let next: string | undefined = "";
@@ -52,7 +57,7 @@ async function namesIn(client: KubeClient, group: Group, signal: AbortSignal | u
 }
 
 /** Whether the account may patch any object of the collection, so that a create that passes leaves nothing unasked. */
-async function mayPatch(client: KubeClient, group: Group, signal: AbortSignal | undefined): Promise<boolean> {
+async function mayPatch(client: KubeClient, group: Group<Target>, signal: AbortSignal | undefined): Promise<boolean> {
   const answer = await client.send({
     method: "POST",
     path: "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",

@@ -3,19 +3,19 @@ import type { KubeClient } from "../http/client.ts";
 import { objectPath, type ResourceType } from "../http/discovery.ts";
 import { numberOf, parseRecord, recordOf, textOf, type Json } from "../http/json.ts";
 import { claimWaitsForConsumer } from "./late-binding.ts";
-import type { PlannedObject } from "../apply/plan.ts";
+import type { Target } from "../apply/target.ts";
 import { readiness, type Readiness } from "./readiness.ts";
 import { groupObjects } from "../apply/survey.ts";
 import { watchObjects, type WatchTarget } from "../http/watch.ts";
 
 export interface Awaited {
-  readonly planned: PlannedObject;
+  readonly target: Target;
   /** Of the object after our apply: anything older says nothing. */
   readonly generation: number | undefined;
 }
 
 export interface Standing extends Readiness {
-  readonly planned: PlannedObject;
+  readonly target: Target;
   /** As last seen; undefined before the first look. */
   readonly object: Json | undefined;
 }
@@ -40,17 +40,17 @@ const GATHER_MS = 100;
 
 class Waiting {
   readonly #client: KubeClient;
-  readonly #open = new Map<PlannedObject, Standing>();
-  readonly #generations = new Map<PlannedObject, number | undefined>();
+  readonly #open = new Map<Target, Standing>();
+  readonly #generations = new Map<Target, number | undefined>();
   readonly end = new AbortController();
   trouble: string | undefined;
   #gathering = false;
 
   constructor(client: KubeClient, awaited: readonly Awaited[]) {
     this.#client = client;
-    for (const { planned, generation } of awaited) {
-      this.#generations.set(planned, generation);
-      this.#open.set(planned, { planned, object: undefined, status: "in_progress", reason: "Unseen", message: "it was not looked at yet" });
+    for (const { target, generation } of awaited) {
+      this.#generations.set(target, generation);
+      this.#open.set(target, { target, object: undefined, status: "in_progress", reason: "Unseen", message: "it was not looked at yet" });
     }
   }
 
@@ -58,40 +58,40 @@ class Waiting {
     return [...this.#open.values()];
   }
 
-  isOpen(planned: PlannedObject): boolean {
-    return this.#open.has(planned);
+  isOpen(target: Target): boolean {
+    return this.#open.has(target);
   }
 
-  async see(planned: PlannedObject, object: Json): Promise<void> {
-    if (!this.#open.has(planned)) return;
-    this.#note(planned, object, await this.#judge(planned, object));
+  async see(target: Target, object: Json): Promise<void> {
+    if (!this.#open.has(target)) return;
+    this.#note(target, object, await this.#judge(target, object));
   }
 
-  gone(planned: PlannedObject): void {
-    const standing = this.#open.get(planned);
+  gone(target: Target): void {
+    const standing = this.#open.get(target);
     if (standing === undefined) return;
-    this.#note(planned, undefined, { status: "failed", reason: "Gone", message: "it was deleted while it was waited for" });
+    this.#note(target, undefined, { status: "failed", reason: "Gone", message: "it was deleted while it was waited for" });
   }
 
-  async #judge(planned: PlannedObject, object: Json): Promise<Readiness> {
+  async #judge(target: Target, object: Json): Promise<Readiness> {
     const seen = numberOf(recordOf(object["metadata"])["generation"]);
-    const applied = this.#generations.get(planned);
+    const applied = this.#generations.get(target);
     if (seen !== undefined && applied !== undefined && seen < applied)
       return { status: "in_progress", reason: "Outdated", message: "the change is not seen yet" };
     const found = readiness(object);
-    const isClaim = planned.type.group === "" && planned.type.kind === "PersistentVolumeClaim";
+    const isClaim = target.type.group === "" && target.type.kind === "PersistentVolumeClaim";
     if (isClaim && found.status === "in_progress" && (await claimWaitsForConsumer(this.#client, object, this.end.signal)))
       return { status: "ready", reason: "WaitForFirstConsumer", message: "its volume comes with the first pod that uses it" };
     return found;
   }
 
-  #note(planned: PlannedObject, object: Json | undefined, found: Readiness): void {
+  #note(target: Target, object: Json | undefined, found: Readiness): void {
     if (found.status === "ready") {
-      this.#open.delete(planned);
+      this.#open.delete(target);
       if (this.#open.size === 0) this.end.abort();
       return;
     }
-    this.#open.set(planned, { planned, object, ...found });
+    this.#open.set(target, { target, object, ...found });
     if (found.status !== "failed" || this.#gathering) return;
     this.#gathering = true;
     this.#client.ports.timers.after(GATHER_MS, () => {
@@ -107,13 +107,13 @@ function nameOf(object: Json): string {
 
 interface Watched extends WatchTarget {
   readonly type: ResourceType;
-  readonly objects: readonly PlannedObject[];
+  readonly objects: readonly Target[];
 }
 
 /** Follows one collection until every object of it that we wait for is ready, or the signal ends it. */
-async function follow(client: KubeClient, target: Watched, waiting: Waiting): Promise<void> {
-  const byName = new Map(target.objects.map((planned) => [planned.ref.name, planned]));
-  const events = watchObjects(client, target, {
+async function follow(client: KubeClient, group: Watched, waiting: Waiting): Promise<void> {
+  const byName = new Map(group.objects.map((target) => [target.ref.name, target]));
+  const events = watchObjects(client, group, {
     signal: waiting.end.signal,
     onTrouble: (what) => {
       waiting.trouble = what;
@@ -122,50 +122,50 @@ async function follow(client: KubeClient, target: Watched, waiting: Waiting): Pr
   for await (const event of events) {
     if (event.type === "snapshot") {
       const present = new Set(event.objects.map(nameOf));
-      for (const planned of target.objects) if (!present.has(planned.ref.name)) waiting.gone(planned);
+      for (const target of group.objects) if (!present.has(target.ref.name)) waiting.gone(target);
     }
     const objects = event.type === "snapshot" ? event.objects : [event.object];
     for (const object of objects) {
-      const planned = byName.get(nameOf(object));
-      if (planned === undefined) continue;
-      if (event.type === "gone") waiting.gone(planned);
-      else await waiting.see(planned, object);
+      const target = byName.get(nameOf(object));
+      if (target === undefined) continue;
+      if (event.type === "gone") waiting.gone(target);
+      else await waiting.see(target, object);
     }
     waiting.trouble = undefined;
-    if (!target.objects.some((planned) => waiting.isOpen(planned))) return;
+    if (!group.objects.some((target) => waiting.isOpen(target))) return;
   }
 }
 
 /** An account that may not list the collection may still watch single objects by name, or read them once. */
-async function followOne(client: KubeClient, planned: PlannedObject, waiting: Waiting): Promise<void> {
-  const target = { type: planned.type, namespace: planned.ref.namespace, name: planned.ref.name, objects: [planned] };
+async function followOne(client: KubeClient, target: Target, waiting: Waiting): Promise<void> {
+  const group = { type: target.type, namespace: target.ref.namespace, name: target.ref.name, objects: [target] };
   try {
-    await follow(client, target, waiting);
+    await follow(client, group, waiting);
   } catch (error) {
     if (!(error instanceof TransporterError) || error.code !== "FORBIDDEN") throw error;
-    const path = objectPath(planned.type, planned.ref.namespace, planned.ref.name);
+    const path = objectPath(target.type, target.ref.namespace, target.ref.name);
     const answer = await client.send({ method: "GET", path, signal: waiting.end.signal });
-    if (answer.status === 200) await waiting.see(planned, parseRecord(answer.text));
-    if (waiting.isOpen(planned))
+    if (answer.status === 200) await waiting.see(target, parseRecord(answer.text));
+    if (waiting.isOpen(target))
       throw new TransporterError(
         "FORBIDDEN",
-        `${planned.label} was applied, but whether it becomes ready cannot be seen: ${error.message}`,
+        `${target.label} was applied, but whether it becomes ready cannot be seen: ${error.message}`,
         {
           cause: error,
-          remedy: `Grant the agent's account list and watch on ${planned.type.plural}.`,
+          remedy: `Grant the agent's account list and watch on ${target.type.plural}.`,
         },
       );
   }
 }
 
-async function followGroup(client: KubeClient, target: Watched, waiting: Waiting): Promise<void> {
-  const [only] = target.objects;
-  if (target.objects.length === 1 && only !== undefined) return followOne(client, only, waiting);
+async function followGroup(client: KubeClient, group: Watched, waiting: Waiting): Promise<void> {
+  const [only] = group.objects;
+  if (group.objects.length === 1 && only !== undefined) return followOne(client, only, waiting);
   try {
-    await follow(client, target, waiting);
+    await follow(client, group, waiting);
   } catch (error) {
     if (!(error instanceof TransporterError) || error.code !== "FORBIDDEN") throw error;
-    await Promise.all(target.objects.map((planned) => followOne(client, planned, waiting)));
+    await Promise.all(group.objects.map((target) => followOne(client, target, waiting)));
   }
 }
 
@@ -193,7 +193,7 @@ export async function awaitReady(client: KubeClient, awaited: readonly Awaited[]
   };
   let word = timers.after(FIRST_WORD_MS, say, { background: true });
   try {
-    const groups = groupObjects(awaited.map(({ planned }) => planned));
+    const groups = groupObjects(awaited.map(({ target }) => target));
     const ended = await Promise.allSettled(
       groups.map(async (group) => {
         try {

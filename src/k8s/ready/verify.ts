@@ -28,7 +28,7 @@ const EXPLAIN_BUDGET_MS = 10_000;
 
 function describeStanding(standing: Standing, why: string | undefined): NotReady {
   const message = why === undefined || standing.message.includes(why) ? standing.message : `${standing.message}; ${why}`;
-  return { object: standing.planned.label, reason: standing.reason, message };
+  return { object: standing.target.label, reason: standing.reason, message };
 }
 
 function failedFirst(standings: readonly Standing[]): Standing[] {
@@ -46,7 +46,7 @@ async function describeAll(client: KubeClient, standings: readonly Standing[], s
       failedFirst(standings).map(async (standing, index) => {
         if (index >= EXPLAINED || standing.object === undefined) return describeStanding(standing, undefined);
         const why = await explain(client, standing.object, limit.signal).catch((error: unknown) => {
-          client.log.debug("No explanation", { object: standing.planned.label, error: messageOf(error) });
+          client.log.debug("No explanation", { object: standing.target.label, error: messageOf(error) });
           return undefined;
         });
         return describeStanding(standing, why);
@@ -74,7 +74,7 @@ function awaitedOf(plan: Plan, outcomes: readonly ResourceOutcome[]): Awaited[] 
   return outcomes
     .filter((outcome) => planned.has(outcome.planned) && outcome.status !== "failed" && outcome.status !== "pending")
     .filter(({ planned: { ref } }) => hasReadiness(ref.group, ref.kind))
-    .map((outcome) => ({ planned: outcome.planned, generation: outcome.generation }));
+    .map((outcome) => ({ target: outcome.planned, generation: outcome.generation }));
 }
 
 /** Who sends a definition and then, when that is completed, its objects, must not be told that the kind is not known. */

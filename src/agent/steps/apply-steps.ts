@@ -1,4 +1,4 @@
-import { failpoint, TransporterError } from "../kit/mod.ts";
+import { failpoint, TransporterError } from "../../kit/mod.ts";
 import {
   applyPlan,
   faultDetails,
@@ -11,17 +11,12 @@ import {
   validatePlan,
   type Validation,
   verifyPlan,
-} from "../k8s/mod.ts";
-import { type ParsedObject, refKey } from "../manifests/mod.ts";
-import type { ResourceStatus } from "../protocol/mod.ts";
-import type { ExecutorOptions, ResourceSteps, StepContext } from "./executor.ts";
-
-export interface KubeResourcesOptions {
-  readonly defaultNamespace: string;
-  readonly fieldManager: string;
-  /** Nothing is ever applied: what cannot be dry-run for want of rights is at least looked for. */
-  readonly lookOnly?: boolean;
-}
+} from "../../k8s/mod.ts";
+import { type ParsedObject, refKey } from "../../manifests/mod.ts";
+import type { ResourceStatus } from "../../protocol/mod.ts";
+import type { ResourceSteps, StepContext } from "../executor.ts";
+import { statusOf } from "./object-status.ts";
+import type { KubeStepsOptions } from "./options.ts";
 
 /** 0.1's words, which people's scripts look for. */
 const OUTCOME_MESSAGES: Readonly<Record<ResourceOutcome["status"], string>> = {
@@ -31,18 +26,6 @@ const OUTCOME_MESSAGES: Readonly<Record<ResourceOutcome["status"], string>> = {
   failed: "",
   pending: "",
 };
-
-function statusOf(planned: PlannedObject, status: string, message: string): ResourceStatus {
-  const { kind, name, namespace } = planned.ref;
-  return {
-    kind,
-    name,
-    ...(namespace === undefined ? {} : { namespace }),
-    api_version: planned.apiVersion,
-    status,
-    ...(message === "" ? {} : { message }),
-  };
-}
 
 const UNJUDGED = "the API server did not judge it, as this account may only read and a dry run needs the right to create and patch";
 
@@ -98,11 +81,12 @@ interface Past {
   done: "created" | "updated" | undefined;
 }
 
-class KubeResourceSteps implements ResourceSteps {
+/** Applying the objects of an event, or, for a read-only agent, saying what that would do. */
+export class ApplySteps implements ResourceSteps {
   readonly #client: KubeClient;
   readonly #objects: readonly ParsedObject[];
   readonly #context: StepContext;
-  readonly #options: KubeResourcesOptions;
+  readonly #options: KubeStepsOptions;
   #plan: Plan | undefined;
   #validation: Validation | undefined;
   #outcomes: readonly ResourceOutcome[] = [];
@@ -110,7 +94,7 @@ class KubeResourceSteps implements ResourceSteps {
   readonly #statuses = new Map<string, ResourceStatus>();
   readonly #past = new Map<string, Past>();
 
-  constructor(client: KubeClient, objects: readonly ParsedObject[], context: StepContext, options: KubeResourcesOptions) {
+  constructor(client: KubeClient, objects: readonly ParsedObject[], context: StepContext, options: KubeStepsOptions) {
     this.#client = client;
     this.#objects = objects;
     this.#context = context;
@@ -246,9 +230,4 @@ class KubeResourceSteps implements ResourceSteps {
     if (this.#plan === undefined || this.#validation === undefined) throw new TransporterError("INTERNAL", "not validated yet");
     return { plan: this.#plan, validation: this.#validation };
   }
-}
-
-/** The steps of `k8s_resource` events in a real cluster. */
-export function kubeResources(client: KubeClient, options: KubeResourcesOptions): ExecutorOptions["resources"] {
-  return (objects, context) => new KubeResourceSteps(client, objects, context, options);
 }

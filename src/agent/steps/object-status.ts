@@ -1,0 +1,15 @@
+import type { Target } from "../../k8s/mod.ts";
+import type { ResourceStatus } from "../../protocol/mod.ts";
+
+/** What is told of one object; without a message where the status says it all. */
+export function statusOf(target: Target, status: string, message: string): ResourceStatus {
+  const { kind, name, namespace } = target.ref;
+  return {
+    kind,
+    name,
+    ...(namespace === undefined ? {} : { namespace }),
+    api_version: target.apiVersion,
+    status,
+    ...(message === "" ? {} : { message }),
+  };
+}
