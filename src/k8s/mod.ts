@@ -22,4 +22,5 @@ export { maySecret, readSecret, type SecretContent, type SecretName, writeSecret
 export type { Target } from "./apply/target.ts";
 export type { Finding } from "./apply/try-object.ts";
 export { faultDetails, validatePlan, type ValidateOptions, type Validation } from "./apply/validate.ts";
-export { verifyPlan, type NotReady, type VerifyOptions } from "./ready/verify.ts";
+export type { Awaited } from "./ready/await-ready.ts";
+export { verifyPlan, verifyTargets, type NotReady, type VerifyOptions } from "./ready/verify.ts";

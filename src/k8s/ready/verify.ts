@@ -68,12 +68,11 @@ function seconds(ms: number): string {
   return ms % 1000 === 0 ? `${ms / 1000} s` : `${ms} ms`;
 }
 
-/** What of the outcomes has to be waited for: what was applied and is of a kind that can be ready or not. */
+/** What of the outcomes has to be waited for: what was applied. */
 function awaitedOf(plan: Plan, outcomes: readonly ResourceOutcome[]): Awaited[] {
   const planned = new Set(plan.objects);
   return outcomes
     .filter((outcome) => planned.has(outcome.planned) && outcome.status !== "failed" && outcome.status !== "pending")
-    .filter(({ planned: { ref } }) => hasReadiness(ref.group, ref.kind))
     .map((outcome) => ({ target: outcome.planned, generation: outcome.generation }));
 }
 
@@ -92,16 +91,11 @@ async function awaitBroughtKinds(
 }
 
 /**
- * Waits by watching until everything that was applied is ready. Kinds that are ready by being stored cost no request. Throws
- * VERIFY_FAILED as soon as an object cannot become ready, VERIFY_TIMEOUT when the time is over, both saying why (pods, images, quotas,
- * events) with `details.not_ready`; FORBIDDEN where it may not look; the signal's reason.
+ * Waits by watching until every target is ready. Kinds that are ready by being stored cost no request. Throws VERIFY_FAILED as soon as an
+ * object cannot become ready, VERIFY_TIMEOUT when the time is over, both saying why (pods, images, quotas, events) with
+ * `details.not_ready`; FORBIDDEN where it may not look; the signal's reason. An object that is not there at the first look has failed.
  */
-export async function verifyPlan(
-  client: KubeClient,
-  plan: Plan,
-  outcomes: readonly ResourceOutcome[],
-  options: VerifyOptions,
-): Promise<void> {
+export async function verifyTargets(client: KubeClient, awaited: readonly Awaited[], options: VerifyOptions): Promise<void> {
   const { signal, onWaiting } = options;
   let describing = false;
   let ended = false;
@@ -116,7 +110,8 @@ export async function verifyPlan(
       describing = false;
     }
   };
-  const ending = await awaitReady(client, awaitedOf(plan, outcomes), {
+  const toAwait = awaited.filter(({ target: { ref } }) => hasReadiness(ref.group, ref.kind));
+  const ending = await awaitReady(client, toAwait, {
     timeoutMs: options.timeoutMs,
     ...(signal === undefined ? {} : { signal }),
     onWaiting: (standings) => {
@@ -125,10 +120,7 @@ export async function verifyPlan(
   }).finally(() => {
     ended = true;
   });
-  if (ending.status === "ready") {
-    await awaitBroughtKinds(client, plan, outcomes, signal);
-    return;
-  }
+  if (ending.status === "ready") return;
   const all = await describeAll(client, ending.standings, signal);
   const details = { not_ready: all.slice(0, 100), not_ready_count: all.length };
   if (ending.status === "failed") throw new TransporterError("VERIFY_FAILED", listed(all, EXPLAINED), { details });
@@ -136,4 +128,15 @@ export async function verifyPlan(
   throw new TransporterError("VERIFY_TIMEOUT", `not ready after ${seconds(options.timeoutMs)}: ${listed(all, EXPLAINED)}${trouble}`, {
     details,
   });
+}
+
+/** `verifyTargets` for what was applied of a plan; the kinds that definitions of it bring are served when it resolves. */
+export async function verifyPlan(
+  client: KubeClient,
+  plan: Plan,
+  outcomes: readonly ResourceOutcome[],
+  options: VerifyOptions,
+): Promise<void> {
+  await verifyTargets(client, awaitedOf(plan, outcomes), options);
+  await awaitBroughtKinds(client, plan, outcomes, options.signal);
 }
