@@ -31,6 +31,8 @@ export interface ResourceSteps {
   validate(): Promise<void>;
   /** Instead of `apply`: what it would do, from the dry run of `validate`. Changes nothing. */
   preview(): Promise<void>;
+  /** Of an operation that only looks: what `validate` saw, with which the event is complete. */
+  found?(): Found;
   apply(): Promise<void>;
   /** Waits until what was applied is ready. */
   verify(): Promise<void>;
@@ -39,6 +41,13 @@ export interface ResourceSteps {
    * the first one created stays created.
    */
   resources(): readonly ResourceStatus[];
+}
+
+/** What an operation that changes nothing saw. */
+export interface Found {
+  readonly message: string;
+  /** Stands for all that was seen. */
+  readonly plan: string;
 }
 
 export interface ExecutorOptions {
@@ -95,6 +104,22 @@ export class Executor {
   }
 }
 
+/**
+ * A diff has its secrets masked where it is made, in a way that still shows that they change; so does a plan, which looks like one and says
+ * nothing. Everything else is redacted here.
+ */
 function clean(status: Status): Status {
-  return redact(status) as Status;
+  const { resource_status: resources, plan } = status.result ?? {};
+  const cleaned = redact(status) as Status;
+  const diffs = resources?.map((one) => one.diff);
+  if (cleaned.result === undefined || (plan === undefined && diffs?.some((diff) => diff !== undefined) !== true)) return cleaned;
+  const kept = cleaned.result.resource_status?.map((one, at) => (diffs?.[at] === undefined ? one : { ...one, diff: diffs[at] }));
+  return {
+    ...cleaned,
+    result: {
+      ...cleaned.result,
+      ...(kept === undefined ? {} : { resource_status: kept }),
+      ...(plan === undefined ? {} : { plan }),
+    },
+  };
 }

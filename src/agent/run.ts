@@ -147,6 +147,8 @@ export class Run {
   async #attempt(steps: ResourceSteps): Promise<Status> {
     await steps.validate();
     failpoint("agent.run.validated");
+    const found = steps.found?.();
+    if (found !== undefined) return completedStatus(found.message, { ...resultOf(this.#closing()), plan: found.plan });
     if (this.#options.readOnly) {
       await steps.preview();
       return completedStatus(READ_ONLY_MESSAGE, resultOf(this.#closing()));
