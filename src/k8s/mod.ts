@@ -21,6 +21,7 @@ export { planObjects, type Deferral, type Plan, type PlannedObject, type PlanOpt
 export { maySecret, readSecret, type SecretContent, type SecretName, writeSecret } from "./secret.ts";
 export type { Target } from "./apply/target.ts";
 export type { Finding } from "./apply/try-object.ts";
-export { faultDetails, validatePlan, type ValidateOptions, type Validation } from "./apply/validate.ts";
+export { faultDetails } from "./apply/faults.ts";
+export { validatePlan, type ValidateOptions, type Validation } from "./apply/validate.ts";
 export type { Awaited } from "./ready/await-ready.ts";
 export { verifyPlan, verifyTargets, type NotReady, type VerifyOptions } from "./ready/verify.ts";

@@ -7,12 +7,14 @@ import type { KubeClient } from "../http/client.ts";
 import { forEachLimited } from "../http/limiter.ts";
 import type { Plan, PlannedObject } from "./plan.ts";
 import type { Finding } from "./try-object.ts";
-import { dryRunAll, isClusterFault, type Validation } from "./validate.ts";
+import { isClusterFault } from "./faults.ts";
+import { dryRunAll, type Validation } from "./validate.ts";
 import { writeObject } from "./write-object.ts";
 
 /**
  * What became of one object.
  * - `created`, `updated`, `unchanged`: as the API server answered.
+ * - `recreated`: deleted and made anew, because a field of it cannot be changed.
  * - `failed`: refused; `error` says why.
  * - `pending`: never tried, because something before it failed or the event was called back.
  */
@@ -20,7 +22,7 @@ export interface ResourceOutcome {
   readonly planned: PlannedObject;
   readonly ref: ObjectRef;
   readonly apiVersion: string;
-  readonly status: "created" | "updated" | "unchanged" | "failed" | "pending";
+  readonly status: "created" | "updated" | "unchanged" | "recreated" | "failed" | "pending";
   /** For people; empty where the status says it all. */
   readonly message: string;
   readonly error: TransporterError | undefined;
@@ -94,8 +96,8 @@ class Run {
     if (this.#deferred.size === 0 || stage.some(isNamespace) || stage.some(isDefinition)) return;
     const due = [...this.#deferred];
     this.#deferred.clear();
-    const options = { fieldManager: this.#options.fieldManager, forceConflicts: this.#options.forceConflicts, ...this.#signal() };
-    const { faults } = await dryRunAll(this.#client, due, options, this.#findings);
+    const { onProgress: _ours, ...options } = this.#options;
+    const { faults } = await dryRunAll(this.#client, due, { ...options, ...this.#signal() }, this.#findings);
     for (const { planned, error } of faults) this.#fail(planned, error);
   }
 

@@ -1,5 +1,6 @@
 import { TransporterError, messageOf } from "../../kit/mod.ts";
 import type { ApplyOptions } from "./apply-request.ts";
+import { type Fault, faultsError, isClusterFault, MAX_FAULTS } from "./faults.ts";
 import type { KubeClient } from "../http/client.ts";
 import { forEachLimited } from "../http/limiter.ts";
 import type { Plan, PlannedObject } from "./plan.ts";
@@ -19,56 +20,9 @@ export interface ValidateOptions extends ApplyOptions {
   readonly onProgress?: (done: number, total: number) => void;
 }
 
-/** More than these tell a person nothing; the dry runs stop. */
-const MAX_FAULTS = 100;
-const NAMED_FAULTS = 5;
-/** The cluster, not the object, is at fault: nothing is gained by asking for the next one. */
-const CLUSTER_FAULTS: ReadonlySet<string> = new Set(["KUBE_UNAVAILABLE", "KUBE_UNAUTHORIZED", "KUBE_CONFIG_INVALID"]);
-
-export interface Fault {
+/** What is wrong with one object of the plan. */
+interface PlannedFault extends Fault {
   readonly planned: PlannedObject;
-  readonly error: TransporterError;
-}
-
-export function isClusterFault(error: unknown): boolean {
-  return !(error instanceof TransporterError) || CLUSTER_FAULTS.has(error.code);
-}
-
-/** One fault as `details.faults` lists it: for people by object, for `canHeal` by what the server answered. */
-export function faultDetails({ planned, error }: Fault): Readonly<Record<string, unknown>> {
-  const { http_status, pinned } = error.details;
-  return {
-    object: planned.label,
-    code: error.code,
-    message: error.message,
-    ...(http_status === undefined ? {} : { http_status }),
-    ...(pinned === undefined ? {} : { pinned }),
-  };
-}
-
-/** One error for all faults: the code of the first in the event's order, and the first few in words. */
-export function faultsError(faults: readonly Fault[], plan: Plan, more: boolean): TransporterError {
-  const order = new Map(plan.objects.map((planned, index) => [planned, index]));
-  const sorted = faults.toSorted((a, b) => (order.get(a.planned) ?? 0) - (order.get(b.planned) ?? 0));
-  const [first] = sorted;
-  if (first === undefined) return new TransporterError("INTERNAL", "no fault to report");
-  const details = {
-    fault_count: faults.length,
-    faults: sorted.map(faultDetails),
-  };
-  if (sorted.length === 1)
-    return new TransporterError(first.error.code, first.error.message, {
-      details: { ...first.error.details, ...details },
-      remedy: first.error.remedy,
-      cause: first.error,
-    });
-  const rest = sorted.length - NAMED_FAULTS;
-  const named = sorted.slice(0, NAMED_FAULTS).map(({ error }) => error.message);
-  return new TransporterError(
-    first.error.code,
-    `${more ? "more than " : ""}${sorted.length} of ${plan.objects.length} objects are refused: ${named.join("; ")}${rest > 0 ? `; and ${rest} more` : ""}`,
-    { details, remedy: first.error.remedy, cause: first.error },
-  );
 }
 
 /**
@@ -80,9 +34,9 @@ export async function dryRunAll(
   objects: readonly PlannedObject[],
   options: ValidateOptions,
   into: Map<PlannedObject, Finding>,
-): Promise<{ readonly faults: readonly Fault[]; readonly more: boolean }> {
+): Promise<{ readonly faults: readonly PlannedFault[]; readonly more: boolean }> {
   const newcomers = await surveyNewcomers(client, objects, options);
-  const faults: Fault[] = [];
+  const faults: PlannedFault[] = [];
   let done = 0;
   await forEachLimited(objects, client.maxInFlight, async (planned) => {
     if (faults.length >= MAX_FAULTS) return;
@@ -122,6 +76,6 @@ export async function validatePlan(client: KubeClient, plan: Plan, options: Vali
       error.code === "NAMESPACE_NOT_FOUND" && planned.ref.namespace !== undefined && brought.has(planned.ref.namespace),
   );
   const real = faults.filter((fault) => !putOff.includes(fault));
-  if (real.length > 0) throw faultsError(real, plan, more);
+  if (real.length > 0) throw faultsError(real, plan.objects, more);
   return { findings, deferred: [...plan.deferred, ...putOff.map(({ planned }) => planned)] };
 }
