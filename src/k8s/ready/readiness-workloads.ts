@@ -16,29 +16,38 @@ function wanted(object: Json): number {
   return numberOf(recordOf(object["spec"])["replicas"]) ?? 1;
 }
 
+/** The pods that cannot even be made, in the words of whoever refused them: a quota, an admission webhook. */
+function refusedPods(object: Json): string {
+  const failure = conditionOf(object, "ReplicaFailure");
+  return failure?.status === "True" ? `: ${failure.message || failure.reason}` : "";
+}
+
+/** What the API server holds for "no deadline"; without one the controller tells of no progress. */
+const NO_DEADLINE = 2_147_483_647;
+
 export function deployment(object: Json): Readiness {
   const lag = unseen(object);
   if (lag !== undefined) return lag;
+  const spec = recordOf(object["spec"]);
   // Whoever paused it wants no rollout now, so there is none to wait for.
-  if (recordOf(object["spec"])["paused"] === true) return READY;
+  if (spec["paused"] === true) return READY;
   const progressing = conditionOf(object, "Progressing");
-  if (progressing?.status === "False" && progressing.reason === "ProgressDeadlineExceeded")
+  if (progressing?.reason === "ProgressDeadlineExceeded")
     return failed("ProgressDeadlineExceeded", progressing.message || "it made no progress within its deadline");
   const status = recordOf(object["status"]);
   const replicas = wanted(object);
   const updated = count(status, "updatedReplicas");
   const total = count(status, "replicas");
-  const available = count(status, "availableReplicas");
-  const ready = count(status, "readyReplicas");
-  const failure = conditionOf(object, "ReplicaFailure");
-  const because = failure?.status === "True" ? `: ${failure.message || failure.reason}` : "";
-  if (updated < replicas) return inProgress("Updating", `${updated} of ${replicas} pods are updated${because}`);
+  const available = Math.min(count(status, "availableReplicas"), count(status, "readyReplicas"));
+  if (updated < replicas) return inProgress("Updating", `${updated} of ${replicas} pods are updated${refusedPods(object)}`);
   if (total > updated) return inProgress("Replacing", `${total - updated} old pods are still there`);
-  if (available < replicas || ready < replicas)
-    return inProgress("Unavailable", `${Math.min(available, ready)} of ${replicas} pods are available${because}`);
+  if (total > replicas) return inProgress("Shrinking", `${total - replicas} pods too many are still there`);
+  if (available < replicas) return inProgress("Unavailable", `${available} of ${replicas} pods are available${refusedPods(object)}`);
+  const deadline = numberOf(spec["progressDeadlineSeconds"]) ?? NO_DEADLINE;
+  if (deadline !== NO_DEADLINE && !(progressing?.status === "True" && progressing.reason === "NewReplicaSetAvailable"))
+    return inProgress("Progressing", progressing?.message || "its rollout is not over yet");
   const isAvailable = conditionOf(object, "Available");
-  if (replicas > 0 && isAvailable?.status === "False") return inProgress("Unavailable", isAvailable.message || "it is not available");
-  return READY;
+  return isAvailable?.status === "True" ? READY : inProgress("Unavailable", isAvailable?.message || "it is not available yet");
 }
 
 export function replicaSet(object: Json): Readiness {
@@ -46,50 +55,56 @@ export function replicaSet(object: Json): Readiness {
   if (lag !== undefined) return lag;
   const status = recordOf(object["status"]);
   const replicas = wanted(object);
-  const available = count(status, "availableReplicas");
+  const available = Math.min(count(status, "availableReplicas"), count(status, "readyReplicas"));
+  const labelled = count(status, "fullyLabeledReplicas");
   const total = count(status, "replicas");
-  const failure = conditionOf(object, "ReplicaFailure");
-  const because = failure?.status === "True" ? `: ${failure.message || failure.reason}` : "";
-  if (available < replicas) return inProgress("Unavailable", `${available} of ${replicas} pods are available${because}`);
+  const refused = refusedPods(object);
+  if (available < replicas) return inProgress("Unavailable", `${available} of ${replicas} pods are available${refused}`);
+  if (refused !== "") return inProgress("ReplicaFailure", `its pods cannot be made or removed${refused}`);
+  if (labelled < replicas) return inProgress("Unlabelled", `${labelled} of ${replicas} pods have the labels of its template`);
   return total > replicas ? inProgress("Shrinking", `${total - replicas} pods too many are still there`) : READY;
+}
+
+/** Of a StatefulSet whose pods are all there and ready: whether they are of the revision that they are to be of. */
+function statefulRevision(object: Json, replicas: number): Readiness {
+  const strategy = recordOf(recordOf(object["spec"])["updateStrategy"]);
+  // With OnDelete nobody replaces a pod before somebody deletes it.
+  if (strategy["type"] === "OnDelete") return READY;
+  const status = recordOf(object["status"]);
+  const partition = numberOf(recordOf(strategy["rollingUpdate"])["partition"]);
+  const done = count(status, partition === undefined ? "currentReplicas" : "updatedReplicas");
+  const toUpdate = Math.max(0, replicas - (partition ?? 0));
+  if (done < toUpdate) return inProgress("Updating", `${done} of ${toUpdate} pods are updated`);
+  // Pods below the partition stay as they are, and so do the two revisions.
+  if ((partition ?? 0) > 0 || textOf(status["currentRevision"]) === textOf(status["updateRevision"])) return READY;
+  return inProgress("Updating", "its pods are not all of the new revision");
 }
 
 export function statefulSet(object: Json): Readiness {
   const lag = unseen(object);
   if (lag !== undefined) return lag;
-  const spec = recordOf(object["spec"]);
-  const strategy = recordOf(spec["updateStrategy"]);
   const status = recordOf(object["status"]);
   const replicas = wanted(object);
-  const ready = count(status, "readyReplicas");
-  if (ready < replicas) return inProgress("NotReady", `${ready} of ${replicas} pods are ready`);
   const total = count(status, "replicas");
+  const ready = Math.min(count(status, "readyReplicas"), total);
+  if (ready < replicas) return inProgress("NotReady", `${ready} of ${replicas} pods are ready`);
   if (total > replicas) return inProgress("Shrinking", `${total - replicas} pods too many are still there`);
-  // With OnDelete nobody replaces a pod before somebody deletes it.
-  if (strategy["type"] === "OnDelete") return READY;
-  const partition = numberOf(recordOf(strategy["rollingUpdate"])["partition"]) ?? 0;
-  const updated = count(status, "updatedReplicas");
-  const toUpdate = Math.max(0, replicas - partition);
-  if (updated < toUpdate) return inProgress("Updating", `${updated} of ${toUpdate} pods are updated`);
-  if (partition === 0 && replicas > 0 && textOf(status["currentRevision"]) !== textOf(status["updateRevision"]))
-    return inProgress("Updating", "its pods are not all of the new revision");
-  return READY;
+  return statefulRevision(object, replicas);
 }
 
 export function daemonSet(object: Json): Readiness {
   const lag = unseen(object);
   if (lag !== undefined) return lag;
   const status = recordOf(object["status"]);
-  const desired = count(status, "desiredNumberScheduled");
+  const desired = numberOf(status["desiredNumberScheduled"]);
+  if (desired === undefined) return inProgress("Unseen", "its controller has not counted the nodes yet");
   const scheduled = count(status, "currentNumberScheduled");
   const updated = count(status, "updatedNumberScheduled");
-  const available = count(status, "numberAvailable");
-  const ready = count(status, "numberReady");
+  const available = Math.min(count(status, "numberAvailable"), count(status, "numberReady"));
   const onDelete = recordOf(recordOf(object["spec"])["updateStrategy"])["type"] === "OnDelete";
   if (scheduled < desired) return inProgress("Scheduling", `${scheduled} of ${desired} pods are scheduled`);
   if (!onDelete && updated < desired) return inProgress("Updating", `${updated} of ${desired} pods are updated`);
-  if (Math.min(available, ready) < desired)
-    return inProgress("Unavailable", `${Math.min(available, ready)} of ${desired} pods are available`);
+  if (available < desired) return inProgress("Unavailable", `${available} of ${desired} pods are available`);
   return READY;
 }
 
@@ -110,10 +125,6 @@ export function job(object: Json): Readiness {
     "Running",
     `${succeeded}${completions === undefined ? "" : ` of ${completions}`} pods succeeded, ${count(status, "active")} run${failures > 0 ? `, ${failures} failed` : ""}`,
   );
-}
-
-export function cronJob(): Readiness {
-  return READY;
 }
 
 /** Reasons that a container does not leave by itself within any time worth waiting; the kubelet goes on trying all the same. */
@@ -172,10 +183,10 @@ export function pod(object: Json): Readiness {
   const phase = textOf(status["phase"]) ?? "Pending";
   if (phase === "Succeeded") return READY;
   if (phase === "Failed") return failed(textOf(status["reason"]) ?? "Failed", textOf(status["message"]) ?? "it failed");
+  if (conditionOf(object, "Ready")?.status === "True") return READY;
   const [stuck] = stuckContainers(object);
   // As kstatus: a crash loop of a bare pod is a failure, a pull may yet succeed.
   if (stuck?.reason === "CrashLoopBackOff") return failed(stuck.reason, `container ${stuck.container}: ${stuck.message}`);
-  if (conditionOf(object, "Ready")?.status === "True") return READY;
   if (stuck !== undefined) return inProgress(stuck.reason, `container ${stuck.container}: ${stuck.message}`);
   const scheduled = conditionOf(object, "PodScheduled");
   if (scheduled?.status === "False") return inProgress(scheduled.reason || "Unschedulable", scheduled.message || "it cannot be scheduled");

@@ -18,7 +18,14 @@ interface Case {
   readonly message?: string;
 }
 
-const rolledOut = { observedGeneration: 2, replicas: 3, updatedReplicas: 3, readyReplicas: 3, availableReplicas: 3 };
+const rolledOut = {
+  observedGeneration: 2,
+  replicas: 3,
+  updatedReplicas: 3,
+  readyReplicas: 3,
+  availableReplicas: 3,
+  ...ready("Available", "True"),
+};
 const web = (status: Json, spec: Json = {}): Json => object("apps/v1", "Deployment", { spec: { replicas: 3, ...spec }, status });
 const db = (status: Json, spec: Json = {}): Json => object("apps/v1", "StatefulSet", { spec: { replicas: 3, ...spec }, status });
 const daemon = (status: Json, spec: Json = {}): Json => object("apps/v1", "DaemonSet", { spec, status });
@@ -70,11 +77,11 @@ const CASES: readonly Case[] = [
     status: "in_progress",
     message: "0 of 3 pods are updated: exceeded quota",
   },
-  { name: "a Deployment of none", object: web({ observedGeneration: 2 }, { replicas: 0 }), status: "ready" },
+  { name: "a Deployment of none", object: web({ observedGeneration: 2, ...ready("Available", "True") }, { replicas: 0 }), status: "ready" },
   { name: "a paused Deployment", object: web({ observedGeneration: 2 }, { paused: true }), status: "ready" },
   {
     name: "a StatefulSet done",
-    object: db({ observedGeneration: 2, replicas: 3, readyReplicas: 3, updatedReplicas: 3, currentRevision: "a", updateRevision: "a" }),
+    object: db({ observedGeneration: 2, replicas: 3, readyReplicas: 3, currentReplicas: 3, currentRevision: "a", updateRevision: "a" }),
     status: "ready",
   },
   {

@@ -1,7 +1,7 @@
 import { splitApiVersion } from "../../manifests/mod.ts";
 import { numberOf, recordOf, textOf, type Json } from "../http/json.ts";
-import { conditionOf, generationLag, type Readiness, failed, inProgress, READY } from "./readiness-parts.ts";
-import { cronJob, daemonSet, deployment, job, pod, replicaSet, statefulSet } from "./readiness-workloads.ts";
+import { type Condition, conditionOf, generationLag, type Readiness, failed, inProgress, READY } from "./readiness-parts.ts";
+import { daemonSet, deployment, job, pod, replicaSet, statefulSet } from "./readiness-workloads.ts";
 
 export type { Readiness } from "./readiness-parts.ts";
 
@@ -25,7 +25,9 @@ function volume(object: Json): Readiness {
 }
 
 function service(object: Json): Readiness {
-  if (recordOf(object["spec"])["type"] !== "LoadBalancer") return READY;
+  const spec = recordOf(object["spec"]);
+  // With addresses of its own nobody need give it one.
+  if (spec["type"] !== "LoadBalancer" || (Array.isArray(spec["externalIPs"]) && spec["externalIPs"].length > 0)) return READY;
   const ingress = recordOf(recordOf(object["status"])["loadBalancer"])["ingress"];
   return Array.isArray(ingress) && ingress.length > 0 ? READY : inProgress("NoLoadBalancer", "has no load balancer address yet");
 }
@@ -47,13 +49,9 @@ function aggregatedApi(object: Json): Readiness {
   return inProgress(available?.reason || "NotAvailable", available?.message || "is not available yet");
 }
 
+/** Seen by its controller. Whether the pods that it protects are healthy is for whoever brings them. */
 function disruptionBudget(object: Json): Readiness {
-  const lag = generationLag(object);
-  if (lag !== undefined) return lag;
-  const status = recordOf(object["status"]);
-  const healthy = numberOf(status["currentHealthy"]) ?? 0;
-  const desired = numberOf(status["desiredHealthy"]) ?? 0;
-  return healthy >= desired ? READY : inProgress("BudgetNotMet", `${healthy} of ${desired} desired pods are healthy`);
+  return generationLag(object) ?? READY;
 }
 
 /** Kinds whose readiness is their own; by `group/kind`. */
@@ -69,7 +67,6 @@ const RULES: ReadonlyMap<string, Rule> = new Map<string, Rule>([
   ["apps/DaemonSet", daemonSet],
   ["apps/ReplicaSet", replicaSet],
   ["batch/Job", job],
-  ["batch/CronJob", cronJob],
   ["policy/PodDisruptionBudget", disruptionBudget],
   ["apiextensions.k8s.io/CustomResourceDefinition", definition],
   ["apiregistration.k8s.io/APIService", aggregatedApi],
@@ -113,33 +110,45 @@ export function hasReadiness(group: string, kind: string): boolean {
   return !STATELESS.has(`${group}/${kind}`);
 }
 
-/** Any kind with the standard conditions: Stalled, Reconciling and Ready (or Available), behind which stands observedGeneration. */
-function generic(object: Json): Readiness {
+/** Stalled and Reconciling, which any kind may have, behind which stands observedGeneration. Undefined where they decide nothing. */
+function standard(object: Json): Readiness | undefined {
   const lag = generationLag(object);
   if (lag !== undefined) return lag;
-  const generation = numberOf(recordOf(object["metadata"])["generation"]);
-  const stale = (observed: number | undefined): boolean => observed !== undefined && generation !== undefined && observed < generation;
-  const stalled = conditionOf(object, "Stalled");
-  if (stalled?.status === "True" && !stale(stalled.observedGeneration))
-    return failed(stalled.reason || "Stalled", stalled.message || "is stalled");
   const reconciling = conditionOf(object, "Reconciling");
+  const stalled = conditionOf(object, "Stalled");
+  if (stalled?.status === "True" && !isStale(object, stalled)) return failed(stalled.reason || "Stalled", stalled.message || "is stalled");
   if (reconciling?.status === "True") return inProgress(reconciling.reason || "Reconciling", reconciling.message || "is reconciling");
+  return undefined;
+}
+
+/** A condition from before the last change. */
+function isStale(object: Json, condition: Condition): boolean {
+  const generation = numberOf(recordOf(object["metadata"])["generation"]);
+  return condition.observedGeneration !== undefined && generation !== undefined && condition.observedGeneration < generation;
+}
+
+/** Any other kind: by its condition Ready, where it has one. */
+function generic(object: Json): Readiness {
   const ready = conditionOf(object, "Ready");
-  if (ready === undefined || (ready.status === "True" && !stale(ready.observedGeneration))) return READY;
-  if (stale(ready.observedGeneration)) return inProgress("Outdated", "its controller has not seen the change yet");
-  return inProgress(ready.reason || "NotReady", ready.message || `condition Ready is ${ready.status}`);
+  if (ready === undefined) return READY;
+  if (isStale(object, ready)) return inProgress("Outdated", "its controller has not seen the change yet");
+  return ready.status === "True" ? READY : inProgress(ready.reason || "NotReady", ready.message || `condition Ready is ${ready.status}`);
+}
+
+/** Of whatever rule: an object that goes away, or whose status is of before its last change. Undefined where there is more to ask. */
+export function unsettled(object: Json): Readiness | undefined {
+  if (textOf(recordOf(object["metadata"])["deletionTimestamp"]) !== undefined) return inProgress("Terminating", "is being deleted");
+  return generationLag(object);
 }
 
 /**
  * Whether an object, as the API server gives it, does what it is there for. Pure. `failed` means that it will not get there by waiting.
- * Follows kstatus (sigs.k8s.io/cli-utils/pkg/kstatus), except that a Job is ready when it is complete, not when it has started:
- * somebody who sends a migration wants to know whether it went through.
+ * Follows kstatus (sigs.k8s.io/cli-utils/pkg/kstatus), but for what docs/readiness.md lists with its reasons.
  */
 export function readiness(object: Json): Readiness {
-  const metadata = recordOf(object["metadata"]);
-  if (textOf(metadata["deletionTimestamp"]) !== undefined) return inProgress("Terminating", "is being deleted");
+  if (textOf(recordOf(object["metadata"])["deletionTimestamp"]) !== undefined) return inProgress("Terminating", "is being deleted");
   const group = splitApiVersion(textOf(object["apiVersion"]) ?? "")?.group ?? "";
   const kind = textOf(object["kind"]) ?? "";
   if (!hasReadiness(group, kind)) return READY;
-  return (RULES.get(`${group}/${kind}`) ?? generic)(object);
+  return standard(object) ?? (RULES.get(`${group}/${kind}`) ?? generic)(object);
 }
