@@ -29,7 +29,7 @@ describe("locks", () => {
         "/ConfigMap/x/a",
         "crd:example.com/Widget",
       ]),
-      reads: new Set(["/Namespace//default", "crd:example.com/Widget", "/Namespace//x"]),
+      reads: new Set(["/Namespace//default", "crd:example.com/Widget", "crd:example.com/*", "/Namespace//x"]),
     });
   });
 

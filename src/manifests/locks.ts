@@ -10,6 +10,12 @@ export interface NamedObject {
   readonly name: string;
 }
 
+/** What an event works on without having a manifest of it. */
+export interface Named {
+  readonly references?: readonly NamedObject[] | null | undefined;
+  readonly patches?: readonly NamedObject[] | null | undefined;
+}
+
 /** What an event writes and what it leans on, as keys. */
 export interface LockSet {
   readonly writes: ReadonlySet<string>;
@@ -25,10 +31,13 @@ function definitionKey(group: string, kind: string): string {
   return `crd:${providedKindKey(group, kind)}`;
 }
 
+/** Stands for all kinds of a group: the name of a CRD says its group, and not its kind. */
+const ANY_KIND = "*";
+
 /**
  * Writes: the key of each object, and for a CRD `crd:GROUP/KIND` too. Reads: the Namespace of each object (absent means `default`; a
- * custom resource that turns out to be cluster-wide merely waits a little more than it must), and `crd:GROUP/KIND` for objects of groups
- * that are not the API server's own.
+ * custom resource that turns out to be cluster-wide merely waits a little more than it must), and `crd:GROUP/KIND` and `crd:GROUP/*` for
+ * objects of groups that are not the API server's own.
  */
 export function lockSet(parsed: readonly ParsedObject[], defaultNamespace = "default"): LockSet {
   const { writes, reads } = locksOf(
@@ -49,18 +58,27 @@ export function locksOf(
   for (const ref of refs) {
     writes.add(refKey(ref, defaultNamespace));
     if (!isClusterWide(ref.group, ref.kind)) reads.add(namespaceKey(ref.namespace ?? defaultNamespace));
-    if (!isBuiltInGroup(ref.group)) reads.add(definitionKey(ref.group, ref.kind));
+    if (!isBuiltInGroup(ref.group)) reads.add(definitionKey(ref.group, ref.kind)).add(definitionKey(ref.group, ANY_KIND));
   }
   return { writes, reads };
 }
 
+/**
+ * Of what an event names without a manifest, with `locks` of what it has manifests of. A CRD that is only named is taken to bring every kind of
+ * its group.
+ */
+export function withNamed(locks: LockSet, named: Named | undefined, defaultNamespace = "default"): LockSet {
+  const refs = namedObjects(named);
+  if (refs.length === 0) return locks;
+  const { writes, reads } = locksOf(refs, defaultNamespace);
+  for (const { group, kind, name } of refs)
+    if (group === "apiextensions.k8s.io" && kind === "CustomResourceDefinition")
+      writes.add(definitionKey(name.slice(name.indexOf(".") + 1), ANY_KIND));
+  return { writes: locks.writes.union(writes), reads: locks.reads.union(reads) };
+}
+
 /** What an event names without a manifest, as its payload has it. What cannot be a name is left out: it fails when it is looked up. */
-export function namedObjects(
-  named: {
-    readonly references?: readonly NamedObject[] | null | undefined;
-    readonly patches?: readonly NamedObject[] | null | undefined;
-  } = {},
-): ObjectRef[] {
+export function namedObjects(named: Named = {}): ObjectRef[] {
   return [...(named.references ?? []), ...(named.patches ?? [])].flatMap((one) => {
     const gv = splitApiVersion(one.api_version);
     return gv === undefined ? [] : [{ ...gv, kind: one.kind, namespace: one.namespace || undefined, name: one.name }];

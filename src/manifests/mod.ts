@@ -5,10 +5,12 @@
  * promises that an object comes out exactly as kubectl would send it, integers beyond 2^53 included, and that nothing is returned unless
  * every document of every manifest is good. YAML costs about a second for 1 MiB: who must stay responsive parses it elsewhere.
  */
+export * from "./annotations.ts";
 export * from "./built-in.ts";
 export * from "./locks.ts";
 export * from "./object.ts";
 export * from "./order.ts";
 export * from "./parse.ts";
 export * from "./plain-locks.ts";
+export * from "./pointer.ts";
 export * from "./provides.ts";

@@ -1,4 +1,5 @@
 import { TransporterError } from "../kit/mod.ts";
+import { annotationProblem } from "./annotations.ts";
 import type { ManifestDocument } from "./documents.ts";
 import { type KubeObject, type ObjectRef, type ParsedObject, splitApiVersion } from "./object.ts";
 import { describePlace } from "./place.ts";
@@ -21,12 +22,12 @@ function describeValue(value: unknown): string {
 }
 
 /** Group and version become a part of a path: no character that could lead elsewhere. */
-const GROUP_OR_VERSION = /^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$/;
-const KIND = /^[A-Za-z]([A-Za-z0-9-]*[A-Za-z0-9])?$/;
+export const GROUP_OR_VERSION = /^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$/;
+export const KIND = /^[A-Za-z]([A-Za-z0-9-]*[A-Za-z0-9])?$/;
 const NAME_CHARS = 253;
 
 /** Why a name cannot stand in a path (the API server's own rule for names of any kind); undefined when it can. */
-function nameProblem(name: string): string | undefined {
+export function nameProblem(name: string): string | undefined {
   if (name === "") return "is empty";
   if (name.length > NAME_CHARS) return `is longer than ${NAME_CHARS} characters`;
   if (name === "." || name === "..") return `cannot be "${name}"`;
@@ -58,7 +59,17 @@ class ShapeCheck {
     this.#texts(metadata, "annotations");
     const ref: ObjectRef = { group, version, kind, namespace, name };
     // Every field that KubeObject names has just been looked at.
-    return { object: this.#object as KubeObject, ref, source: { ...this.#document.place, line: this.#line } };
+    const object = this.#object as KubeObject;
+    this.#wishes(object);
+    return { object, ref, source: { ...this.#document.place, line: this.#line } };
+  }
+
+  /** What it says about its own treatment must be understood before anything is touched. */
+  #wishes(object: KubeObject): void {
+    const found = annotationProblem(object);
+    if (found === undefined) return;
+    const { annotation, problem, remedy } = found;
+    throw this.#fault(`metadata.annotations[${JSON.stringify(annotation)}]`, `the annotation ${annotation} ${problem}`, remedy);
   }
 
   #fault(field: string, message: string, remedy: string): TransporterError {

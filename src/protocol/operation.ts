@@ -1,5 +1,6 @@
 import * as v from "valibot";
 import { type Refusal, refuse } from "./checked.ts";
+import { identityProblem } from "./identity.ts";
 
 /** What a `k8s_resource` event does with its objects. 0.1 knows `apply` alone, and says nothing of it. */
 export const OperationSchema = v.picklist(["apply", "create", "delete", "restart", "patch", "diff"]);
@@ -188,12 +189,18 @@ export function refuseOperation(payload: OperationFields): Refusal | undefined {
     return refuse("INVALID_EVENT", "payload.plan is for the operation apply", "/payload/plan");
   for (const { pointers } of payload.ignore_fields ?? [])
     for (const pointer of pointers)
-      if (!POINTER.test(pointer) || /^\/(?:apiVersion|kind|metadata\/(?:name|namespace))$/.test(pointer))
+      if (!POINTER.test(pointer) || /^\/(?:apiVersion|kind|metadata(?:\/(?:name|namespace))?)$/.test(pointer))
         return refuse(
           "INVALID_EVENT",
           `payload.ignore_fields: ${JSON.stringify(pointer.slice(0, 120))} is not a JSON pointer to a field that can be left to others`,
           "/payload/ignore_fields",
         );
+  return refuseWho(payload);
+}
+
+function refuseWho(payload: OperationFields): Refusal | undefined {
+  const problem = payload.impersonate === undefined || payload.impersonate === null ? undefined : identityProblem(payload.impersonate);
+  if (problem !== undefined) return refuse("INVALID_EVENT", `payload.impersonate cannot be meant: ${problem}`, "/payload/impersonate");
   const account = payload.service_account ?? undefined;
   if (account === undefined) return undefined;
   if ((payload.impersonate ?? undefined) !== undefined)

@@ -1,5 +1,6 @@
 import { failpoint, TransporterError } from "../../kit/mod.ts";
 import {
+  type ApplyOptions,
   applyPlan,
   faultDetails,
   type Finding,
@@ -23,6 +24,7 @@ const OUTCOME_MESSAGES: Readonly<Record<ResourceOutcome["status"], string>> = {
   created: "Resource created successfully",
   updated: "Resource updated successfully",
   unchanged: "Resource unchanged",
+  recreated: "Resource deleted and created anew",
   failed: "",
   pending: "",
 };
@@ -43,6 +45,8 @@ function previewOf(planned: PlannedObject, finding: Finding | undefined): Resour
       return statusOf(planned, "would_create", "Would be created");
     case "update":
       return statusOf(planned, "would_update", "Would be updated, or found unchanged");
+    case "recreate":
+      return statusOf(planned, "would_recreate", "Would be deleted and created anew, as a field of it cannot be changed");
     case "unchanged":
       return statusOf(planned, "unchanged", OUTCOME_MESSAGES.unchanged);
     case "unknown":
@@ -78,7 +82,7 @@ function rethrow(error: unknown, note: (error: TransporterError) => void): never
 interface Past {
   /** By the first dry run: an object that was not there before is created, whichever attempt finds out. */
   readonly wasThere: boolean;
-  done: "created" | "updated" | undefined;
+  done: "created" | "updated" | "recreated" | undefined;
 }
 
 /** Applying the objects of an event, or, for a read-only agent, saying what that would do. */
@@ -201,7 +205,7 @@ export class ApplySteps implements ResourceSteps {
     const past = this.#past.get(refKey(planned.ref));
     if (status !== "pending") failpoint("agent.run.object-applied");
     const truth = this.#truthOf(planned, status);
-    if (past !== undefined && (truth === "created" || truth === "updated")) past.done = truth;
+    if (past !== undefined && (truth === "created" || truth === "updated" || truth === "recreated")) past.done = truth;
     const before = status === "failed" && past?.done !== undefined ? ` (${past.done} by an earlier attempt)` : "";
     this.#tell(planned, truth, message === "" ? OUTCOME_MESSAGES[truth] : `${message}${before}`);
     // An apply that arrived and whose answer was lost has done what it was sent for, and a later one finds nothing left to do.
@@ -217,13 +221,22 @@ export class ApplySteps implements ResourceSteps {
   /** What an earlier attempt did is not undone by a later one that did not come as far. */
   #tell(planned: PlannedObject, status: ResourceOutcome["status"], message: string): void {
     const known = this.#statuses.get(refKey(planned.ref))?.status;
-    const did = known === "created" || known === "updated" || known === "unchanged";
+    const did = known === "created" || known === "updated" || known === "recreated" || known === "unchanged";
     if (did && status === "pending") return;
     this.#statuses.set(refKey(planned.ref), statusOf(planned, status, message));
   }
 
-  #applyOptions(): { readonly fieldManager: string; readonly forceConflicts: boolean; readonly signal: AbortSignal } {
-    return { fieldManager: this.#options.fieldManager, forceConflicts: this.#context.forceConflicts, signal: this.#context.signal };
+  #applyOptions(): ApplyOptions & { readonly signal: AbortSignal } {
+    const { forceConflicts, signal, options } = this.#context;
+    const { operation, ignoreFields, onImmutable } = options;
+    return {
+      fieldManager: this.#options.fieldManager,
+      forceConflicts,
+      ignoreFields,
+      onImmutable,
+      createOnly: operation === "create",
+      signal,
+    };
   }
 
   #validated(): { readonly plan: Plan; readonly validation: Validation } {

@@ -21,12 +21,13 @@ import type { PlannedObject } from "./plan.ts";
 export interface Finding {
   /**
    * - `create`, `update`: what an apply would do; `update` also where nothing would change and that could not be proven.
+   * - `recreate`: a field of it cannot be changed, and it may be deleted and made anew.
    * - `unchanged`: proven that an apply would change nothing.
    * - `unknown`: could not be dry-run, because an admission webhook refuses every dry run.
    * - `unjudged`: was only looked for, because the account may read and nothing else, and a dry run needs the right to do it.
    * - `unseen`: not even that, because it may not be read either.
    */
-  readonly would: "create" | "update" | "unchanged" | "unknown" | "unjudged" | "unseen";
+  readonly would: "create" | "update" | "recreate" | "unchanged" | "unknown" | "unjudged" | "unseen";
   /** Of the object as it stood; undefined for a new one. */
   readonly resourceVersion: string | undefined;
   readonly generation: number | undefined;

@@ -6,7 +6,7 @@ import type { Finding } from "./try-object.ts";
 
 /** What a write of one object came to. */
 export interface Written {
-  readonly status: "created" | "updated" | "unchanged";
+  readonly status: "created" | "updated" | "unchanged" | "recreated";
   /** Of the object after it. */
   readonly generation: number | undefined;
 }

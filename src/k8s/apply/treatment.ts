@@ -1,0 +1,51 @@
+import { forcesConflicts, ignoredPointers, onImmutableOf } from "../../manifests/mod.ts";
+import type { IgnoreFields } from "../../protocol/mod.ts";
+import type { ApplyOptions } from "./apply-request.ts";
+import type { PlannedObject } from "./plan.ts";
+
+/** How one object is to be treated: what the event says for all, and the object for itself. */
+export interface Treatment {
+  readonly forceConflicts: boolean;
+  /** Deleted and made anew where a field cannot be changed. */
+  readonly recreate: boolean;
+  /** JSON pointers to what others may have made of it; without a repeated one. */
+  readonly ignored: readonly string[];
+}
+
+/** With one of these goes what nobody can bring back, so only the object itself can ask for it, never the event for all of them. */
+const PRECIOUS: ReadonlySet<string> = new Set([
+  "/Namespace",
+  "apiextensions.k8s.io/CustomResourceDefinition",
+  "/PersistentVolume",
+  "/PersistentVolumeClaim",
+]);
+
+/** Whether the event-wide `on_immutable: recreate` passes such a kind by. */
+export function isPrecious(ref: { readonly group: string; readonly kind: string }): boolean {
+  return PRECIOUS.has(`${ref.group}/${ref.kind}`);
+}
+
+function matches(wanted: string | null | undefined, is: string | undefined): boolean {
+  return (wanted ?? "") === "" || wanted === is;
+}
+
+function isMeant(selection: IgnoreFields, { ref, apiVersion }: PlannedObject): boolean {
+  return (
+    matches(selection.api_version, apiVersion) &&
+    matches(selection.kind, ref.kind) &&
+    matches(selection.namespace, ref.namespace) &&
+    matches(selection.name, ref.name)
+  );
+}
+
+/** The treatment of an object; its own annotations are stronger than what the event says for all. Pure. */
+export function treatmentOf(planned: PlannedObject, options: ApplyOptions): Treatment {
+  const { object } = planned.parsed;
+  const fromEvent = (options.ignoreFields ?? []).filter((one) => isMeant(one, planned)).flatMap(({ pointers }) => pointers);
+  const forAll = options.onImmutable === "recreate" && !isPrecious(planned.ref) ? "recreate" : "fail";
+  return {
+    forceConflicts: forcesConflicts(object) ?? options.forceConflicts,
+    recreate: (onImmutableOf(object) ?? forAll) === "recreate",
+    ignored: [...new Set([...fromEvent, ...ignoredPointers(object)])],
+  };
+}
