@@ -1,8 +1,8 @@
 import type { Target } from "../../k8s/mod.ts";
-import type { ResourceStatus } from "../../protocol/mod.ts";
+import type { ErrorCode, ResourceStatus } from "../../protocol/mod.ts";
 
-/** What is told of one object; without a message where the status says it all. */
-export function statusOf(target: Target, status: string, message: string): ResourceStatus {
+/** What is told of one object; without a message where the status says it all. `code`: of one that failed. */
+export function statusOf(target: Target, status: string, message: string, code?: ErrorCode): ResourceStatus {
   const { kind, name, namespace } = target.ref;
   return {
     kind,
@@ -11,5 +11,6 @@ export function statusOf(target: Target, status: string, message: string): Resou
     api_version: target.apiVersion,
     status,
     ...(message === "" ? {} : { message }),
+    ...(code === undefined ? {} : { code }),
   };
 }
