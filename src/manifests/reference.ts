@@ -20,8 +20,7 @@ export function objectOfReference(named: NamedObject, where: string): ParsedObje
   const gv = splitApiVersion(named.api_version);
   if (gv === undefined || !GROUP_OR_VERSION.test(gv.version) || (gv.group !== "" && !GROUP_OR_VERSION.test(gv.group)))
     throw fault("api_version", `api_version ${shown(named.api_version)} is not VERSION or GROUP/VERSION`, "Write it like v1 or apps/v1.");
-  if (!KIND.test(named.kind))
-    throw fault("kind", `kind ${shown(named.kind)} is not the name of a kind`, "Name the kind, like Deployment.");
+  if (!KIND.test(named.kind)) throw fault("kind", `kind ${shown(named.kind)} is not the name of a kind`, "Name the kind, like Deployment.");
   const problem = nameProblem(named.name);
   if (problem !== undefined) throw fault("name", `name ${problem}`, "Name the object as the cluster does.");
   const namespace = named.namespace || undefined;
