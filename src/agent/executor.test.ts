@@ -101,6 +101,7 @@ function trial(
     recovered: false,
     report: (status) => void said.push(status),
     started: () => Promise.resolve(),
+    keep: { lasting: true, set: () => Promise.resolve(), get: () => Promise.resolve(undefined) },
     cancel: cancel.signal,
     stop: stop.signal,
     abandon: new AbortController().signal,

@@ -3,6 +3,7 @@ import type { ParsedObject } from "../manifests/mod.ts";
 import type { OperationOptions, ResourceStatus } from "../protocol/mod.ts";
 import { keepSecretsOf, redact } from "../redaction/mod.ts";
 import type { Work } from "./delivery.ts";
+import type { Keep } from "./keep.ts";
 import { Run } from "./run.ts";
 import type { Runners, ScriptPayload } from "./script.ts";
 import type { Status } from "./status.ts";
@@ -16,6 +17,9 @@ export interface StepContext {
   readonly forceConflicts: boolean;
   readonly verifyTimeoutMs: number;
   readonly options: OperationOptions;
+  /** An earlier process had begun it. */
+  readonly resumed: boolean;
+  readonly keep: Keep;
   /** What is being waited for or worked at; shown every few seconds, and named when the deadline passes. */
   readonly progress: (text: string) => void;
   /** Something a person should know even if it lasts no time. */
@@ -65,6 +69,7 @@ export interface Execution {
   /** The process ended in the middle of it before. */
   readonly resumed: boolean;
   readonly report: (status: Status) => void;
+  readonly keep: Keep;
   /** An earlier process had it, and that one may have died of it before it could write that down. */
   readonly recovered: boolean;
   /**

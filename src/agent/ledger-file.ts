@@ -15,10 +15,10 @@ import {
 } from "./ledger.ts";
 import { type PayloadTraits, type Work, workFromLedger } from "./delivery.ts";
 import { type DeliveryRow, LEDGER_APPLICATION_ID, LEDGER_MIGRATIONS, openDeliveryOf } from "./ledger-schema.ts";
+import { sweepSome } from "./ledger-payloads.ts";
+import { dropKept, dropKeptOfNobody, keepText, keptText } from "./ledger-kept.ts";
 import type { StatusRecord } from "./status.ts";
 
-/** Of a payload that nobody refers to any more, so much is removed in one transaction. */
-const SWEEP_PIECES = 16;
 /** Pieces read in one turn: a megabyte. */
 const READ_PIECES = 8;
 /** As much as an event brings along at most: a disk that takes less is full. */
@@ -58,6 +58,7 @@ export class FileLedger implements Ledger {
   #finishes = 0;
   #sweeping = false;
   readonly payloadRoomBytes = Number.POSITIVE_INFINITY;
+  readonly lasting = true;
 
   /** STORE_LOCKED when another process has it, STORE_UNAVAILABLE when the directory cannot be written. */
   constructor(options: FileLedgerOptions) {
@@ -80,6 +81,7 @@ export class FileLedger implements Ledger {
       db.run("UPDATE deliveries SET crashes = crashes + 1, state = 'interrupted' WHERE state = 'started'");
       db.run("UPDATE deliveries SET crashes = crashes + 1, reading = 0 WHERE reading = 1 AND state <> 'finished'");
       this.#prune();
+      dropKeptOfNobody(db);
       const deliveries = rows.map(openDeliveryOf);
       this.sweepPayloads();
       const statuses = db
@@ -213,25 +215,7 @@ export class FileLedger implements Ledger {
   }
 
   async #sweep(): Promise<void> {
-    for (let left = true; left;) left = await this.#run(() => this.#sweepSome());
-  }
-
-  /** From the end to the beginning, so that what is left has no gap should it be wanted again in between. */
-  #sweepSome(): boolean {
-    const { db } = this.#file.open;
-    const unused = db
-      .query<{ digest: string }, []>(
-        `SELECT digest FROM (SELECT DISTINCT digest FROM pieces) AS kept
-         WHERE NOT EXISTS (SELECT 1 FROM deliveries WHERE payload_digest = kept.digest AND state <> 'finished') LIMIT 1`,
-      )
-      .get();
-    if (unused === null) return false;
-    db.query("DELETE FROM payloads WHERE digest = ?").run(unused.digest);
-    db.query("DELETE FROM pieces WHERE id IN (SELECT id FROM pieces WHERE digest = ? ORDER BY offset DESC LIMIT ?)").run(
-      unused.digest,
-      SWEEP_PIECES,
-    );
-    return true;
+    for (let left = true; left;) left = await this.#run(() => sweepSome(this.#file.open.db));
   }
 
   async probe(): Promise<void> {
@@ -254,6 +238,14 @@ export class FileLedger implements Ledger {
     return this.#note("UPDATE deliveries SET state = 'interrupted' WHERE key = ?1 AND state <> 'finished'", key);
   }
 
+  keep(key: string, name: string, text: string): Promise<void> {
+    return this.#run(() => keepText(this.#file.open.db, key, name, text));
+  }
+
+  kept(key: string, name: string): Promise<string | undefined> {
+    return this.#run(() => keptText(this.#file.open.db, key, name));
+  }
+
   addStatus(record: StatusRecord): Promise<void> {
     const body = JSON.stringify(record);
     return this.#run(() => this.#insertStatus(record, body));
@@ -270,6 +262,7 @@ export class FileLedger implements Ledger {
          ON CONFLICT (key) DO UPDATE SET state = 'finished', finished_at_ms = ?3, final = ?4`,
       ).run(key, workJson, Math.round(nowMs), body);
       db.query("DELETE FROM manifests WHERE key = ?").run(key);
+      dropKept(db, key);
       const apart = db
         .query<{ payload_digest: string | null }, [string]>("SELECT payload_digest FROM deliveries WHERE key = ?")
         .get(key)?.payload_digest;

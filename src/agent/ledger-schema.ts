@@ -83,6 +83,20 @@ export const LEDGER_MIGRATIONS: readonly Migration[] = [
       ) STRICT;
     `,
   },
+  {
+    version: 5,
+    name: "what an event has to remember",
+    // Texts by name, compressed: what its objects were before it, and why it is being rolled back.
+    sql: `
+      CREATE TABLE kept (
+        id INTEGER PRIMARY KEY,
+        key TEXT NOT NULL,
+        name TEXT NOT NULL,
+        body BLOB NOT NULL,
+        UNIQUE (key, name)
+      ) STRICT;
+    `,
+  },
 ];
 
 /** A row of what is open. */

@@ -1,3 +1,4 @@
+import { zstdCompressSync, zstdDecompressSync } from "node:zlib";
 import { TransporterError } from "../kit/mod.ts";
 import type { PayloadRef, Phase } from "../protocol/mod.ts";
 import type { Delivery, PayloadTraits, Work } from "./delivery.ts";
@@ -87,6 +88,11 @@ export interface Ledger {
   reading(key: string, yes: boolean): Promise<void>;
   /** A stop on purpose while it was running: that is no crash. */
   interrupted(key: string): Promise<void>;
+  /** Whether what it holds outlives the process. */
+  readonly lasting: boolean;
+  /** Keeps a text by name for as long as the delivery is open; one of that name before it is forgotten. */
+  keep(key: string, name: string, text: string): Promise<void>;
+  kept(key: string, name: string): Promise<string | undefined>;
   addStatus(record: StatusRecord): Promise<void>;
   /** Ends a delivery and keeps its last status, in one step. */
   finish(key: string, work: Work, final: StatusRecord, nowMs: number): Promise<void>;
@@ -128,7 +134,12 @@ interface MemoryDelivery {
 }
 
 /** Without a disk what is remembered costs memory, so it is less. */
-const MEMORY_LIMITS = { finishedCount: 1000, finishedBytes: 16 * 1024 * 1024, payloadBytes: 64 * 1024 * 1024 } as const;
+const MEMORY_LIMITS = {
+  finishedCount: 1000,
+  finishedBytes: 16 * 1024 * 1024,
+  payloadBytes: 64 * 1024 * 1024,
+  keptBytes: 64 * 1024 * 1024,
+} as const;
 
 interface MemoryPayload {
   readonly pieces: Uint8Array<ArrayBuffer>[];
@@ -143,7 +154,10 @@ export class MemoryLedger implements Ledger {
   #finished = 0;
   #finishedBytes = 0;
   #payloadBytes = 0;
+  readonly #kept = new Map<string, Map<string, Uint8Array>>();
+  #keptBytes = 0;
   readonly payloadRoomBytes = MEMORY_LIMITS.payloadBytes;
+  readonly lasting = false;
 
   recover(): Promise<Recovered> {
     return Promise.resolve({ deliveries: [], statuses: [], seenEpoch: 0 });
@@ -225,12 +239,30 @@ export class MemoryLedger implements Ledger {
     return Promise.resolve();
   }
 
+  keep(key: string, name: string, text: string): Promise<void> {
+    const body = zstdCompressSync(text);
+    const mine = this.#kept.get(key) ?? new Map<string, Uint8Array>();
+    const bytes = this.#keptBytes + body.byteLength - (mine.get(name)?.byteLength ?? 0);
+    if (bytes > MEMORY_LIMITS.keptBytes)
+      return Promise.reject(new TransporterError("STORE_FULL", "there is no memory left for what events have to remember"));
+    this.#keptBytes = bytes;
+    this.#kept.set(key, mine.set(name, body));
+    return Promise.resolve();
+  }
+
+  kept(key: string, name: string): Promise<string | undefined> {
+    const body = this.#kept.get(key)?.get(name);
+    return Promise.resolve(body === undefined ? undefined : zstdDecompressSync(body).toString("utf8"));
+  }
+
   addStatus(_record: StatusRecord): Promise<void> {
     return Promise.resolve();
   }
 
   finish(key: string, work: Work, final: StatusRecord, nowMs: number): Promise<void> {
     this.#forget(key);
+    for (const body of this.#kept.get(key)?.values() ?? []) this.#keptBytes -= body.byteLength;
+    this.#kept.delete(key);
     const bytes = JSON.stringify(final).length;
     this.#deliveries.set(key, { manifestsJson: undefined, payload: undefined, type: work.type, final, finishedAtMs: nowMs, bytes });
     this.#finished += 1;

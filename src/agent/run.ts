@@ -129,6 +129,8 @@ export class Run {
       forceConflicts: work.forceConflicts,
       verifyTimeoutMs: work.verifyTimeoutMs,
       options: work.options ?? OPERATION_DEFAULTS,
+      resumed: this.#execution.resumed,
+      keep: this.#execution.keep,
       progress: (text) => this.#progress(text),
       note: (text) => this.#tell(text),
     });

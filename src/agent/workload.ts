@@ -336,6 +336,11 @@ export class Workload {
         phase = status.phase;
       },
       started: () => this.#recordStart(item, phase),
+      keep: {
+        lasting: ledger.lasting,
+        set: (name, text) => ledger.keep(item.key, name, text),
+        get: (name) => ledger.kept(item.key, name),
+      },
       cancel: item.cancel.signal,
       stop: this.#stop.signal,
       abandon: this.#abandon.signal,

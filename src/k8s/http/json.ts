@@ -30,3 +30,20 @@ export function parseRecord(text: string): Json {
     return {};
   }
 }
+
+const LARGE_INTEGER = /\d{16}/;
+const INTEGER = /^-?\d+$/;
+
+function exactly(_key: string, value: unknown, context: { readonly source?: string }): unknown {
+  const { source = "" } = context;
+  return typeof value === "number" && !Number.isSafeInteger(value) && INTEGER.test(source) ? BigInt(source) : value;
+}
+
+/**
+ * Parses JSON with integers of 64 bits exact, as bigints where a number cannot hold them, for what is sent back as it came. Throws
+ * SyntaxError.
+ */
+export function readExact(text: string): unknown {
+  if (!LARGE_INTEGER.test(text)) return JSON.parse(text) as unknown;
+  return JSON.parse(text, exactly as (this: unknown, key: string, value: unknown) => unknown) as unknown;
+}
