@@ -130,7 +130,8 @@ describe("the registration", () => {
     const theirs =
       '{"id":"agent-cluster-agent-1","name":"agent-cluster-agent-1","cluster_name":"agent-cluster","cluster_provider":"kind","region":"local","version":"0.1.0","capabilities":["k8s_crud"],"hostname":"agent-0","namespace":"default"';
     const now = { bootId: "boot", nowMs: Date.parse("2026-01-01T00:00:00Z"), credit: { deliveries: 64, bytes: 1000 }, seenEpoch: 7 };
-    const frame = registrationFrame(identity, now);
+    const frame = registrationFrame(identity, { ...now, capabilities: ["k8s_crud"] });
+    expect(JSON.parse(registrationFrame(identity, now))).toMatchObject({ capabilities: ["k8s_crud", "k8s_operations"] });
     expect(frame.startsWith(`${theirs},`)).toBe(true);
     expect(JSON.parse(frame)).toMatchObject({
       protocol: 2,

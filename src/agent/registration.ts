@@ -3,6 +3,7 @@ import {
   type Feature,
   FEATURES,
   formatTimestamp,
+  OPERATIONS_CAPABILITY,
   type Proof,
   PROTOCOL_VERSION,
   type RegistrationReply,
@@ -22,7 +23,7 @@ export interface AgentIdentity {
 }
 
 /** What this agent can do. */
-export const CAPABILITIES: readonly string[] = ["k8s_crud"];
+export const CAPABILITIES: readonly string[] = ["k8s_crud", OPERATIONS_CAPABILITY];
 
 /** What changes from one registration to the next. */
 export interface RegistrationNow {

@@ -1,7 +1,9 @@
 import { messageOf, type TimerHandle } from "../kit/mod.ts";
 import { CLOSE, isTerminal } from "../protocol/mod.ts";
 import type { DispatcherOptions } from "./dispatcher-options.ts";
+import { failDelivery } from "./fail-delivery.ts";
 import type { Lane } from "./lane.ts";
+import { route } from "./router.ts";
 import type { Sender } from "./sender.ts";
 
 /** An acknowledging agent that does not acknowledge gets the delivery again after this long. */
@@ -69,6 +71,14 @@ export class AckWatch {
       if (lane.session.closed || lane.inFlight.get(eventId)?.revision !== revision) return;
       if (stored?.payload === undefined || stored.delivery.revision !== revision || isTerminal(stored.delivery.state)) {
         if (lane.take(eventId, revision)) this.#freed(lane);
+        return;
+      }
+      const way = route(stored.event, stored.delivery.agentId, { paused: false, capabilities: lane.session.capabilities });
+      if (way.kind === "refuse") {
+        // Its agent claims to hold what it was never to get.
+        if (lane.take(eventId, revision)) this.#freed(lane);
+        const failed = await failDelivery(this.#options, stored.delivery, lane.session.epoch, "CAPABILITY_MISSING", way.why);
+        if (!failed) this.#options.onFenced(lane.session);
         return;
       }
       log.warn("Event sent again, not acknowledged", { event_id: eventId, agent_id: lane.session.agentId });

@@ -145,7 +145,7 @@ describe("Dispatcher", () => {
     made.dispatcher.connected(made.session);
     await made.settle();
     expect(made.ids()).toEqual(["one"]);
-    expect(made.dispatcher.reserve("k8s_resource", "agent-1")).toHaveProperty("why");
+    expect(made.dispatcher.reserve({ type: "k8s_resource" }, "agent-1")).toHaveProperty("why");
     // It is on its way still, so it is not said twice and the agent is not sent away.
     made.dispatcher.start();
     await made.advance(300_000);
@@ -161,7 +161,7 @@ describe("Dispatcher", () => {
     const made = setUp([]);
     const { delivery, event, payload } = item("one", ports.clock.now() + 60_000);
     const promise = () => {
-      const place = made.dispatcher.reserve("k8s_resource", "agent-1");
+      const place = made.dispatcher.reserve({ type: "k8s_resource" }, "agent-1");
       if (!("reservation" in place)) throw new Error(place.why);
       return place.reservation;
     };

@@ -1,5 +1,5 @@
 import { failpoint, messageOf } from "../kit/mod.ts";
-import type { Credit, EventType, OpenDigest, OpenFrame } from "../protocol/mod.ts";
+import type { Credit, OpenDigest, OpenFrame } from "../protocol/mod.ts";
 import type { DeliveryRow, EventMeta, OpenCounts, PayloadSource } from "../stores/mod.ts";
 import { AckWatch } from "./ack-watch.ts";
 import type { DispatcherOptions } from "./dispatcher-options.ts";
@@ -11,7 +11,7 @@ import { PutBack } from "./put-back.ts";
 import { Recalls } from "./recalls.ts";
 import { Reconciler } from "./reconciler.ts";
 import { DigestWatch } from "./resync.ts";
-import { route } from "./router.ts";
+import { route, type Wanted } from "./router.ts";
 import { Sender } from "./sender.ts";
 import type { AgentSession } from "./session.ts";
 import { Stocktaking } from "./stocktaking.ts";
@@ -89,9 +89,9 @@ export class Dispatcher {
    * Asks for a place for an event whose commit is asked for in the same turn: nothing that comes later may find room before it. Without a
    * place, the event is to be stored as `queued`, for the reason given.
    */
-  reserve(type: EventType, agentId: string, about?: About): { readonly reservation: Reservation } | { readonly why: string } {
+  reserve(wanted: Wanted, agentId: string, about?: About): { readonly reservation: Reservation } | { readonly why: string } {
     const lane = this.#lanes.get(agentId);
-    const way = route(type, agentId, lane?.session);
+    const way = route(wanted, agentId, lane?.session);
     // Where there are others, it may be connected to one of them: that one hears of the event, and looks for it.
     if (lane === undefined && this.#options.store.info.shared) return { why: `agent ${agentId} is not connected to this control plane` };
     if (lane === undefined || way.kind !== "send") return { why: way.kind === "send" ? `agent ${agentId} is not connected` : way.why };

@@ -1,5 +1,6 @@
 import { type Logger, messageOf, workerHref } from "../kit/mod.ts";
-import { lockSet, parseManifests, plainLockSet } from "../manifests/mod.ts";
+import { lockSet, parseManifests, plainLockSet, withNamed } from "../manifests/mod.ts";
+import type { Payload } from "../protocol/mod.ts";
 import type { DispatchItem } from "../stores/mod.ts";
 import type { Payloads } from "./payloads.ts";
 import { type Footprint, footprintOf, TOUCHES_NOTHING } from "./precedence.ts";
@@ -7,13 +8,15 @@ import { type Footprint, footprintOf, TOUCHES_NOTHING } from "./precedence.ts";
 /** Above this many characters a payload is parsed off the main loop: YAML takes a second for each MiB. */
 const OFF_LOOP_CHARS = 32 * 1024;
 
-/** What the manifests of a payload touch. What cannot be parsed fails at its agent and touches nothing there. Pure. */
+/** The payload was checked at the door. */
+type Touching = Pick<Payload, "manifests" | "references" | "patches">;
+
+/** What a payload touches, by its manifests and by what it only names. What cannot be parsed fails at its agent and touches nothing there. Pure. */
 export function parseFootprint(payloadText: string): Footprint {
   try {
-    const { manifests } = JSON.parse(payloadText) as { readonly manifests?: unknown };
-    if (!Array.isArray(manifests)) return TOUCHES_NOTHING;
-    const texts = manifests.filter((one): one is string => typeof one === "string");
-    return footprintOf(plainLockSet(texts) ?? lockSet(parseManifests(texts)));
+    const payload = JSON.parse(payloadText) as Touching;
+    const texts = payload.manifests ?? [];
+    return footprintOf(withNamed(plainLockSet(texts) ?? lockSet(parseManifests(texts)), payload));
   } catch {
     return TOUCHES_NOTHING;
   }

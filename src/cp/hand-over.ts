@@ -46,7 +46,7 @@ export class HandOver {
         overdue = true;
         continue;
       }
-      const way = route(event.type, delivery.agentId, lane.session);
+      const way = route(event, delivery.agentId, lane.session);
       if (way.kind === "wait") return false;
       if (way.kind === "refuse") {
         refused.push({ delivery, why: way.why });

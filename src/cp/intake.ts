@@ -263,7 +263,7 @@ export class Intake {
     if (times.notBeforeMs !== undefined)
       return { reservation: undefined, message: `Event waits until ${formatTimestamp(times.notBeforeMs)}` };
     const about = { priority: event.priority, inlineBytes: encoded === undefined ? payloadBytes : 0 };
-    const place = this.#options.dispatcher.reserve(event.type, event.targetAgent, about);
+    const place = this.#options.dispatcher.reserve(event, event.targetAgent, about);
     if ("reservation" in place) return { reservation: place.reservation, message: "Event routed to agent" };
     return { reservation: undefined, message: `Event waits: ${place.why}` };
   }

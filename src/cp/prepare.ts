@@ -1,4 +1,15 @@
-import { checkEvent, type Checked, type Event, LIMITS, NS_PER_MS, type Payload, type RetryPolicy } from "../protocol/mod.ts";
+import {
+  checkEvent,
+  type Checked,
+  type Event,
+  LIMITS,
+  needsOperations,
+  NS_PER_MS,
+  type Operation,
+  OPERATION_DEFAULTS,
+  type Payload,
+  type RetryPolicy,
+} from "../protocol/mod.ts";
 import type { EncodedPayload, EventMeta } from "../stores/mod.ts";
 
 /** Manifests are text that repeats itself: more effort saves little and costs time. */
@@ -60,9 +71,15 @@ function labelsJson(labels: Readonly<Record<string, string>>): string {
 }
 
 /** Payloads are nearly always manifests alone, whose keys are in order already. */
-function payloadJson(payload: Payload): string {
-  for (const key in payload) if (key !== "manifests") return stableJson(payload);
-  return JSON.stringify(payload);
+function isPlain(payload: Payload): boolean {
+  for (const key in payload) if (key !== "manifests") return false;
+  return true;
+}
+
+/** What only agents that know operations may be asked; a plain apply is what every agent knows. */
+function operationOf({ type, payload }: Event, plain: boolean): Operation | undefined {
+  if (plain || type !== "k8s_resource" || !needsOperations(payload)) return undefined;
+  return payload.operation ?? OPERATION_DEFAULTS.operation;
 }
 
 function isAbsent(id: unknown): boolean {
@@ -95,8 +112,9 @@ export function prepareEvent(text: string, rule: IdRule = OWN_ID): Checked<Prepa
   if (!identified.ok) return identified;
   const checked = checkEvent(identified.value);
   if (!checked.ok) return checked;
-  const event = metaOf(checked.value);
-  const payloadText = payloadJson(checked.value.payload);
+  const plain = isPlain(checked.value.payload);
+  const event = metaOf(checked.value, plain);
+  const payloadText = plain ? JSON.stringify(checked.value.payload) : stableJson(checked.value.payload);
   const payloadBytes = Buffer.byteLength(payloadText);
   const apart = payloadBytes > LIMITS.payloadApartBytes ? encode(payloadText, payloadBytes) : undefined;
   const payloadDigest = apart?.digest ?? sha256(payloadText);
@@ -114,7 +132,7 @@ export function prepareEvent(text: string, rule: IdRule = OWN_ID): Checked<Prepa
 }
 
 /** An event without its payload. Written out: this is done for every event, and copying what is left over costs many times as much. */
-function metaOf(event: Event): EventMeta {
+function metaOf(event: Event, plain: boolean): EventMeta {
   return {
     id: event.id,
     type: event.type,
@@ -132,6 +150,7 @@ function metaOf(event: Event): EventMeta {
     retry: event.retry,
     traceparent: event.traceparent,
     extra: event.extra,
+    operation: operationOf(event, plain),
   };
 }
 

@@ -1,6 +1,7 @@
 import * as v from "valibot";
 import { EventTypeSchema } from "./event.ts";
 import { EventResultSchema } from "./frames.ts";
+import { OperationSchema } from "./operation.ts";
 import { LogLevelSchema, PhaseSchema, StateSchema } from "./states.ts";
 
 const Timestamp = v.string();
@@ -60,6 +61,8 @@ export type LogEntry = v.InferOutput<typeof LogEntrySchema>;
 export const EventSummarySchema = v.object({
   id: v.string(),
   type: EventTypeSchema,
+  /** Where the payload says more than 0.1 knows; absent: a plain apply, or another type. */
+  operation: v.optional(OperationSchema),
   target_agent: v.string(),
   state: StateSchema,
   phase: v.union([PhaseSchema, v.literal("")]),

@@ -1,7 +1,22 @@
-import type { Event, EventResult, EventSummary, LogEntry, LogLevel, PayloadRef, Phase, State, Verdict } from "../protocol/mod.ts";
+import type {
+  Event,
+  EventResult,
+  EventSummary,
+  LogEntry,
+  LogLevel,
+  Operation,
+  PayloadRef,
+  Phase,
+  State,
+  Verdict,
+} from "../protocol/mod.ts";
 import type { NewAudit } from "./records.ts";
 
-export type EventMeta = Omit<Event, "payload">;
+/** An event without its payload. */
+export interface EventMeta extends Omit<Event, "payload"> {
+  /** Where its payload says more than 0.1 knows; only an agent that knows operations may have it then. Undefined: a plain apply, or another type. */
+  readonly operation?: Operation | undefined;
+}
 
 export interface NewEvent {
   readonly tenant: string;

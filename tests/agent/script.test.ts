@@ -21,7 +21,7 @@ describe("a script", () => {
     try {
       await using first = await start();
       const connection = await cp.connection();
-      expect(connection.registration["capabilities"]).toEqual(["k8s_crud", "script_exec"]);
+      expect(connection.registration["capabilities"]).toEqual(["k8s_crud", "k8s_operations", "script_exec"]);
       connection.send(scriptFrame("good", "good"));
       expect(await cp.ended("good")).toMatchObject({ state: "completed" });
       connection.send(scriptFrame("bad", "die"));
@@ -51,7 +51,7 @@ describe("a script", () => {
       runners: { script: () => Promise.resolve({ success: true }) },
     });
     const connection = await cp.connection();
-    expect(connection.registration["capabilities"]).toEqual(["k8s_crud"]);
+    expect(connection.registration["capabilities"]).toEqual(["k8s_crud", "k8s_operations"]);
     connection.send(scriptFrame("e", "echo"));
     expect(await cp.ended("e")).toMatchObject({ state: "failed", details: { code: "CAPABILITY_MISSING" } });
   });

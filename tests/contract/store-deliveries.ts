@@ -68,12 +68,33 @@ export function deliveryContract(subject: Subject): void {
     });
 
     test("an item carries the whole event", async () => {
-      const input = newEvent({ meta: { labels: { a: "b" }, extra: { c: 1 } } });
+      const input = newEvent({ meta: { labels: { a: "b" }, extra: { c: 1 }, operation: "patch", notBeforeMs: T0 - 5 } });
       await subject.store.createEvent(input);
       const [item] = await open();
       expect(item?.event).toEqual(input.event);
       expect(textOf(item?.payload)).toBe(input.payloadText);
       expect(item?.delivery).toMatchObject({ eventId: input.event.id, agentId: "agent-1", revision: 1, state: "queued" });
+    });
+
+    test("which operation it asks for is known wherever it is handed out, also when it is tried again", async () => {
+      const { store } = subject;
+      const query = { tenant: TENANT, agentId: "agent-1", afterOrd: 0, beforeOrd: 1e9, nowMs: T0 + 1000, maxItems: 10, maxBytes: 1e9 };
+      const seen = async (nowMs: number) => [
+        (await open({ nowMs })).map(({ event }) => event.operation),
+        (await store.waitingBefore({ ...query, nowMs })).map(({ event }) => event.operation),
+        (await store.listEvents({ tenant: TENANT, limit: 10 })).items.map(({ operation }) => operation),
+      ];
+      const input = newEvent({ meta: { operation: "delete" } });
+      await store.createEvent(input);
+      expect(await seen(T0)).toEqual([["delete"], ["delete"], ["delete"]]);
+      const { id: eventId } = input.event;
+      await move(eventId, "assigned");
+      await store.applyStatus(statusOf(input, "failed", { nowMs: T0 + 20 }));
+      const [nowMs, audit] = [T0 + 30, anAudit({ action: "event_retried", eventId })];
+      await store.retryEvent({ tenant: TENANT, eventId, principal: "somebody", nowMs, message: "again", audit });
+      expect(await seen(nowMs)).toEqual([["delete"], ["delete"], ["delete"]]);
+      await store.createEvent(newEvent({ agentId: "agent-1" }));
+      expect((await open({ nowMs })).map(({ event }) => event.operation)).toEqual(["delete", undefined]);
     });
 
     test("assigned and back: each is logged once, every hand-over counts an attempt", async () => {

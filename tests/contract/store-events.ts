@@ -19,6 +19,7 @@ export function eventContract(subject: Subject): void {
           ttlNs: LONG_TTL_NS,
           ttlMs: LONG_TTL_NS / 1e6,
           extra: { later: { deep: [1, null, "x"] }, "odd key": true },
+          operation: "delete",
         },
       });
       const created = await subject.store.createEvent(input);
@@ -59,6 +60,7 @@ export function eventContract(subject: Subject): void {
       expect(stored?.summary).toEqual({
         id: "all-fields",
         type: "k8s_resource",
+        operation: "delete",
         target_agent: "agent-1",
         state: "queued",
         phase: "",

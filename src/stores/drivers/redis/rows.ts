@@ -42,6 +42,7 @@ export interface Meta {
   /** Delay. */
   readonly dm?: number;
   readonly rt?: EventMeta["retry"];
+  readonly op?: EventMeta["operation"];
 }
 
 export function metaText(input: NewEvent): string {
@@ -64,6 +65,7 @@ export function metaText(input: NewEvent): string {
     n: event.notBeforeMs,
     dm: event.delayMs,
     rt: event.retry,
+    op: event.operation,
   });
 }
 
@@ -90,6 +92,7 @@ export function eventMeta(id: string, meta: Meta, extra: string | undefined): Ev
     retry: meta.rt,
     traceparent: meta.tp,
     extra: extra === undefined ? {} : (JSON.parse(extra) as Record<string, unknown>),
+    operation: meta.op,
   };
 }
 
@@ -195,6 +198,7 @@ export function eventSummary(view: View, meta: Meta): EventSummary {
   if (row.cancelRequested && !isTerminal(row.state)) summary.cancel_requested = true;
   if (view.finishedAtMs !== undefined) summary.finished_at = formatTimestamp(view.finishedAtMs);
   if (meta.tp !== undefined) summary.traceparent = meta.tp;
+  if (meta.op !== undefined) summary.operation = meta.op;
   return summary;
 }
 

@@ -98,7 +98,7 @@ type EventValues = [
 ];
 
 /** What few events have, kept as JSON in one column. */
-type Options = Pick<EventMeta, "notBeforeMs" | "delayMs" | "retry">;
+type Options = Pick<EventMeta, "notBeforeMs" | "delayMs" | "retry" | "operation">;
 
 /** Events as they were asked for, and their payloads. */
 export class Events {
@@ -284,9 +284,9 @@ function notYet(notBeforeMs: number | undefined, input: NewEvent): number | unde
   return notBeforeMs === undefined || notBeforeMs <= input.receivedAtMs || input.state !== "queued" ? undefined : Math.ceil(notBeforeMs);
 }
 
-function optionsOf({ notBeforeMs, delayMs, retry }: EventMeta): string | null {
-  if (notBeforeMs === undefined && delayMs === undefined && retry === undefined) return null;
-  return JSON.stringify({ notBeforeMs, delayMs, retry } satisfies Options);
+function optionsOf({ notBeforeMs, delayMs, retry, operation }: EventMeta): string | null {
+  if (notBeforeMs === undefined && delayMs === undefined && retry === undefined && operation === undefined) return null;
+  return JSON.stringify({ notBeforeMs, delayMs, retry, operation } satisfies Options);
 }
 
 function jsonOrNull(value: Readonly<Record<string, unknown>>): string | null {
@@ -295,8 +295,12 @@ function jsonOrNull(value: Readonly<Record<string, unknown>>): string | null {
   return null;
 }
 
+function readOptions({ options }: Pick<JoinedRow, "options">): Partial<Options> {
+  return options === null ? {} : (JSON.parse(options) as Partial<Options>);
+}
+
 export function eventMeta(row: JoinedRow): EventMeta {
-  const options: Partial<Options> = row.options === null ? {} : (JSON.parse(row.options) as Partial<Options>);
+  const options = readOptions(row);
   return {
     id: row.id,
     type: row.type,
@@ -314,6 +318,7 @@ export function eventMeta(row: JoinedRow): EventMeta {
     retry: options.retry,
     traceparent: row.traceparent ?? undefined,
     extra: row.extra === null ? {} : (JSON.parse(row.extra) as Record<string, unknown>),
+    operation: options.operation,
   };
 }
 
@@ -337,9 +342,8 @@ export function deliveryRow(row: JoinedRow): DeliveryRow {
 }
 
 /** When an event that had to wait for its time was to start; told for good, though the column is for those that wait still. */
-function laterStartMs(row: JoinedRow): number | undefined {
-  if (row.options === null || row.revision !== 1) return undefined;
-  const { notBeforeMs, delayMs } = JSON.parse(row.options) as Partial<Options>;
+function laterStartMs(row: JoinedRow, { notBeforeMs, delayMs }: Partial<Options>): number | undefined {
+  if (row.revision !== 1 || (notBeforeMs === undefined && delayMs === undefined)) return undefined;
   const startMs = Math.ceil(Math.max(notBeforeMs ?? 0, delayMs === undefined ? 0 : row.received_at_ms + delayMs));
   return startMs > row.received_at_ms ? startMs : undefined;
 }
@@ -365,7 +369,9 @@ export function eventSummary(row: JoinedRow): EventSummary {
     payload_bytes: row.payload_bytes,
     payload_sha256: row.payload_digest,
   };
-  const startMs = row.not_before_ms ?? laterStartMs(row);
+  const options = readOptions(row);
+  if (options.operation !== undefined) summary.operation = options.operation;
+  const startMs = row.not_before_ms ?? laterStartMs(row, options);
   if (startMs !== undefined) summary.not_before = formatTimestamp(startMs);
   if (row.cancel_at_ms !== null && !isTerminal(row.state)) summary.cancel_requested = true;
   if (row.finished_at_ms !== null) summary.finished_at = formatTimestamp(row.finished_at_ms);
