@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { conflicts, crdProvides, lockSet, namespacesProvided, parseManifests } from "./mod.ts";
+import { conflicts, crdProvides, lockSet, namespacesProvided, parseManifests, withNamed } from "./mod.ts";
 
 function event(...manifests: readonly string[]): ReturnType<typeof parseManifests> {
   return parseManifests(manifests);
@@ -48,6 +48,30 @@ describe("locks", () => {
       expect(conflicts(lockSet(event(one)), lockSet(event(other)))).toBe(expected);
       expect(conflicts(lockSet(event(other)), lockSet(event(one)))).toBe(expected);
     }
+  });
+
+  test("hold what an event only names, beside what it has manifests of", () => {
+    const named = { api_version: "v1", kind: "ConfigMap", name: "a" };
+    expect(withNamed(lockSet(event(CONFIG_IN_X)), { references: [named], patches: [{ ...named, namespace: "", name: "b" }] })).toEqual({
+      writes: new Set(["/ConfigMap/x/a", "/ConfigMap/default/a", "/ConfigMap/default/b"]),
+      reads: new Set(["/Namespace//x", "/Namespace//default"]),
+    });
+    // What cannot be a version is found nowhere, and locks nothing.
+    const none = { writes: new Set<string>(), reads: new Set<string>() };
+    expect(withNamed(none, { references: [{ ...named, api_version: "a/b/c" }], patches: null })).toEqual(none);
+    expect(withNamed(none, undefined)).toEqual(none);
+  });
+
+  test("what names a CRD conflicts with whatever has a kind of its group, and with nothing else", () => {
+    const crd = { api_version: "apiextensions.k8s.io/v1", kind: "CustomResourceDefinition", name: "widgets.example.com" };
+    const locks = withNamed(lockSet([]), { references: [crd] });
+    for (const [other, expected] of [
+      [WIDGET, true],
+      [CRD, true],
+      ["apiVersion: other.example.com/v1\nkind: Widget\nmetadata: {name: w}\n", false],
+      [CONFIG, false],
+    ] as const)
+      expect([other, conflicts(locks, lockSet(event(other)))]).toEqual([other, expected]);
   });
 
   test("a cluster-wide object leans on no namespace", () => {

@@ -64,7 +64,7 @@ describe("an event that says more than 0.1 knows", () => {
     const payload = { ...SAYS_MORE["ready_when"], force_conflicts: true, service_account: "web/deployer", later: { field: 1 } };
     await cp.submit({ id: "one", payload });
     await cp.advance(100);
-    expect((agent.ofType("event")[0]?.["event"] as { payload: unknown }).payload).toEqual(payload);
+    expect(agent.ofType("event").map((frame) => (frame["event"] as { payload: unknown }).payload)).toEqual([payload]);
   });
 });
 
