@@ -6,7 +6,11 @@
  * every document of every manifest is good. YAML costs about a second for 1 MiB: who must stay responsive parses it elsewhere.
  */
 export * from "./annotations.ts";
+export * from "./arrange.ts";
 export * from "./built-in.ts";
+export * from "./depends-on.ts";
+export * from "./difference.ts";
+export * from "./leanings.ts";
 export * from "./locks.ts";
 export * from "./object.ts";
 export * from "./order.ts";
@@ -14,3 +18,5 @@ export * from "./parse.ts";
 export * from "./plain-locks.ts";
 export * from "./pointer.ts";
 export * from "./provides.ts";
+export * from "./reference.ts";
+export * from "./yaml-text.ts";
