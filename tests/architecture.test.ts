@@ -7,6 +7,7 @@ const SRC = join(ROOT, "src");
 /** Where a package may be imported; what is not named here may be used anywhere in src. */
 const HOMES: Readonly<Record<string, readonly string[]>> = {
   "@kubernetes/client-node": ["k8s"],
+  "@marcbachmann/cel-js": ["k8s"],
   ioredis: ["redis"],
   "@nats-io/transport-node": ["queues"],
   "@nats-io/nats-core": ["queues"],

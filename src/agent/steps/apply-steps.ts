@@ -8,6 +8,8 @@ import {
   type Plan,
   type PlannedObject,
   planObjects,
+  type ReadyRules,
+  readyRules,
   type ResourceOutcome,
   validatePlan,
   type Validation,
@@ -93,6 +95,7 @@ export class ApplySteps implements ResourceSteps {
   readonly #options: KubeStepsOptions;
   #plan: Plan | undefined;
   #validation: Validation | undefined;
+  #rules: ReadyRules | undefined;
   #outcomes: readonly ResourceOutcome[] = [];
   /** By `refKey`: each attempt plans anew. */
   readonly #statuses = new Map<string, ResourceStatus>();
@@ -106,10 +109,12 @@ export class ApplySteps implements ResourceSteps {
   }
 
   async validate(): Promise<void> {
-    const { signal, progress, note } = this.#context;
+    const { signal, progress, note, options } = this.#context;
+    this.#rules ??= await readyRules(this.#client.ports.timers, options.readyWhen);
     this.#context.progress(`looking up the kinds and namespaces of ${this.#objects.length} objects`);
     const plan = await planObjects(this.#client, this.#objects, { defaultNamespace: this.#options.defaultNamespace, signal });
     this.#plan = plan;
+    for (const idle of this.#rules?.idle(plan.objects) ?? []) note(`${idle} is for no object of this event`);
     try {
       this.#validation = await validatePlan(this.#client, plan, {
         ...this.#applyOptions(),
@@ -183,7 +188,7 @@ export class ApplySteps implements ResourceSteps {
     const { plan } = this.#validated();
     const { signal, verifyTimeoutMs: timeoutMs, progress } = this.#context;
     try {
-      await verifyPlan(this.#client, plan, this.#outcomes, { timeoutMs, signal, onWaiting: (text) => progress(text) });
+      await verifyPlan(this.#client, plan, this.#outcomes, { timeoutMs, signal, rules: this.#rules, onWaiting: (text) => progress(text) });
     } catch (error) {
       rethrow(error, (known) => {
         const notReady = messagesByLabel(known, "not_ready");

@@ -5,6 +5,7 @@ import { numberOf, parseRecord, recordOf, textOf, type Json } from "../http/json
 import { claimWaitsForConsumer } from "./late-binding.ts";
 import type { Target } from "../apply/target.ts";
 import { readiness, type Readiness } from "./readiness.ts";
+import type { ReadyRules } from "./ready-when.ts";
 import { groupObjects } from "../apply/survey.ts";
 import { watchObjects, type WatchTarget } from "../http/watch.ts";
 
@@ -27,6 +28,8 @@ export type Ending =
 
 export interface AwaitOptions {
   readonly timeoutMs: number;
+  /** What the event says of readiness, in place of what the kinds say. */
+  readonly rules?: ReadyRules | undefined;
   readonly signal?: AbortSignal;
   /** From time to time, with what is not ready. */
   readonly onWaiting?: (standings: readonly Standing[]) => void;
@@ -40,14 +43,16 @@ const GATHER_MS = 100;
 
 class Waiting {
   readonly #client: KubeClient;
+  readonly #rules: ReadyRules | undefined;
   readonly #open = new Map<Target, Standing>();
   readonly #generations = new Map<Target, number | undefined>();
   readonly end = new AbortController();
   trouble: string | undefined;
   #gathering = false;
 
-  constructor(client: KubeClient, awaited: readonly Awaited[]) {
+  constructor(client: KubeClient, awaited: readonly Awaited[], rules: ReadyRules | undefined) {
     this.#client = client;
+    this.#rules = rules;
     for (const { target, generation } of awaited) {
       this.#generations.set(target, generation);
       this.#open.set(target, { target, object: undefined, status: "in_progress", reason: "Unseen", message: "it was not looked at yet" });
@@ -78,6 +83,8 @@ class Waiting {
     const applied = this.#generations.get(target);
     if (seen !== undefined && applied !== undefined && seen < applied)
       return { status: "in_progress", reason: "Outdated", message: "the change is not seen yet" };
+    const ruled = await this.#rules?.judge(target, object);
+    if (ruled !== undefined) return ruled;
     const found = readiness(object);
     const isClaim = target.type.group === "" && target.type.kind === "PersistentVolumeClaim";
     if (isClaim && found.status === "in_progress" && (await claimWaitsForConsumer(this.#client, object, this.end.signal)))
@@ -176,7 +183,7 @@ async function followGroup(client: KubeClient, group: Watched, waiting: Waiting)
 export async function awaitReady(client: KubeClient, awaited: readonly Awaited[], options: AwaitOptions): Promise<Ending> {
   if (awaited.length === 0) return { status: "ready" };
   const { timers } = client.ports;
-  const waiting = new Waiting(client, awaited);
+  const waiting = new Waiting(client, awaited, options.rules);
   const { signal, onWaiting } = options;
   signal?.throwIfAborted();
   const onAbort = (): void => waiting.end.abort();

@@ -9,6 +9,7 @@ export interface Readiness {
 }
 
 export interface Condition {
+  readonly type: string;
   readonly status: string;
   readonly reason: string;
   readonly message: string;
@@ -25,15 +26,19 @@ export function failed(reason: string, message: string): Readiness {
   return { status: "failed", reason, message };
 }
 
-export function conditionOf(object: Json, type: string): Condition | undefined {
-  const found = recordsOf(recordOf(object["status"])["conditions"]).find((condition) => condition["type"] === type);
-  if (found === undefined) return undefined;
-  return {
+/** In the object's own order. */
+export function conditionsOf(object: Json): Condition[] {
+  return recordsOf(recordOf(object["status"])["conditions"]).map((found) => ({
+    type: textOf(found["type"]) ?? "",
     status: textOf(found["status"]) ?? "Unknown",
     reason: textOf(found["reason"]) ?? "",
     message: textOf(found["message"]) ?? "",
     observedGeneration: numberOf(found["observedGeneration"]),
-  };
+  }));
+}
+
+export function conditionOf(object: Json, type: string): Condition | undefined {
+  return conditionsOf(object).find((condition) => condition.type === type);
 }
 
 /** A status from before the last change of the spec says nothing about it. Undefined when the status is of now, or does not say. */

@@ -39,7 +39,8 @@ export function deployment(object: Json): Readiness {
   const updated = count(status, "updatedReplicas");
   const total = count(status, "replicas");
   const available = Math.min(count(status, "availableReplicas"), count(status, "readyReplicas"));
-  if (updated < replicas) return inProgress("Updating", `${updated} of ${replicas} pods are updated${refusedPods(object)}`);
+  if (Math.min(updated, total) < replicas)
+    return inProgress("Updating", `${Math.min(updated, total)} of ${replicas} pods are updated${refusedPods(object)}`);
   if (total > updated) return inProgress("Replacing", `${total - updated} old pods are still there`);
   if (total > replicas) return inProgress("Shrinking", `${total - replicas} pods too many are still there`);
   if (available < replicas) return inProgress("Unavailable", `${available} of ${replicas} pods are available${refusedPods(object)}`);
@@ -97,7 +98,8 @@ export function daemonSet(object: Json): Readiness {
   if (lag !== undefined) return lag;
   const status = recordOf(object["status"]);
   const desired = numberOf(status["desiredNumberScheduled"]);
-  if (desired === undefined) return inProgress("Unseen", "its controller has not counted the nodes yet");
+  if (desired === undefined || numberOf(recordOf(object["metadata"])["generation"]) === undefined)
+    return inProgress("Unseen", "its controller has not counted the nodes yet");
   const scheduled = count(status, "currentNumberScheduled");
   const updated = count(status, "updatedNumberScheduled");
   const available = Math.min(count(status, "numberAvailable"), count(status, "numberReady"));
@@ -109,11 +111,11 @@ export function daemonSet(object: Json): Readiness {
 }
 
 export function job(object: Json): Readiness {
+  if (conditionOf(object, "Complete")?.status === "True") return READY;
   const failure = conditionOf(object, "Failed");
   if (failure?.status === "True") return failed(failure.reason || "Failed", failure.message || "it failed");
   const ending = conditionOf(object, "FailureTarget");
   if (ending?.status === "True") return failed(ending.reason || "Failed", ending.message || "it is failing");
-  if (conditionOf(object, "Complete")?.status === "True") return READY;
   // A suspended Job waits for whoever suspended it, not for the cluster.
   if (recordOf(object["spec"])["suspend"] === true) return READY;
   const status = recordOf(object["status"]);
@@ -183,7 +185,7 @@ export function pod(object: Json): Readiness {
   const phase = textOf(status["phase"]) ?? "Pending";
   if (phase === "Succeeded") return READY;
   if (phase === "Failed") return failed(textOf(status["reason"]) ?? "Failed", textOf(status["message"]) ?? "it failed");
-  if (conditionOf(object, "Ready")?.status === "True") return READY;
+  if (phase === "Running" && conditionOf(object, "Ready")?.status === "True") return READY;
   const [stuck] = stuckContainers(object);
   // As kstatus: a crash loop of a bare pod is a failure, a pull may yet succeed.
   if (stuck?.reason === "CrashLoopBackOff") return failed(stuck.reason, `container ${stuck.container}: ${stuck.message}`);

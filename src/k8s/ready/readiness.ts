@@ -1,6 +1,6 @@
 import { splitApiVersion } from "../../manifests/mod.ts";
 import { numberOf, recordOf, textOf, type Json } from "../http/json.ts";
-import { type Condition, conditionOf, generationLag, type Readiness, failed, inProgress, READY } from "./readiness-parts.ts";
+import { conditionOf, conditionsOf, generationLag, type Readiness, failed, inProgress, READY } from "./readiness-parts.ts";
 import { daemonSet, deployment, job, pod, replicaSet, statefulSet } from "./readiness-workloads.ts";
 
 export type { Readiness } from "./readiness-parts.ts";
@@ -110,28 +110,29 @@ export function hasReadiness(group: string, kind: string): boolean {
   return !STATELESS.has(`${group}/${kind}`);
 }
 
-/** Stalled and Reconciling, which any kind may have, behind which stands observedGeneration. Undefined where they decide nothing. */
+/** Stalled and Reconciling, which any kind may have: the first that is so decides. Undefined where none is. */
 function standard(object: Json): Readiness | undefined {
   const lag = generationLag(object);
   if (lag !== undefined) return lag;
-  const reconciling = conditionOf(object, "Reconciling");
-  const stalled = conditionOf(object, "Stalled");
-  if (stalled?.status === "True" && !isStale(object, stalled)) return failed(stalled.reason || "Stalled", stalled.message || "is stalled");
-  if (reconciling?.status === "True") return inProgress(reconciling.reason || "Reconciling", reconciling.message || "is reconciling");
+  for (const { type, status, reason, message, observedGeneration } of conditionsOf(object)) {
+    if (status !== "True" || isStale(object, observedGeneration)) continue;
+    if (type === "Stalled") return failed(reason || "Stalled", message || "is stalled");
+    if (type === "Reconciling") return inProgress(reason || "Reconciling", message || "is reconciling");
+  }
   return undefined;
 }
 
 /** A condition from before the last change. */
-function isStale(object: Json, condition: Condition): boolean {
+function isStale(object: Json, observed: number | undefined): boolean {
   const generation = numberOf(recordOf(object["metadata"])["generation"]);
-  return condition.observedGeneration !== undefined && generation !== undefined && condition.observedGeneration < generation;
+  return observed !== undefined && generation !== undefined && observed < generation;
 }
 
 /** Any other kind: by its condition Ready, where it has one. */
 function generic(object: Json): Readiness {
   const ready = conditionOf(object, "Ready");
   if (ready === undefined) return READY;
-  if (isStale(object, ready)) return inProgress("Outdated", "its controller has not seen the change yet");
+  if (isStale(object, ready.observedGeneration)) return inProgress("Outdated", "its controller has not seen the change yet");
   return ready.status === "True" ? READY : inProgress(ready.reason || "NotReady", ready.message || `condition Ready is ${ready.status}`);
 }
 

@@ -7,6 +7,7 @@ import type { KubeClient } from "../http/client.ts";
 import { explain } from "./explain.ts";
 import type { Plan } from "../apply/plan.ts";
 import { hasReadiness } from "./readiness.ts";
+import type { ReadyRules } from "./ready-when.ts";
 
 /** One object that is not ready, and why as far as is known. */
 export interface NotReady {
@@ -18,6 +19,8 @@ export interface NotReady {
 export interface VerifyOptions {
   readonly timeoutMs: number;
   readonly signal?: AbortSignal;
+  /** What the event says of readiness (`ready_when`), in place of what the kinds say. */
+  readonly rules?: ReadyRules | undefined;
   /** First after two seconds, then every few: one line for people, and what it is made of. */
   readonly onWaiting?: (text: string, waiting: readonly NotReady[]) => void;
 }
@@ -93,7 +96,7 @@ async function awaitBroughtKinds(
 /**
  * Waits by watching until every target is ready. Kinds that are ready by being stored cost no request. Throws VERIFY_FAILED as soon as an
  * object cannot become ready, VERIFY_TIMEOUT when the time is over, both saying why (pods, images, quotas, events) with
- * `details.not_ready`; FORBIDDEN where it may not look; the signal's reason. An object that is not there at the first look has failed.
+ * `details.not_ready`; FORBIDDEN where it may not look; the signal's reason. An object that is not there at the first look has failed. INVALID_EXPRESSION where an expression of `rules` cannot be used after all.
  */
 export async function verifyTargets(client: KubeClient, awaited: readonly Awaited[], options: VerifyOptions): Promise<void> {
   const { signal, onWaiting } = options;
@@ -110,9 +113,12 @@ export async function verifyTargets(client: KubeClient, awaited: readonly Awaite
       describing = false;
     }
   };
-  const toAwait = awaited.filter(({ target: { ref } }) => hasReadiness(ref.group, ref.kind));
+  const toAwait = awaited.filter(
+    ({ target }) => hasReadiness(target.ref.group, target.ref.kind) || options.rules?.concerns(target) === true,
+  );
   const ending = await awaitReady(client, toAwait, {
     timeoutMs: options.timeoutMs,
+    rules: options.rules,
     ...(signal === undefined ? {} : { signal }),
     onWaiting: (standings) => {
       say(standings).catch((error: unknown) => client.log.debug("No explanation", { error: messageOf(error) }));
