@@ -1,5 +1,5 @@
 import { toTransporterError, TransporterError } from "../kit/mod.ts";
-import { type LockSet, lockSet, locksOf, namedObjects, type ParsedObject } from "../manifests/mod.ts";
+import { type LockSet, lockSet, namedObjects, type ParsedObject, withNamed } from "../manifests/mod.ts";
 import type { Work } from "./delivery.ts";
 import type { Ledger, ManifestSource } from "./ledger.ts";
 import { OFF_LOOP_CHARS, type Parsing } from "./off-loop.ts";
@@ -26,9 +26,14 @@ export interface PreparationOptions {
   readonly afterLarge: () => void;
 }
 
-/** Whether any of the manifests, given as the JSON of their array, says something. */
-function hasText(source: ManifestSource): boolean {
-  return typeof source !== "string" || (JSON.parse(source) as readonly string[]).some((text) => text.trim() !== "");
+/** What is named only by reference comes without a manifest, and that there is none is then no fault. */
+async function readObjects(work: Work, source: ManifestSource, parsing: Parsing): Promise<readonly ParsedObject[]> {
+  try {
+    return await parsing.manifests(source);
+  } catch (error) {
+    if (error instanceof TransporterError && error.code === "EMPTY_MANIFESTS" && namedObjects(work.options).length > 0) return [];
+    throw error;
+  }
 }
 
 /** Reads what an event asks for, from its own text or from the ledger. Never rejects: what cannot be read touches nothing and fails with the reason. */
@@ -43,12 +48,9 @@ export async function prepare(key: string, work: Work, source: ManifestSource | 
     large = chars > OFF_LOOP_CHARS;
     if (large) await options.beforeLarge();
     if (work.type === "script") return { content: scriptOf(manifestsOf(found)), locks: NO_LOCKS, chars };
-    const named = namedObjects(work.options);
-    // What is named only by reference comes without a manifest, and parsing none is a fault.
-    const objects = named.length > 0 && !hasText(found) ? [] : await options.parsing.manifests(found);
-    const locks = lockSet(objects, options.defaultNamespace);
-    const more = locksOf(named, options.defaultNamespace);
-    return { content: objects, locks: { writes: locks.writes.union(more.writes), reads: locks.reads.union(more.reads) }, chars };
+    const objects = await readObjects(work, found, options.parsing);
+    const { defaultNamespace } = options;
+    return { content: objects, locks: withNamed(lockSet(objects, defaultNamespace), work.options, defaultNamespace), chars };
   } catch (error) {
     return { content: toTransporterError(error), locks: NO_LOCKS, chars };
   } finally {

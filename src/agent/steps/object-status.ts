@@ -2,7 +2,7 @@ import type { Target } from "../../k8s/mod.ts";
 import type { ErrorCode, ResourceStatus } from "../../protocol/mod.ts";
 
 /** What is told of one object; without a message where the status says it all. `code`: of one that failed. */
-export function statusOf(target: Target, status: string, message: string, code?: ErrorCode): ResourceStatus {
+export function statusOf(target: Pick<Target, "ref" | "apiVersion">, status: string, message: string, code?: ErrorCode): ResourceStatus {
   const { kind, name, namespace } = target.ref;
   return {
     kind,
