@@ -6,11 +6,13 @@
 export * from "./agent.ts";
 export * from "./api.ts";
 export { type Checked, issueRefusal, type Refusal, refuse } from "./checked.ts";
+export * from "./cloud-event.ts";
 export * from "./codes.ts";
 export * from "./duration.ts";
 export type { ErrorKind } from "./error-kind.ts";
 export * from "./event.ts";
 export * from "./frames.ts";
+export * from "./identity.ts";
 export * from "./json-bounds.ts";
 export * from "./limits.ts";
 export * from "./operation.ts";

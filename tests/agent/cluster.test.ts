@@ -259,6 +259,9 @@ spec:
         log: inner.log,
         maxInFlight: inner.maxInFlight,
         discovery: inner.discovery,
+        openApi: inner.openApi,
+        identity: inner.identity,
+        as: (identity) => inner.as(identity),
         open: (request, abort) => inner.open(request, abort),
         send(request) {
           const asks = request.method === "GET" || request.path.includes("dryRun=All") || request.path.includes("selfsubjectaccessreviews");

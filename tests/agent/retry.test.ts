@@ -34,6 +34,9 @@ function answeringOnce(client: KubeClient, status: number, message: string): Kub
     log: client.log,
     maxInFlight: client.maxInFlight,
     discovery: client.discovery,
+    openApi: client.openApi,
+    identity: client.identity,
+    as: (identity) => client.as(identity),
     open: (request, abort) => client.open(request, abort),
     send(request) {
       if (request.method !== "PATCH" || request.path.includes("dryRun") || left === 0) return client.send(request);

@@ -4,4 +4,6 @@ export interface KubeStepsOptions {
   readonly fieldManager: string;
   /** Nothing is ever applied: what cannot be dry-run for want of rights is at least looked for. */
   readonly lookOnly?: boolean;
+  /** Nothing is done as the agent's own account: an event says who is to do it, or ends. */
+  readonly requireImpersonation?: boolean;
 }

@@ -1,4 +1,5 @@
 import type { Ports } from "../../kit/mod.ts";
+import type { ActingIdentity } from "../../protocol/mod.ts";
 
 /** What TLS needs towards the API server; PEM texts. Undefined `ca` means the system's own roots. */
 export interface KubeTls {
@@ -26,6 +27,8 @@ export interface KubeAccess {
   /** The namespace that the context or the account names, if any. */
   readonly namespace: string | undefined;
   readonly proxy: string | undefined;
+  /** As whom the API server is to take every request, where the kubeconfig says so (`as`). */
+  readonly identity?: ActingIdentity;
   /** Credentials of now: files are read again as they rotate, plugins run again as their answers expire. */
   credentials(): Promise<KubeCredentials>;
   /** Forgets everything remembered, because the API server answered 401. */

@@ -2,6 +2,7 @@ import type { Cluster, Context, User } from "@kubernetes/client-node";
 import { readFile } from "node:fs/promises";
 import { delimiter, dirname, isAbsolute, join } from "node:path";
 import { TransporterError, messageOf } from "../../kit/mod.ts";
+import { type ActingIdentity, identityProblem } from "../../protocol/mod.ts";
 import type { KubeAccess, KubeAccessOptions, KubeCredentials, KubeTls } from "./access.ts";
 import { CachedFile } from "./cached-file.ts";
 import { ExecPlugin } from "./exec-plugin.ts";
@@ -96,20 +97,32 @@ function pick<T>(entries: ReadonlyMap<string, Entry<T>>, name: string, what: str
   );
 }
 
-function impersonation(user: Entry<User>): Record<string, string> {
-  const groups = user.raw["as-groups"];
-  if (Array.isArray(groups) && groups.length > 1)
+function texts(value: unknown): string[] {
+  return Array.isArray(value) ? value.filter((one) => typeof one === "string") : [];
+}
+
+/** `as` and its kin, all of them: an identity of which a part is left out is somebody else. */
+function impersonation(user: Entry<User>): ActingIdentity | undefined {
+  const name = textOf(user.raw["as"]) ?? "";
+  const uid = textOf(user.raw["as-uid"]) ?? "";
+  const groups = texts(user.raw["as-groups"]);
+  const extra = isRecord(user.raw["as-user-extra"]) ? user.raw["as-user-extra"] : {};
+  if (name === "") {
+    if (uid === "" && groups.length === 0 && Object.keys(extra).length === 0) return undefined;
     throw new TransporterError(
       "KUBE_CONFIG_INVALID",
-      `user ${user.value.name} of ${user.file}: more than one of as-groups is not supported`,
+      `user ${user.value.name} of ${user.file}: as-groups, as-uid or as-user-extra without as`,
     );
-  const group = Array.isArray(groups) ? textOf(groups[0]) : undefined;
-  return {
-    ...(user.value.impersonateUser === undefined || user.value.impersonateUser === null
-      ? {}
-      : { "impersonate-user": user.value.impersonateUser }),
-    ...(group === undefined ? {} : { "impersonate-group": group }),
+  }
+  const identity: ActingIdentity = {
+    user: name,
+    groups,
+    uid: uid === "" ? undefined : uid,
+    extra: Object.fromEntries(Object.entries(extra).map(([key, values]) => [key, texts(values)])),
   };
+  const problem = identityProblem(identity);
+  if (problem === undefined) return identity;
+  throw new TransporterError("KUBE_CONFIG_INVALID", `user ${user.value.name} of ${user.file} cannot act as somebody else: ${problem}`);
 }
 
 /** The bearer token of a user: in the file, in a file beside it, or the id token of the legacy OIDC provider. */
@@ -159,7 +172,7 @@ export async function kubeconfigAccess(options: KubeAccessOptions & { readonly k
     user?.value.username === undefined || user.value.username === null
       ? undefined
       : `Basic ${Buffer.from(`${user.value.username}:${user.value.password ?? ""}`).toString("base64")}`;
-  const fixed = user === undefined ? {} : impersonation(user);
+  const identity = user === undefined ? undefined : impersonation(user);
   const exec =
     user !== undefined && isRecord(user.raw["exec"])
       ? new ExecPlugin(user.raw["exec"], {
@@ -180,6 +193,7 @@ export async function kubeconfigAccess(options: KubeAccessOptions & { readonly k
     source: `context ${contextName} of ${config.files.join(", ")}`,
     namespace: options.namespace ?? context.namespace,
     proxy: cluster.value.proxyUrl,
+    ...(identity === undefined ? {} : { identity }),
     async credentials(): Promise<KubeCredentials> {
       const [root, ownCert, ownKey, bearerToken, plugin] = await Promise.all([ca(), cert(), key(), token(), exec?.credential()]);
       const given = bearerToken ?? plugin?.token;
@@ -188,7 +202,7 @@ export async function kubeconfigAccess(options: KubeAccessOptions & { readonly k
       const clientKey = plugin?.key ?? ownKey;
       const serverName = cluster.value.tlsServerName;
       return {
-        headers: { ...fixed, ...(authorization === undefined ? {} : { authorization }) },
+        headers: authorization === undefined ? {} : { authorization },
         tls: rotate({
           ...(root === undefined ? {} : { ca: root }),
           ...(clientCert === undefined ? {} : { cert: clientCert }),

@@ -1,8 +1,11 @@
 import { Backoff, TransporterError, type Logger, type Ports } from "../../kit/mod.ts";
+import type { ActingIdentity } from "../../protocol/mod.ts";
 import type { KubeAccess } from "../access/access.ts";
+import { identityKey, impersonationLines } from "../access/impersonation.ts";
 import { Discovery } from "./discovery.ts";
 import { parseRecord, numberOf, recordOf, textOf } from "./json.ts";
 import { Limiter } from "./limiter.ts";
+import { OpenApi, SchemaDocuments } from "./openapi.ts";
 import { Readyz } from "./readyz.ts";
 import { AttemptFailed, Transport, type KubeAnswer, type KubeRequest } from "./transport.ts";
 
@@ -25,6 +28,14 @@ export interface KubeClient {
   readonly log: Logger;
   readonly maxInFlight: number;
   readonly discovery: Discovery;
+  readonly openApi: OpenApi;
+  /** For whom the API server takes the requests, where not for the owner of the credentials. */
+  readonly identity: ActingIdentity | undefined;
+  /**
+   * The same cluster as somebody else sees it: every request, discovery and watches included, carries who that is, and whether it may be is the API
+   * server's to judge. Throws INVALID_EVENT where a name cannot be said in a request, and FORBIDDEN where the kubeconfig itself acts as somebody.
+   */
+  as(identity: ActingIdentity): KubeClient;
   /**
    * Sends one request and resolves to the answer, whatever its status says, except where waiting helps: throttled (429), overloaded (503)
    * and unreachable are tried again as told, 401 once with fresh credentials, 403 once the API server is ready if it was not.
@@ -43,6 +54,8 @@ const MAX_STREAMS = 64;
 const OPEN_TIMEOUT_MS = 30_000;
 const MAX_RETRY_AFTER_MS = 30_000;
 const DEFAULT_RETRY_BUDGET_MS = 15_000;
+/** Identities whose discovery is kept. */
+const MAX_IDENTITIES = 8;
 
 /** Milliseconds the server asks to wait, from the header or the Status. */
 function retryAfterMs(answer: KubeAnswer): number | undefined {
@@ -65,30 +78,73 @@ function isTransient(answer: KubeAnswer, repeatable: boolean): boolean {
   return answer.status === 500 && (retryAfterMs(answer) !== undefined || /etcdserver|leader changed|connection refused/i.test(answer.text));
 }
 
+/** What the clients of one cluster have in common, whoever they are. */
+class Shared {
+  readonly limiter: Limiter;
+  readonly streams = new Limiter(MAX_STREAMS);
+  readonly documents = new SchemaDocuments();
+  readonly #clients = new Map<string, KubeClient>();
+
+  constructor(size: number) {
+    this.limiter = new Limiter(size);
+  }
+
+  /** The client of this identity; the one that was used least recently makes room for a new one. */
+  clientOf(identity: ActingIdentity, make: () => KubeClient): KubeClient {
+    const key = identityKey(identity);
+    const client = this.#clients.get(key) ?? make();
+    this.#clients.delete(key);
+    this.#clients.set(key, client);
+    for (const oldest of this.#clients.keys()) {
+      if (this.#clients.size <= MAX_IDENTITIES) break;
+      this.#clients.delete(oldest);
+    }
+    return client;
+  }
+}
+
 class HttpKubeClient implements KubeClient {
   readonly access: KubeAccess;
   readonly ports: Ports;
   readonly log: Logger;
   readonly maxInFlight: number;
   readonly discovery: Discovery;
+  readonly openApi: OpenApi;
+  readonly identity: ActingIdentity | undefined;
+  readonly #options: KubeClientOptions;
+  readonly #shared: Shared;
   readonly #transport: Transport;
-  readonly #limiter: Limiter;
-  readonly #streams = new Limiter(MAX_STREAMS);
   readonly #readyz: Readyz;
   readonly #requestTimeoutMs: number;
   readonly #retryBudgetMs: number;
 
-  constructor(access: KubeAccess, options: KubeClientOptions) {
+  constructor(access: KubeAccess, options: KubeClientOptions, identity: ActingIdentity | undefined, shared?: Shared) {
     this.access = access;
     this.ports = options.ports;
     this.log = options.log;
+    this.identity = identity;
+    this.#options = options;
     this.maxInFlight = Math.min(128, Math.max(1, options.maxInFlight ?? DEFAULT_IN_FLIGHT));
-    this.#limiter = new Limiter(this.maxInFlight);
-    this.#transport = new Transport(access, options.ports, options.userAgent ?? "transporter");
+    this.#shared = shared ?? new Shared(this.maxInFlight);
+    const lines = identity === undefined ? [] : impersonationLines(identity);
+    this.#transport = new Transport(access, options.ports, options.userAgent ?? "transporter", lines);
     this.#requestTimeoutMs = options.requestTimeoutMs ?? 60_000;
     this.#retryBudgetMs = options.retryBudgetMs ?? DEFAULT_RETRY_BUDGET_MS;
     this.#readyz = new Readyz((request) => this.#attempt(request), options.ports);
     this.discovery = new Discovery(this);
+    this.openApi = new OpenApi(this, this.#shared.documents);
+  }
+
+  as(identity: ActingIdentity): KubeClient {
+    const own = this.access.identity;
+    // The API server knows one identity beside the credentials': this one would take the place of what the operator chose.
+    if (own !== undefined)
+      throw new TransporterError(
+        "FORBIDDEN",
+        `this agent acts as ${JSON.stringify(own.user)} by its own kubeconfig (${this.access.source}), and cannot act as ${JSON.stringify(identity.user)}`,
+        { remedy: "Take `as` out of the agent's kubeconfig, or send events without service_account and impersonate." },
+      );
+    return this.#shared.clientOf(identity, () => new HttpKubeClient(this.access, this.#options, identity, this.#shared));
   }
 
   async send(request: KubeRequest): Promise<KubeAnswer> {
@@ -144,7 +200,7 @@ class HttpKubeClient implements KubeClient {
   }
 
   async open(request: KubeRequest, abort: AbortController): Promise<Response> {
-    const release = await this.#streams.acquire(request.signal);
+    const release = await this.#shared.streams.acquire(request.signal);
     abort.signal.addEventListener("abort", release, { once: true });
     try {
       const response = await this.#transport.open(request, abort, OPEN_TIMEOUT_MS);
@@ -158,9 +214,10 @@ class HttpKubeClient implements KubeClient {
   }
 
   async #attempt(request: KubeRequest): Promise<KubeAnswer> {
-    const release = await this.#limiter.acquire(request.signal);
+    const release = await this.#shared.limiter.acquire(request.signal);
     try {
-      return await this.#transport.send({ ...request, timeoutMs: request.timeoutMs ?? this.#requestTimeoutMs });
+      const answer = await this.#transport.send({ ...request, timeoutMs: request.timeoutMs ?? this.#requestTimeoutMs });
+      return this.identity === undefined || answer.status < 400 ? answer : { ...answer, actor: this.identity };
     } finally {
       release();
     }
@@ -184,5 +241,5 @@ class HttpKubeClient implements KubeClient {
 
 /** A client of one cluster. Opens nothing until it is used; holds nothing that would have to be closed but its keep-alive connections. */
 export function createKubeClient(access: KubeAccess, options: KubeClientOptions): KubeClient {
-  return new HttpKubeClient(access, options);
+  return new HttpKubeClient(access, options, access.identity);
 }

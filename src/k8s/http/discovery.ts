@@ -1,5 +1,6 @@
 import { TransporterError } from "../../kit/mod.ts";
 import { isRecord, parseRecord, recordOf, recordsOf, textOf } from "./json.ts";
+import { errorOfAnswer } from "./status-error.ts";
 import type { KubeAnswer, KubeRequest } from "./transport.ts";
 
 /** One kind as the API server serves it. */
@@ -79,9 +80,15 @@ export class Discovery {
   readonly #client: Sender;
   #kinds: ReadonlyMap<string, ResourceType> | undefined;
   #reading: Promise<ReadonlyMap<string, ResourceType>> | undefined;
+  #readings = 0;
 
   constructor(client: Sender) {
     this.#client = client;
+  }
+
+  /** Counts how often it was read: what goes with it is old when this has changed. */
+  get reading(): number {
+    return this.#readings;
   }
 
   /** The kinds for these references; undefined where the API server has none, also after a fresh look. */
@@ -122,6 +129,7 @@ export class Discovery {
     // Where two resources give the same kind (`Scale` aside, rare), the first in the server's own order of preference counts.
     for (const type of types) if (!kinds.has(kindKey(type))) kinds.set(kindKey(type), type);
     this.#kinds = kinds;
+    this.#readings += 1;
     return kinds;
   }
 
@@ -146,6 +154,7 @@ export class Discovery {
   async #get(path: string, accept: string): Promise<Readonly<Record<string, unknown>>> {
     const answer = await this.#client.send({ method: "GET", path, accept });
     const root: unknown = answer.status === 200 ? parseRecord(answer.text) : undefined;
+    if (answer.status === 403 && answer.actor !== undefined) throw errorOfAnswer(answer, "what the API server serves");
     if (!isRecord(root) || root["kind"] === undefined)
       throw new TransporterError(
         answer.status === 403 ? "FORBIDDEN" : "KUBE_UNAVAILABLE",

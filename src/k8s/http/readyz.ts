@@ -29,7 +29,7 @@ export class Readyz {
 
   /** True when the answer to a request sent at `sentAtMs` (monotonic) may be the word of a server that was not ready. */
   isDoubtful(answer: KubeAnswer, sentAtMs: number): boolean {
-    if (answer.status !== 403 || this.#silent || !/cannot [a-z]+ |not yet ready to handle/i.test(answer.text)) return false;
+    if (answer.status !== 403 || this.#silent || !/cannot [a-z:-]+ |not yet ready to handle/i.test(answer.text)) return false;
     return sentAtMs < this.#readyAtMs || sentAtMs - this.#readyAtMs > TRUSTED_MS;
   }
 

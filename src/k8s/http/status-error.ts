@@ -1,5 +1,6 @@
 import { TransporterError, type ErrorOptions } from "../../kit/mod.ts";
 import { type ErrorCode, LIMITS } from "../../protocol/mod.ts";
+import { actorRefusal, mayNotAct } from "./actor-error.ts";
 import { parseRecord, recordOf, recordsOf, textOf, type Json } from "./json.ts";
 import type { KubeAnswer } from "./transport.ts";
 
@@ -99,6 +100,7 @@ function pathAtEnd(text: string): string {
 
 function judgeForbidden(refusal: Refusal): Judged {
   const { message } = refusal;
+  if (mayNotAct(message)) return { code: "FORBIDDEN", text: message };
   if (/exceeded quota|failed quota/i.test(message)) return { code: "QUOTA_EXCEEDED", text: message };
   const ending = refusal.causes.some((cause) => cause.reason === "NamespaceTerminating");
   if (ending || /because it is being terminated/i.test(message)) return { code: "NAMESPACE_TERMINATING", text: message };
@@ -178,6 +180,11 @@ function judge(refusal: Refusal, ours: ReadonlySet<string>): Judged {
   }
 }
 
+/** A refusal of what was asked as somebody else says who that is. */
+function byActor(judged: Judged, { actor }: KubeAnswer): Judged {
+  return judged.code !== "FORBIDDEN" || actor === undefined ? judged : { ...judged, ...actorRefusal(judged.text, actor) };
+}
+
 /**
  * What the API server's refusal means, as the one error of the program: the object, the field, the server's words.
  * `ours` names managers whose conflicts are not worth a word, because their fields are taken over anyway.
@@ -185,7 +192,7 @@ function judge(refusal: Refusal, ours: ReadonlySet<string>): Judged {
  */
 export function errorOfAnswer(answer: KubeAnswer, subject: string, ours: ReadonlySet<string> = new Set()): TransporterError {
   const refusal = refusalOf(answer);
-  const judged = judge(refusal, ours);
+  const judged = byActor(judge(refusal, ours), answer);
   const options: ErrorOptions = {
     details: { object: subject, http_status: refusal.httpStatus, ...judged.details },
     ...(judged.remedy === undefined ? {} : { remedy: judged.remedy }),

@@ -1,6 +1,9 @@
 import { TransporterError, messageOf, type Ports } from "../../kit/mod.ts";
+import type { ActingIdentity } from "../../protocol/mod.ts";
 import type { KubeAccess } from "../access/access.ts";
+import type { HeaderLine } from "../access/impersonation.ts";
 import { boundedText } from "./bounded.ts";
+import { LinesFetch, repeatsHeader } from "./fetch-lines.ts";
 
 export type KubeMethod = "GET" | "POST" | "PATCH" | "PUT" | "DELETE";
 
@@ -24,6 +27,8 @@ export interface KubeAnswer {
   readonly text: string;
   /** The same request was sent before and got no answer that says what it did: what it asks for may have been done by then. */
   readonly sentBefore?: boolean;
+  /** As whom it was asked, where not as the owner of the credentials. */
+  readonly actor?: ActingIdentity;
 }
 
 /** One attempt did not get an answer. `fatal` says that the next would end alike, `unsent` that the request cannot have arrived. */
@@ -57,11 +62,16 @@ export class Transport {
   readonly #access: KubeAccess;
   readonly #ports: Ports;
   readonly #userAgent: string;
+  readonly #identity: readonly HeaderLine[];
+  readonly #lines: LinesFetch | undefined;
 
-  constructor(access: KubeAccess, ports: Ports, userAgent: string) {
+  /** `identity` says for whom each request is meant to be; empty: for whoever the credentials are of. */
+  constructor(access: KubeAccess, ports: Ports, userAgent: string, identity: readonly HeaderLine[]) {
     this.#access = access;
     this.#ports = ports;
     this.#userAgent = userAgent;
+    this.#identity = identity;
+    this.#lines = repeatsHeader(identity) ? new LinesFetch() : undefined;
   }
 
   /** Throws AttemptFailed, the signal's reason, or what the credentials throw. */
@@ -106,24 +116,36 @@ export class Transport {
 
   async #fetch(request: KubeRequest, signal: AbortSignal): Promise<Response> {
     const { headers, tls } = await this.#access.credentials();
+    const { method, body } = request;
+    const url = `${this.#access.server}${request.path}`;
+    const head = {
+      ...headers,
+      accept: request.accept ?? "application/json",
+      "user-agent": this.#userAgent,
+      ...(request.contentType === undefined ? {} : { "content-type": request.contentType }),
+    };
+    if (this.#lines !== undefined) {
+      if (this.#access.proxy !== undefined)
+        throw new TransporterError(
+          "KUBE_CONFIG_INVALID",
+          `${this.#access.source}: an identity of several groups or extra values cannot be used by way of its proxy-url`,
+          { remedy: "Name a ServiceAccount, or one group, or reach the API server without a proxy." },
+        );
+      return this.#lines.fetch({ method, url, lines: [...Object.entries(head), ...this.#identity], body, tls, signal });
+    }
     const { serverName, ...rest } = tls;
     const init: BunFetchRequestInit & { timeout?: boolean } = {
-      method: request.method,
-      headers: {
-        ...headers,
-        accept: request.accept ?? "application/json",
-        "user-agent": this.#userAgent,
-        ...(request.contentType === undefined ? {} : { "content-type": request.contentType }),
-      },
+      method,
+      headers: { ...head, ...Object.fromEntries(this.#identity) },
       signal,
       // A redirect would carry the credentials to wherever it points.
       redirect: "manual",
       tls: { ...rest, ...(serverName === undefined ? {} : { serverName }) },
       // The runtime's own limit would end a quiet watch after some minutes; ours is the timer above.
       timeout: false,
-      ...(request.body === undefined ? {} : { body: request.body }),
+      ...(body === undefined ? {} : { body }),
       ...(this.#access.proxy === undefined ? {} : { proxy: this.#access.proxy }),
     };
-    return fetch(`${this.#access.server}${request.path}`, init);
+    return fetch(url, init);
   }
 }

@@ -4,6 +4,7 @@ import type { KubeClient } from "./client.ts";
 import { collectionPath, type ResourceType } from "./discovery.ts";
 import { numberOf, parseRecord, recordOf, recordsOf, textOf, type Json } from "./json.ts";
 import { errorOfAnswer } from "./status-error.ts";
+import type { KubeAnswer } from "./transport.ts";
 
 export interface WatchTarget {
   readonly type: ResourceType;
@@ -40,6 +41,10 @@ function query(target: WatchTarget, more: Readonly<Record<string, string>>): str
 
 function describe(target: WatchTarget): string {
   return `${target.type.plural}${target.namespace === undefined ? "" : ` in namespace ${target.namespace}`}`;
+}
+
+function actorOf({ identity }: KubeClient): Pick<KubeAnswer, "actor"> {
+  return identity === undefined ? {} : { actor: identity };
 }
 
 interface Listing {
@@ -89,7 +94,10 @@ async function* stream(client: KubeClient, target: WatchTarget, position: Positi
       return;
     }
     if (response.status !== 200 || response.body === null)
-      throw errorOfAnswer({ status: response.status, headers: response.headers, text: await boundedText(response.body) }, describe(target));
+      throw errorOfAnswer(
+        { status: response.status, headers: response.headers, text: await boundedText(response.body), ...actorOf(client) },
+        describe(target),
+      );
     for await (const line of boundedLines(response.body)) {
       const event = parseRecord(line);
       const object = recordOf(event["object"]);
