@@ -2,6 +2,7 @@ import { TransporterError } from "../../kit/mod.ts";
 import type { KubeClient } from "../../k8s/mod.ts";
 import type { ExecutorOptions, StepContext } from "../executor.ts";
 import { ApplySteps } from "./apply-steps.ts";
+import { DeleteSteps } from "./delete-steps.ts";
 import type { KubeStepsOptions } from "./options.ts";
 
 /** The client with whose hands an event is carried out. Throws IMPERSONATION_REQUIRED, and FORBIDDEN where the agent's kubeconfig allows no other. */
@@ -18,5 +19,10 @@ function actingClient(client: KubeClient, { options, note }: StepContext, { requ
 
 /** The steps of `k8s_resource` events in a real cluster. */
 export function kubeSteps(client: KubeClient, options: KubeStepsOptions): ExecutorOptions["resources"] {
-  return (objects, context) => new ApplySteps(actingClient(client, context, options), objects, context, options);
+  return (objects, context) => {
+    const acting = actingClient(client, context, options);
+    return context.options.operation === "delete"
+      ? new DeleteSteps(acting, objects, context, options)
+      : new ApplySteps(acting, objects, context, options);
+  };
 }
