@@ -1,66 +1,84 @@
 import { describe, expect, test } from "bun:test";
-import { constantFrom, array, assert, property } from "fast-check";
-import { orderObjects, parseManifests, type ParsedObject, STAGES, stageOf } from "./mod.ts";
+import { STAGES, stageOf } from "./mod.ts";
 
-const KINDS: readonly (readonly [string, string])[] = [
-  ["v1", "Pod"],
-  ["example.com/v1", "Widget"],
-  ["admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration"],
-  ["apps/v1", "Deployment"],
-  ["rbac.authorization.k8s.io/v1", "RoleBinding"],
-  ["v1", "ConfigMap"],
-  ["apiextensions.k8s.io/v1", "CustomResourceDefinition"],
-  ["networking.k8s.io/v1", "NetworkPolicy"],
-  ["v1", "Service"],
-  ["autoscaling/v2", "HorizontalPodAutoscaler"],
-  ["rbac.authorization.k8s.io/v1", "Role"],
-  ["v1", "Namespace"],
-  ["gateway.networking.k8s.io/v1", "Gateway"],
-  ["coordination.k8s.io/v1", "Lease"],
-];
-
-function objects(kinds: readonly (readonly [string, string])[]): ParsedObject[] {
-  if (kinds.length === 0) return [];
-  return parseManifests(kinds.map(([apiVersion, kind], index) => JSON.stringify({ apiVersion, kind, metadata: { name: `n${index}` } })));
+function place(kind: string): number {
+  const slash = kind.lastIndexOf("/");
+  return STAGES.indexOf(stageOf(slash < 0 ? "" : kind.slice(0, slash), kind.slice(slash + 1)));
 }
 
-describe("the order of an apply", () => {
-  test("puts what others lean on first", () => {
-    expect(orderObjects(objects(KINDS)).map((stage) => stage.map(({ ref }) => ref.kind))).toEqual([
-      ["Namespace"],
-      ["CustomResourceDefinition"],
-      ["NetworkPolicy"],
-      ["ConfigMap", "Role"],
-      ["RoleBinding"],
-      ["Service", "Lease"],
-      ["Pod", "Deployment"],
-      ["HorizontalPodAutoscaler"],
-      ["Widget", "Gateway"],
-      ["ValidatingWebhookConfiguration"],
+const APPS = ["apps/Deployment", "apps/StatefulSet", "apps/DaemonSet", "apps/ReplicaSet", "ReplicationController", "Pod"] as const;
+const WORKLOADS = [...APPS, "batch/Job", "batch/CronJob"] as const;
+const ROLES = ["rbac.authorization.k8s.io/Role", "rbac.authorization.k8s.io/ClusterRole"] as const;
+const BINDINGS = ["rbac.authorization.k8s.io/RoleBinding", "rbac.authorization.k8s.io/ClusterRoleBinding"] as const;
+/** kapp's groups of kinds (`pod-related`, `storage-class`, `storage`, `rbac`), after which everything else goes. */
+const BEFORE_ALL_OTHERS = [
+  "networking.k8s.io/NetworkPolicy",
+  "ResourceQuota",
+  "LimitRange",
+  "policy/PodDisruptionBudget",
+  "scheduling.k8s.io/PriorityClass",
+  "node.k8s.io/RuntimeClass",
+  "ServiceAccount",
+  "Secret",
+  "ConfigMap",
+  "storage.k8s.io/StorageClass",
+  "PersistentVolume",
+  "PersistentVolumeClaim",
+  ...ROLES,
+  ...BINDINGS,
+] as const;
+const WEBHOOKS = [
+  "admissionregistration.k8s.io/MutatingWebhookConfiguration",
+  "admissionregistration.k8s.io/ValidatingWebhookConfiguration",
+] as const;
+
+function expectBefore(first: readonly string[], second: readonly string[]): void {
+  for (const one of first) for (const other of second) expect([one, other, place(one) < place(other)]).toEqual([one, other, true]);
+}
+
+describe("kinds go", () => {
+  test("as kapp orders them", () => {
+    expectBefore(["apiextensions.k8s.io/CustomResourceDefinition"], ["example.com/Widget"]);
+    expectBefore(["Namespace"], [...BEFORE_ALL_OTHERS, ...WORKLOADS, "Service", "example.com/Widget"]);
+    expectBefore(ROLES, BINDINGS);
+    expectBefore(["storage.k8s.io/StorageClass"], ["PersistentVolume", "PersistentVolumeClaim"]);
+    expectBefore(BEFORE_ALL_OTHERS, [
+      ...WORKLOADS,
+      "networking.k8s.io/Ingress",
+      "autoscaling/HorizontalPodAutoscaler",
+      "example.com/Widget",
     ]);
   });
 
-  test("loses nothing, doubles nothing, and keeps the order of the event within a stage", () => {
-    assert(
-      property(array(constantFrom(...KINDS), { maxLength: 40 }), (kinds) => {
-        const parsed = objects(kinds);
-        const stages = orderObjects(parsed);
-        expect(stages.flat().toSorted((a, b) => parsed.indexOf(a) - parsed.indexOf(b))).toEqual(parsed);
-        let last = -1;
-        for (const stage of stages) {
-          const places = stage.map(({ ref }) => STAGES.indexOf(stageOf(ref.group, ref.kind)));
-          expect(new Set(places).size).toBe(1);
-          expect(places[0]).toBeGreaterThan(last);
-          last = places[0] ?? last;
-          const indices = stage.map((one) => parsed.indexOf(one));
-          expect(indices).toEqual(indices.toSorted((a, b) => a - b));
-        }
-      }),
+  test("as Flux orders them: definitions, namespaces, cluster roles, then classes, then the rest, webhooks last", () => {
+    expectBefore(
+      ["Namespace", "apiextensions.k8s.io/CustomResourceDefinition"],
+      ["storage.k8s.io/StorageClass", "networking.k8s.io/IngressClass"],
+    );
+    expectBefore(["gateway.networking.k8s.io/GatewayClass"], ["gateway.networking.k8s.io/Gateway"]);
+    expectBefore(["networking.k8s.io/IngressClass"], ["networking.k8s.io/Ingress"]);
+    expectBefore(["ServiceAccount", ...ROLES, ...BINDINGS, "ConfigMap", "Secret", "Service", "LimitRange"], WORKLOADS);
+    expectBefore(
+      [
+        ...BEFORE_ALL_OTHERS,
+        ...WORKLOADS,
+        "Service",
+        "networking.k8s.io/Ingress",
+        "autoscaling/HorizontalPodAutoscaler",
+        "example.com/Widget",
+      ],
+      WEBHOOKS,
     );
   });
 
-  test("goes by group, not by the name of the kind alone", () => {
+  test("an aggregated API after what it may be served by, and before custom resources", () => {
+    expectBefore(["Service", ...APPS], ["apiregistration.k8s.io/APIService"]);
+    expectBefore(["apiregistration.k8s.io/APIService"], ["metrics.example.com/Sample"]);
+  });
+
+  test("by group, not by their names alone", () => {
     expect(stageOf("example.com", "Namespace")).toBe("custom_resources");
     expect(stageOf("serving.knative.dev", "Service")).toBe("custom_resources");
+    expect(stageOf("coordination.k8s.io", "Lease")).toBe("services");
   });
 });

@@ -1,18 +1,18 @@
 import { isBuiltInGroup } from "./built-in.ts";
-import type { ParsedObject } from "./object.ts";
 
 /**
  * The stages of an apply, first to last. Objects of one stage lean on nothing of that stage or a later one at the moment the API server
  * takes them, so a stage can be applied in parallel. Within the spirit of helm's InstallOrder, kapp's and Flux's, with these reasons:
  *
  * - `namespaces`, `definitions`: nothing in a namespace, and no custom resource, is taken before they stand.
- * - `classes`, `guards`: what admission looks up or enforces (priority, storage and runtime classes; quotas, limits, network policies)
- *   stands before the pods it should bind, so that no pod starts outside it.
+ * - `classes`, `guards`: what admission looks up or enforces (priority, storage and runtime classes; quotas, limits, network policies,
+ *   disruption budgets) stands before the pods it should bind, so that no pod starts outside it.
  * - `configuration`, then `permissions`: accounts, Secrets, ConfigMaps, volumes and roles before bindings, because a binding is refused
  *   when the role it names cannot be looked up for the escalation check.
  * - `services` before `workloads`: a pod sees the services that exist when it starts; claims too.
- * - `policies` act on workloads (autoscaler, disruption budget, ingress); `aggregated_apis` need their Service.
- * - `custom_resources` come after every built-in, since an operator, its conversion webhook or its account may be in the same event.
+ * - `policies` act on workloads (autoscaler, ingress); `aggregated_apis` need their Service.
+ * - `custom_resources` come after every built-in, since an operator, its conversion webhook or its account may be in the same event; those that
+ *   others name as their class before those others.
  * - `admission` last: a webhook whose pods are not up yet would refuse what comes after it.
  */
 export const STAGES = [
@@ -26,12 +26,16 @@ export const STAGES = [
   "workloads",
   "policies",
   "aggregated_apis",
+  "custom_classes",
   "custom_resources",
   "admission",
 ] as const;
 export type Stage = (typeof STAGES)[number];
 
-/** Kinds by `group/kind`, the core group being "". What is missing here: built-in groups go to `services`, all others to `custom_resources`. */
+/**
+ * Kinds by `group/kind`, the core group being "". What is missing here: built-in groups go to `services`, all others to `custom_resources`, or to
+ * `custom_classes` where their name ends so.
+ */
 const STAGE_OF: ReadonlyMap<string, Stage> = new Map<string, Stage>([
   ["/Namespace", "namespaces"],
   ["apiextensions.k8s.io/CustomResourceDefinition", "definitions"],
@@ -47,6 +51,7 @@ const STAGE_OF: ReadonlyMap<string, Stage> = new Map<string, Stage>([
   ["/ResourceQuota", "guards"],
   ["/LimitRange", "guards"],
   ["networking.k8s.io/NetworkPolicy", "guards"],
+  ["policy/PodDisruptionBudget", "guards"],
   ["flowcontrol.apiserver.k8s.io/FlowSchema", "guards"],
   ["/ServiceAccount", "configuration"],
   ["/Secret", "configuration"],
@@ -69,7 +74,6 @@ const STAGE_OF: ReadonlyMap<string, Stage> = new Map<string, Stage>([
   ["batch/Job", "workloads"],
   ["batch/CronJob", "workloads"],
   ["autoscaling/HorizontalPodAutoscaler", "policies"],
-  ["policy/PodDisruptionBudget", "policies"],
   ["networking.k8s.io/Ingress", "policies"],
   ["apiregistration.k8s.io/APIService", "aggregated_apis"],
   ["admissionregistration.k8s.io/ValidatingAdmissionPolicy", "admission"],
@@ -81,12 +85,8 @@ const STAGE_OF: ReadonlyMap<string, Stage> = new Map<string, Stage>([
 ]);
 
 export function stageOf(group: string, kind: string): Stage {
-  return STAGE_OF.get(`${group}/${kind}`) ?? (isBuiltInGroup(group) ? "services" : "custom_resources");
-}
-
-/** The objects in stages that work in order; empty stages are left out, and within a stage the order of the event stays. */
-export function orderObjects(parsed: readonly ParsedObject[]): ParsedObject[][] {
-  const stages = STAGES.map((): ParsedObject[] => []);
-  for (const one of parsed) stages[STAGES.indexOf(stageOf(one.ref.group, one.ref.kind))]?.push(one);
-  return stages.filter((stage) => stage.length > 0);
+  const known = STAGE_OF.get(`${group}/${kind}`);
+  if (known !== undefined) return known;
+  if (isBuiltInGroup(group)) return "services";
+  return kind.endsWith("Class") ? "custom_classes" : "custom_resources";
 }

@@ -28,7 +28,7 @@ function servedVersions(spec: Readonly<Record<string, unknown>>): string[] {
 }
 
 /** What the CRDs of an event bring, by `group/kind`. A CRD too broken to say is left out: the API server will name its fault. */
-export function crdProvides(parsed: readonly ParsedObject[]): ReadonlyMap<string, ProvidedKind> {
+export function crdProvides(parsed: readonly Pick<ParsedObject, "object" | "ref">[]): ReadonlyMap<string, ProvidedKind> {
   const provided = new Map<string, ProvidedKind>();
   for (const { object, ref } of parsed) {
     if (ref.group !== "apiextensions.k8s.io" || ref.kind !== "CustomResourceDefinition") continue;

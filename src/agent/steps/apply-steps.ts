@@ -11,13 +11,15 @@ import {
   type ReadyRules,
   readyRules,
   type ResourceOutcome,
+  type Target,
   validatePlan,
   type Validation,
   verifyPlan,
 } from "../../k8s/mod.ts";
 import { type ParsedObject, refKey } from "../../manifests/mod.ts";
 import type { ResourceStatus } from "../../protocol/mod.ts";
-import type { ResourceSteps, StepContext } from "../executor.ts";
+import type { StepContext } from "../executor.ts";
+import type { ChangingSteps } from "./changing.ts";
 import { statusOf } from "./object-status.ts";
 import type { KubeStepsOptions } from "./options.ts";
 
@@ -75,6 +77,12 @@ function messagesByLabel(error: TransporterError, list: string): ReadonlyMap<str
   return new Map(recordsIn(error.details[list]).map((one) => [String(one["object"]), String(one["message"])]));
 }
 
+function faultWords(faulty: readonly ResourceOutcome[]): string {
+  const failed = faulty.filter(({ status }) => status === "failed").length;
+  if (failed === 0) return "are not ready";
+  return failed === faulty.length ? "failed" : "failed or are not ready";
+}
+
 function rethrow(error: unknown, note: (error: TransporterError) => void): never {
   if (error instanceof TransporterError) note(error);
   throw error;
@@ -88,7 +96,7 @@ interface Past {
 }
 
 /** Applying the objects of an event, or, for a read-only agent, saying what that would do. */
-export class ApplySteps implements ResourceSteps {
+export class ApplySteps implements ChangingSteps {
   readonly #client: KubeClient;
   readonly #objects: readonly ParsedObject[];
   readonly #context: StepContext;
@@ -139,6 +147,10 @@ export class ApplySteps implements ResourceSteps {
     }
   }
 
+  targets(): readonly Target[] {
+    return this.#plan?.objects ?? [];
+  }
+
   preview(): Promise<void> {
     const { plan, validation } = this.#validated();
     for (const planned of plan.objects) this.#statuses.set(refKey(planned.ref), previewOf(planned, validation.findings.get(planned)));
@@ -159,11 +171,15 @@ export class ApplySteps implements ResourceSteps {
     this.#outcomes = await applyPlan(this.#client, plan, validation, {
       ...this.#applyOptions(),
       halt,
+      goOn: this.#context.options.onFailure === "continue",
+      readyTimeoutMs: this.#context.verifyTimeoutMs,
+      rules: this.#rules,
       onProgress: (done, total) => progress(`${done} of ${total} objects applied`),
       onWaiting: progress,
       onResource: (outcome) => this.#note(outcome),
     });
-    const failed = this.#outcomes.filter((outcome) => outcome.status === "failed");
+    // What others wait for in vain was applied, and is a fault all the same.
+    const failed = this.#outcomes.filter((outcome) => outcome.error !== undefined);
     const first = failed[0]?.error;
     if (first === undefined) {
       // Nothing failed, so what is left was left because the event was called back.
@@ -175,7 +191,7 @@ export class ApplySteps implements ResourceSteps {
     const applied = this.#outcomes.filter((outcome) => outcome.status !== "failed" && outcome.status !== "pending").length;
     throw new TransporterError(
       first.code,
-      `${failed.length} of ${plan.objects.length} objects failed (${applied} were applied), first: ${first.message}`,
+      `${failed.length} of ${plan.objects.length} objects ${faultWords(failed)} (${applied} were applied), first: ${first.message}`,
       {
         details: { ...first.details, fault_count: failed.length, faults: faults.slice(0, 100) },
         remedy: first.remedy,

@@ -1,9 +1,12 @@
 import { TransporterError } from "../../kit/mod.ts";
 import {
+  arrange,
+  type Arrangement,
   crdProvides,
+  dependencyKey,
   describeRef,
+  type LeansOn,
   namespacesProvided,
-  orderObjects,
   providedKindKey,
   stringifyObject,
   type ObjectRef,
@@ -14,6 +17,7 @@ import { apiVersionOf, type KindRef, type ResourceType } from "../http/discovery
 import { parseRecord, recordOf } from "../http/json.ts";
 import { forEachLimited } from "../http/limiter.ts";
 import { errorOfAnswer } from "../http/status-error.ts";
+import { findOutside, type Outside } from "./outside.ts";
 import { type Target, targetOf } from "./target.ts";
 
 /** What an object waits for before it can be dry-run: it comes with the same event. */
@@ -31,11 +35,25 @@ export interface PlannedObject extends Target {
   readonly deferral: Deferral | undefined;
 }
 
+/** Objects that can be applied at the same time, once what they wait for is ready. */
+export interface PlannedBatch {
+  readonly objects: readonly PlannedObject[];
+  readonly wave: number;
+  /** Objects of earlier batches; none that an earlier batch awaited. */
+  readonly awaits: readonly PlannedObject[];
+  /** Objects that the event does not bring, and that are there. */
+  readonly awaitsOutside: readonly Target[];
+}
+
 export interface Plan {
   /** In the order of the event. */
   readonly objects: readonly PlannedObject[];
-  /** The same objects in the order of applying; within a stage no object leans on another. */
-  readonly stages: readonly (readonly PlannedObject[])[];
+  /** The same objects in the order of applying. */
+  readonly batches: readonly PlannedBatch[];
+  /** On which objects of the event one leans, and why. */
+  readonly leansOn: (one: ParsedObject) => readonly LeansOn<ParsedObject>[];
+  /** On which objects outside of the event one depends. */
+  readonly dependsOutside: (one: ParsedObject) => readonly Target[];
   /** Those that cannot be dry-run before their namespace or definition stands. */
   readonly deferred: readonly PlannedObject[];
 }
@@ -152,6 +170,9 @@ function checkNamespaces(
     });
 }
 
+/** So many are told in words. */
+const NAMED_ERRORS = 5;
+
 /** Writing JSON holds the event loop: after this much, others get a turn. */
 const WRITE_SLICE_CHARS = 256 * 1024;
 
@@ -163,9 +184,42 @@ function placed(one: ParsedObject, namespace: string | undefined): string {
   return stringifyObject({ ...object, metadata: namespace === undefined ? metadata : { ...metadata, namespace } });
 }
 
+/** One error for all dependencies that are not there. */
+function throwRefused(refused: Outside["refused"]): void {
+  const errors = [...new Set(refused.values())];
+  const [first] = errors;
+  if (first === undefined) return;
+  if (errors.length === 1) throw first;
+  const named = errors.slice(0, NAMED_ERRORS).map(({ message }) => message);
+  const rest = errors.length - named.length;
+  throw new TransporterError(first.code, `${named.join("; ")}${rest > 0 ? `; and ${rest} more` : ""}`, {
+    details: { dependencies: errors.slice(0, 100).map(({ details }) => details["dependency"]) },
+    remedy: first.remedy,
+  });
+}
+
+function ordered(
+  { batches, leansOn, outside }: Arrangement<ParsedObject>,
+  { targets }: Outside,
+  planned: ReadonlyMap<ParsedObject, PlannedObject>,
+): Pick<Plan, "batches" | "leansOn" | "dependsOutside"> {
+  const at = (parsed: readonly ParsedObject[]): PlannedObject[] => parsed.flatMap((one) => planned.get(one) ?? []);
+  return {
+    batches: batches.map(({ objects, wave, awaits, awaitsOutside }) => ({
+      objects: at(objects),
+      wave,
+      awaits: at(awaits),
+      awaitsOutside: awaitsOutside.flatMap((one) => targets.get(dependencyKey(one)) ?? []),
+    })),
+    leansOn,
+    dependsOutside: (one) => (outside.get(one) ?? []).flatMap((dependency) => targets.get(dependencyKey(dependency)) ?? []),
+  };
+}
+
 /**
  * Finds each object's place in the cluster and the order of work; changes nothing. Throws UNKNOWN_KIND (listing every unknown kind),
- * NAMESPACE_NOT_FOUND and NAMESPACE_TERMINATING (listing every such namespace), INVALID_OBJECT for kinds that cannot be applied.
+ * NAMESPACE_NOT_FOUND and NAMESPACE_TERMINATING (listing every such namespace), INVALID_OBJECT for kinds that cannot be applied,
+ * DEPENDENCY_CYCLE, DEPENDENCY_NOT_FOUND.
  */
 export async function planObjects(client: KubeClient, parsed: readonly ParsedObject[], options: PlanOptions): Promise<Plan> {
   const { types, broughtAlong } = await resolveKinds(client, parsed, options.signal);
@@ -186,8 +240,12 @@ export async function planObjects(client: KubeClient, parsed: readonly ParsedObj
     if (labels === undefined) users.set(namespace, [describeRef(ref)]);
     else labels.push(describeRef(ref));
   }
+  const placeOf = (one: ParsedObject): ObjectRef => places.get(one)?.ref ?? one.ref;
+  const arrangement = arrange(parsed, (one) => ({ ref: placeOf(one), object: one.object, plural: types.get(one)?.plural }));
   const states = await namespaceStates(client, new Set(users.keys()), options.signal);
   checkNamespaces(users, states, provided);
+  const outside = await findOutside(client, arrangement.outside, (one) => describeRef(placeOf(one)), options.signal);
+  throwRefused(outside.refused);
 
   const deferralOf = (one: ParsedObject, ref: ObjectRef): Deferral | undefined => {
     if (broughtAlong.has(one)) return { because: "definition", name: providedKindKey(ref.group, ref.kind) };
@@ -209,6 +267,5 @@ export async function planObjects(client: KubeClient, parsed: readonly ParsedObj
     }
   }
   const objects = [...planned.values()];
-  const stages = orderObjects(parsed).map((stage) => stage.flatMap((one) => planned.get(one) ?? []));
-  return { objects, stages, deferred: objects.filter((one) => one.deferral !== undefined) };
+  return { objects, ...ordered(arrangement, outside, planned), deferred: objects.filter((one) => one.deferral !== undefined) };
 }

@@ -4,8 +4,10 @@ import type { ResourceOutcome } from "../apply/apply.ts";
 import { awaitReady, type Awaited, type Standing } from "./await-ready.ts";
 import { awaitServing } from "./await-serving.ts";
 import type { KubeClient } from "../http/client.ts";
-import { explain } from "./explain.ts";
+import { explain, type Explanation } from "../why/explain.ts";
+import type { LogLines } from "../why/log-lines.ts";
 import type { Plan } from "../apply/plan.ts";
+import type { Target } from "../apply/target.ts";
 import { hasReadiness } from "./readiness.ts";
 import type { ReadyRules } from "./ready-when.ts";
 
@@ -14,6 +16,8 @@ export interface NotReady {
   readonly object: string;
   readonly reason: string;
   readonly message: string;
+  /** What the container that does not do what it should wrote last. */
+  readonly log?: LogLines;
 }
 
 export interface VerifyOptions {
@@ -29,17 +33,22 @@ export interface VerifyOptions {
 const EXPLAINED = 5;
 const EXPLAIN_BUDGET_MS = 10_000;
 
-function describeStanding(standing: Standing, why: string | undefined): NotReady {
-  const message = why === undefined || standing.message.includes(why) ? standing.message : `${standing.message}; ${why}`;
-  return { object: standing.target.label, reason: standing.reason, message };
+function describeStanding(standing: Standing, why: Explanation | undefined): NotReady {
+  const { text = "", log } = why ?? {};
+  const message = text === "" || standing.message.includes(text) ? standing.message : `${standing.message}; ${text}`;
+  return { object: standing.target.label, reason: standing.reason, message, ...(log === undefined ? {} : { log }) };
 }
 
 function failedFirst(standings: readonly Standing[]): Standing[] {
   return standings.toSorted((a, b) => Number(b.status === "failed") - Number(a.status === "failed"));
 }
 
-/** With what pods and events say. A cluster that does not answer must not hide what is known already. */
-async function describeAll(client: KubeClient, standings: readonly Standing[], signal: AbortSignal | undefined): Promise<NotReady[]> {
+/** With what pods, events and logs say. A cluster that does not answer must not hide what is known already. */
+async function describeAll(
+  client: KubeClient,
+  standings: readonly Standing[],
+  { signal, brief }: { readonly signal: AbortSignal | undefined; readonly brief: boolean },
+): Promise<NotReady[]> {
   const limit = new AbortController();
   const onAbort = (): void => limit.abort();
   signal?.addEventListener("abort", onAbort, { once: true });
@@ -48,7 +57,7 @@ async function describeAll(client: KubeClient, standings: readonly Standing[], s
     return await Promise.all(
       failedFirst(standings).map(async (standing, index) => {
         if (index >= EXPLAINED || standing.object === undefined) return describeStanding(standing, undefined);
-        const why = await explain(client, standing.object, limit.signal).catch((error: unknown) => {
+        const why = await explain(client, standing.object, { signal: limit.signal, brief }).catch((error: unknown) => {
           client.log.debug("No explanation", { object: standing.target.label, error: messageOf(error) });
           return undefined;
         });
@@ -93,12 +102,39 @@ async function awaitBroughtKinds(
     client.log.warn("An established kind is not served yet", { kinds: refs.map(({ group, kind }) => `${group}/${kind}`).join(", ") });
 }
 
+/** One target that is not ready. */
+export interface Unready {
+  readonly target: Target;
+  /** No waiting helps it. */
+  readonly failed: boolean;
+  readonly message: string;
+  /** Of this target alone. */
+  readonly error: TransporterError;
+}
+
+/** What stands in the way, for all targets together and for each. */
+export interface Unreadiness {
+  readonly error: TransporterError;
+  readonly targets: readonly Unready[];
+}
+
+function listedAs(code: Unreadiness["error"]["code"], prefix: string, all: readonly NotReady[], suffix = ""): TransporterError {
+  return new TransporterError(code, `${prefix}${listed(all, EXPLAINED)}${suffix}`, {
+    details: { not_ready: all.slice(0, 100), not_ready_count: all.length },
+  });
+}
+
 /**
- * Waits by watching until every target is ready. Kinds that are ready by being stored cost no request. Throws VERIFY_FAILED as soon as an
- * object cannot become ready, VERIFY_TIMEOUT when the time is over, both saying why (pods, images, quotas, events) with
- * `details.not_ready`; FORBIDDEN where it may not look; the signal's reason. An object that is not there at the first look has failed. INVALID_EXPRESSION where an expression of `rules` cannot be used after all.
+ * Waits by watching until every target is ready, and resolves to nothing then. Kinds that are ready by being stored cost no request. Resolves to
+ * VERIFY_FAILED as soon as an object cannot become ready, to VERIFY_TIMEOUT when the time is over, both saying why (pods, images, quotas, events)
+ * with `details.not_ready`. An object that is not there at the first look has failed. Throws FORBIDDEN where it may not look, INVALID_EXPRESSION where
+ * an expression of `rules` cannot be used after all, and the signal's reason.
  */
-export async function verifyTargets(client: KubeClient, awaited: readonly Awaited[], options: VerifyOptions): Promise<void> {
+export async function awaitTargets(
+  client: KubeClient,
+  awaited: readonly Awaited[],
+  options: VerifyOptions,
+): Promise<Unreadiness | undefined> {
   const { signal, onWaiting } = options;
   let describing = false;
   let ended = false;
@@ -107,7 +143,7 @@ export async function verifyTargets(client: KubeClient, awaited: readonly Awaite
     if (describing) return;
     describing = true;
     try {
-      const all = await describeAll(client, standings, signal);
+      const all = await describeAll(client, standings, { signal, brief: true });
       if (!ended) onWaiting?.(`waiting for ${all.length === 1 ? "" : `${all.length} objects: `}${listed(all, 3)}`, all);
     } finally {
       describing = false;
@@ -126,14 +162,24 @@ export async function verifyTargets(client: KubeClient, awaited: readonly Awaite
   }).finally(() => {
     ended = true;
   });
-  if (ending.status === "ready") return;
-  const all = await describeAll(client, ending.standings, signal);
-  const details = { not_ready: all.slice(0, 100), not_ready_count: all.length };
-  if (ending.status === "failed") throw new TransporterError("VERIFY_FAILED", listed(all, EXPLAINED), { details });
-  const trouble = ending.trouble === undefined ? "" : `; at the end the API server could not be asked: ${ending.trouble}`;
-  throw new TransporterError("VERIFY_TIMEOUT", `not ready after ${seconds(options.timeoutMs)}: ${listed(all, EXPLAINED)}${trouble}`, {
-    details,
+  if (ending.status === "ready") return undefined;
+  const all = await describeAll(client, ending.standings, { signal, brief: false });
+  const late = `not ready after ${seconds(options.timeoutMs)}: `;
+  const targets = failedFirst(ending.standings).map(({ target, status, message }, index): Unready => {
+    const failed = status === "failed";
+    const own = all[index];
+    const error = listedAs(failed ? "VERIFY_FAILED" : "VERIFY_TIMEOUT", failed ? "" : late, own === undefined ? [] : [own]);
+    return { target, failed, message: own?.message ?? message, error };
   });
+  if (ending.status === "failed") return { error: listedAs("VERIFY_FAILED", "", all), targets };
+  const trouble = ending.trouble === undefined ? "" : `; at the end the API server could not be asked: ${ending.trouble}`;
+  return { error: listedAs("VERIFY_TIMEOUT", late, all, trouble), targets };
+}
+
+/** `awaitTargets` for those who need no more than the error: throws it. */
+export async function verifyTargets(client: KubeClient, awaited: readonly Awaited[], options: VerifyOptions): Promise<void> {
+  const found = await awaitTargets(client, awaited, options);
+  if (found !== undefined) throw found.error;
 }
 
 /** `verifyTargets` for what was applied of a plan; the kinds that definitions of it bring are served when it resolves. */
