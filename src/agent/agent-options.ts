@@ -34,6 +34,8 @@ export interface AgentOptions extends AgentIdentity {
   readonly healthFile?: string;
   /** Say what would be done, and change nothing. */
   readonly readOnly?: boolean;
+  /** Do nothing as the account that it has: an event says who is to do it, or ends. */
+  readonly requireImpersonation?: boolean;
   /** Events carried out at the same time. */
   readonly maxConcurrent?: number;
   /** How much it holds that is not finished; 64 deliveries and 64 MiB of what comes with them when absent. */

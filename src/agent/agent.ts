@@ -45,6 +45,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
           defaultNamespace: DEFAULT_NAMESPACE,
           fieldManager: FIELD_MANAGER,
           lookOnly: options.readOnly === true,
+          requireImpersonation: options.requireImpersonation === true,
         });
   const { identity, caPem, insecureTls = false, proxyEnv, id: agentId } = options;
   let running: RunningAgent | undefined;
@@ -132,7 +133,14 @@ class RunningAgent implements Agent {
       ledger,
       outbound: this.#outbound,
       parsing: this.#parsing,
-      executor: new Executor({ readOnly: options.readOnly === true, ports, log, resources, ...(runners === undefined ? {} : { runners }) }),
+      executor: new Executor({
+        readOnly: options.readOnly === true,
+        requireImpersonation: options.requireImpersonation === true,
+        ports,
+        log,
+        resources,
+        ...(runners === undefined ? {} : { runners }),
+      }),
       maxConcurrent: options.maxConcurrent ?? MAX_CONCURRENT,
       defaultNamespace: DEFAULT_NAMESPACE,
       ports,

@@ -56,7 +56,7 @@ interface Trial {
 
 function trial(
   script: Script,
-  more: { work?: Partial<Work>; execution?: Partial<Execution>; runner?: ScriptRunner; readOnly?: boolean } = {},
+  more: { work?: Partial<Work>; execution?: Partial<Execution>; runner?: ScriptRunner; readOnly?: boolean; others?: boolean } = {},
 ): Trial {
   const manual = manualPorts();
   const steps: string[] = [];
@@ -89,6 +89,7 @@ function trial(
   const stop = new AbortController();
   const executor = new Executor({
     readOnly: more.readOnly === true,
+    requireImpersonation: more.others === true,
     ports: manual.ports,
     log: silentLogger,
     resources,
@@ -308,11 +309,13 @@ describe("a script", () => {
     expect(statusOf(await ending)).toMatchObject({ state: "completed" });
   });
 
-  test("is refused by an agent without a runner, and by one that is read-only", async () => {
+  test("is refused by an agent without a runner, by one that is read-only, and by one that does nothing as itself", async () => {
     const without = trial({}, { work, execution: { content: payload } });
     expect(statusOf(await without.ending)).toMatchObject({ details: { code: "CAPABILITY_MISSING" } });
     const readOnly = trial({}, { work, readOnly: true, runner: () => Promise.reject(new Error("never")), execution: { content: payload } });
     expect(statusOf(await readOnly.ending)).toMatchObject({ details: { code: "READ_ONLY" } });
+    const others = trial({}, { work, others: true, runner: () => Promise.reject(new Error("never")), execution: { content: payload } });
+    expect(statusOf(await others.ending)).toMatchObject({ details: { code: "IMPERSONATION_REQUIRED" } });
   });
 });
 

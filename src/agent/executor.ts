@@ -56,6 +56,8 @@ export interface Found {
 
 export interface ExecutorOptions {
   readonly readOnly: boolean;
+  /** Nothing is done as the agent's own account; of scripts nobody else can be the doer. */
+  readonly requireImpersonation?: boolean;
   readonly ports: Ports;
   readonly log: Logger;
   readonly resources: (objects: readonly ParsedObject[], context: StepContext) => ResourceSteps;

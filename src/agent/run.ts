@@ -170,6 +170,10 @@ export class Run {
     const runner = this.#options.runners?.script;
     if (runner === undefined) throw new TransporterError("INTERNAL", "there is nobody to run the script");
     if (this.#options.readOnly) throw new TransporterError("READ_ONLY", "this agent is read-only and runs no scripts");
+    if (this.#options.requireImpersonation === true)
+      throw new TransporterError("IMPERSONATION_REQUIRED", "this agent does nothing as itself, and a script cannot be run as somebody else", {
+        remedy: "Send manifests that say who is to apply them, or have another agent run the script.",
+      });
     await this.#execution.started();
     this.#enter("applying", SCRIPT_MESSAGE);
     const aborting = AbortSignal.any([this.#abort.signal, this.#halt.signal]);

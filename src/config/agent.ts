@@ -66,6 +66,9 @@ export const AGENT_SETTINGS = {
     completes: "file",
   }),
   "read-only": toggle(false, { describe: "Report what would be done and change nothing" }),
+  "require-impersonation": toggle(false, {
+    describe: "Do nothing as itself: an event says with service_account or impersonate who is to do it, or is refused; scripts are too",
+  }),
   "max-concurrent": integerOr(4, { describe: "Events carried out at the same time", min: 1, max: 256 }),
   ...LOG_SETTINGS,
   ...COMMON_SETTINGS,
@@ -97,6 +100,7 @@ export interface AgentConfig {
   readonly stateDir: string;
   readonly healthFile: string;
   readonly readOnly: boolean;
+  readonly requireImpersonation: boolean;
   readonly maxConcurrent: number;
   readonly debug: boolean;
   readonly logFormat: "text" | "json" | undefined;
@@ -203,6 +207,7 @@ export function agentConfig({ values, origins, warnings }: Resolved<typeof AGENT
     stateDir,
     healthFile: values["health-file"] ?? healthFileIn(stateDir),
     readOnly: values["read-only"],
+    requireImpersonation: values["require-impersonation"],
     maxConcurrent: values["max-concurrent"],
     debug: values.debug,
     logFormat: values["log-format"],

@@ -54,6 +54,7 @@ export const agent = command({
     "transporter agent --agent-id agent-1 --cp-url https://cp.example.com:8080 --ca-hash sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
     "transporter agent --agent-id agent-1 --cp-url https://cp.example.com:8080 --enrolment-token-file token --in-cluster --identity-secret transporter/agent-identity",
     "transporter agent --agent-id agent-1 --read-only",
+    "transporter agent --agent-id agent-1 --in-cluster --require-impersonation",
   ],
   run: async (call) => {
     const { host, ports } = call;
@@ -90,6 +91,7 @@ export const agent = command({
         stateDir: config.stateDir,
         healthFile: config.healthFile,
         readOnly: config.readOnly,
+        requireImpersonation: config.requireImpersonation,
         maxConcurrent: config.maxConcurrent,
         cluster: { access: clusterAccess(config, host.env) },
         ports,
