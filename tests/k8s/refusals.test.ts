@@ -149,7 +149,9 @@ describe("refused before anything is touched", () => {
     const ours = parsed(configMap("shared", { color: "blue" }));
     const error = await refusal(walk(client, ours, { defaultNamespace: namespace.name }));
     expect(error.code).toBe("FIELD_CONFLICT");
-    expect(error.message).toBe(`ConfigMap ${namespace.name}/shared: .data.color belongs to field manager "painter"`);
+    expect(error.message).toStartWith(
+      `ConfigMap ${namespace.name}/shared: .data.color belongs to field manager "painter" (last changed 20`,
+    );
     expect(error.details["conflicts"]).toEqual([{ manager: "painter", fields: [".data.color"] }]);
     const { told } = await walk(client, ours, { defaultNamespace: namespace.name, forceConflicts: true });
     expect(told).toEqual([`updated ConfigMap ${namespace.name}/shared`]);

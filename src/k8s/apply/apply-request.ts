@@ -28,10 +28,14 @@ export interface ApplyOptions {
 }
 
 export interface ApplyMode {
+  /** In place of the whole manifest. */
+  readonly body?: string;
   readonly dryRun: boolean;
   readonly force: boolean;
   /** False only for bytes that the API server has validated strictly just before: reading them twice costs it a quarter of an apply. */
   readonly strict: boolean;
+  /** The whole object is wanted back, not its metadata alone. */
+  readonly whole?: boolean;
 }
 
 /** Server-side apply of one object. May be sent twice without harm: that is what apply means. */
@@ -41,24 +45,39 @@ export async function sendApply(client: KubeClient, planned: PlannedObject, opti
     method: "PATCH",
     path: `${pathOf(planned)}${query}`,
     contentType: "application/apply-patch+yaml",
-    accept: METADATA_ONLY,
-    body: planned.body,
+    ...(mode.whole === true ? {} : { accept: METADATA_ONLY }),
+    body: mode.body ?? planned.body,
     repeatable: true,
     signal: options.signal,
   });
 }
 
-/** A create that is only tried: cheaper for the API server than trying an apply, and the same judgement of a plain new object. */
-export async function sendDryCreate(client: KubeClient, planned: PlannedObject, options: ApplyOptions): Promise<KubeAnswer> {
+/** A create: refused (409) where the object exists. As it has a name, a second arrival finds what the first has made. */
+export async function sendCreate(
+  client: KubeClient,
+  planned: PlannedObject,
+  options: ApplyOptions,
+  mode: { readonly dryRun: boolean; readonly body?: string },
+): Promise<KubeAnswer> {
   return client.send({
     method: "POST",
-    path: `${collectionPath(planned.type, planned.ref.namespace)}?fieldManager=${encodeURIComponent(options.fieldManager)}&fieldValidation=Strict&dryRun=All`,
+    path: `${collectionPath(planned.type, planned.ref.namespace)}?fieldManager=${encodeURIComponent(options.fieldManager)}&fieldValidation=Strict${mode.dryRun ? "&dryRun=All" : ""}`,
     contentType: "application/json",
     accept: METADATA_ONLY,
-    body: planned.body,
+    body: mode.body ?? planned.body,
     repeatable: true,
     signal: options.signal,
   });
+}
+
+/** Only tried: cheaper for the API server than trying an apply, and the same judgement of a plain new object. */
+export async function sendDryCreate(client: KubeClient, planned: PlannedObject, options: ApplyOptions): Promise<KubeAnswer> {
+  return sendCreate(client, planned, options, { dryRun: true });
+}
+
+/** Whether a create was refused because the object is there. */
+export function isTaken(answer: KubeAnswer): boolean {
+  return answer.status === 409 && parseRecord(answer.text)["reason"] === "AlreadyExists";
 }
 
 /**

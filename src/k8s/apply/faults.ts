@@ -7,6 +7,10 @@ const NAMED_FAULTS = 5;
 /** The cluster, not the object, is at fault: nothing is gained by asking for the next one. */
 const CLUSTER_FAULTS: ReadonlySet<string> = new Set(["KUBE_UNAVAILABLE", "KUBE_UNAUTHORIZED", "KUBE_CONFIG_INVALID"]);
 
+export function isForbidden(error: unknown): boolean {
+  return error instanceof TransporterError && error.code === "FORBIDDEN";
+}
+
 export interface Fault {
   readonly planned: Target;
   readonly error: TransporterError;

@@ -56,7 +56,7 @@ function uniteRoots(a: unknown, b: unknown): Json {
   return isLeaf(theirs) ? ours : uniteFields(ours, theirs);
 }
 
-function isOwnApply(entry: Json, fieldManager: string): boolean {
+export function isOwnApply(entry: Json, fieldManager: string): boolean {
   return entry["manager"] === fieldManager && entry["operation"] === "Apply" && (textOf(entry["subresource"]) ?? "") === "";
 }
 
@@ -78,10 +78,11 @@ export function migrateManagers(managedFields: ManagedFields, fieldManager: stri
   return managedFields.flatMap((entry) => (entry === base ? [ours] : isLegacy(entry) ? [] : [entry]));
 }
 
-/** The JSON patch that writes migrated entries, refused (409) when the object has changed since it was read. */
-export function migrationPatch(entries: readonly Json[], resourceVersion: string): string {
+/** The JSON patch that writes these entries and nothing else, refused (409) when the object has changed since it was read. */
+export function managersPatch(entries: readonly Json[], resourceVersion: string): string {
   return JSON.stringify([
-    { op: "replace", path: "/metadata/managedFields", value: entries },
+    // An empty list would change nothing; a list of one empty entry empties it.
+    { op: "replace", path: "/metadata/managedFields", value: entries.length === 0 ? [{}] : entries },
     { op: "replace", path: "/metadata/resourceVersion", value: resourceVersion },
   ]);
 }

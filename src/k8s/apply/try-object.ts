@@ -1,6 +1,7 @@
 import { TransporterError } from "../../kit/mod.ts";
 import type { KubeClient } from "../http/client.ts";
-import { conflictingManagers, refusesDryRun } from "../http/status-error.ts";
+import type { Json } from "../http/json.ts";
+import { refusesDryRun } from "../http/status-error.ts";
 import type { KubeAnswer } from "../http/transport.ts";
 import {
   applyRefusal,
@@ -13,96 +14,153 @@ import {
   sendDryCreate,
   type ApplyOptions,
 } from "./apply-request.ts";
+import { tryCreate } from "./create.ts";
+import { isForbidden } from "./faults.ts";
+import { type Finding, newFinding } from "./finding.ts";
+import { entriesOf, type Ignored, ignoredOf, ownsIgnored } from "./ignore-fields.ts";
 import { legacyManagers } from "./managers.ts";
 import { readMetadata } from "./migrate.ts";
 import type { PlannedObject } from "./plan.ts";
+import { readObject } from "./put-back.ts";
+import { tryRecreate } from "./recreate.ts";
+import { explainImmutable, withTimes } from "./refusal.ts";
+import { type Treatment, treatmentOf } from "./treatment.ts";
 
-/** What the dry run of one object said. */
-export interface Finding {
-  /**
-   * - `create`, `update`: what an apply would do; `update` also where nothing would change and that could not be proven.
-   * - `recreate`: a field of it cannot be changed, and it may be deleted and made anew.
-   * - `unchanged`: proven that an apply would change nothing.
-   * - `unknown`: could not be dry-run, because an admission webhook refuses every dry run.
-   * - `unjudged`: was only looked for, because the account may read and nothing else, and a dry run needs the right to do it.
-   * - `unseen`: not even that, because it may not be read either.
-   */
-  readonly would: "create" | "update" | "recreate" | "unchanged" | "unknown" | "unjudged" | "unseen";
-  /** Of the object as it stood; undefined for a new one. */
-  readonly resourceVersion: string | undefined;
-  readonly generation: number | undefined;
-  /** Field managers whose fields are ours by history and have to be migrated before the apply. */
-  readonly legacy: ReadonlySet<string>;
-  /** Milliseconds of the monotonic clock. */
-  readonly atMs: number;
-}
-
-function created(atMs: number): Finding {
-  return { would: "create", resourceVersion: undefined, generation: undefined, legacy: new Set(), atMs };
-}
+export type { Finding } from "./finding.ts";
 
 /** A controller may write between a trial and the look at what was there; both are of use only when they are of the same state. */
 const MAX_TRIALS = 3;
 
-/** What an accepted trial found; undefined when the object changed meanwhile and the trial should be made again. */
-async function findingOf(
-  client: KubeClient,
-  planned: PlannedObject,
-  answer: KubeAnswer,
-  options: ApplyOptions,
-  atMs: number,
-): Promise<Finding | undefined> {
-  if (answer.status === 201) return created(atMs);
-  const tried = metadataOf(answer);
-  const { resourceVersion, generation, managedFields } = tried;
-  const legacy = legacyManagers(managedFields, options.fieldManager);
-  let unchanged = legacy.size === 0 && provesNoChange(answer, managedFields, options.fieldManager);
-  // Changed by this trial or by an apply of a moment ago: for what controllers write to, the resourceVersion could not tell later.
-  if (!unchanged && legacy.size === 0 && generation !== undefined) {
-    const before = await readMetadata(client, planned, options.signal);
-    if (before?.resourceVersion !== resourceVersion) return undefined;
-    unchanged = before !== undefined && leavesAsIs(planned.parsed.object, before, tried, options.fieldManager);
-  }
-  return { would: unchanged ? "unchanged" : "update", resourceVersion, generation, legacy, atMs };
+/** What is tried: the whole manifest, or, of an object that exists, what is left of it without the fields that are ignored. */
+interface Trial {
+  readonly body: string;
+  /** Some of those fields are booked as ours: they have the values that they have, until an apply has given them up. */
+  readonly gives: boolean;
 }
 
-async function dryApply(client: KubeClient, planned: PlannedObject, options: ApplyOptions, trial = 1): Promise<Finding> {
-  const atMs = client.ports.clock.monotonic();
-  const answer = await sendApply(client, planned, options, { dryRun: true, force: options.forceConflicts, strict: true });
-  if (answer.status < 300) {
-    const finding = await findingOf(client, planned, answer, options, atMs);
-    if (finding !== undefined) return finding;
-    if (trial < MAX_TRIALS) return dryApply(client, planned, options, trial + 1);
-    const { resourceVersion, generation } = metadataOf(answer);
-    return { would: "update", resourceVersion, generation, legacy: new Set(), atMs };
+async function trialOf(
+  client: KubeClient,
+  planned: PlannedObject,
+  ignored: Ignored | undefined,
+  { fieldManager, signal }: ApplyOptions,
+): Promise<Trial> {
+  const live: Json | undefined = ignored === undefined ? undefined : await readObject(client, planned, signal);
+  if (ignored === undefined || live === undefined) return { body: planned.body, gives: false };
+  const gives = ownsIgnored(entriesOf(live), fieldManager, ignored);
+  return { body: gives ? ignored.bodyLike(live) : ignored.body, gives };
+}
+
+/** One object under trial. */
+class ObjectTrial {
+  readonly #client: KubeClient;
+  readonly #planned: PlannedObject;
+  readonly #options: ApplyOptions;
+  readonly #treatment: Treatment;
+  readonly #ignored: Ignored | undefined;
+
+  constructor(client: KubeClient, planned: PlannedObject, options: ApplyOptions, treatment: Treatment, ignored: Ignored | undefined) {
+    this.#client = client;
+    this.#planned = planned;
+    this.#options = options;
+    this.#treatment = treatment;
+    this.#ignored = ignored;
   }
-  if (refusesDryRun(answer)) return { would: "unknown", resourceVersion: undefined, generation: undefined, legacy: new Set(), atMs };
-  const error = applyRefusal(answer, planned);
-  const managers = conflictingManagers(error);
-  if (managers === undefined) throw error;
-  // With force, a dry run answers what the apply will after a migration.
-  const forced = await sendApply(client, planned, options, { dryRun: true, force: true, strict: true });
-  if (forced.status >= 300) throw applyRefusal(forced, planned);
-  // Whose fields they are stands in the cluster only: the forced dry run has already taken them away.
-  const metadata = await readMetadata(client, planned, options.signal);
-  const legacy = metadata === undefined ? new Set<string>() : legacyManagers(metadata.managedFields, options.fieldManager);
-  if (!managers.every((manager) => legacy.has(manager))) throw applyRefusal(answer, planned, legacy);
-  return { would: "update", resourceVersion: metadataOf(forced).resourceVersion, generation: undefined, legacy, atMs };
+
+  async run(): Promise<Finding> {
+    for (let nth = 1; ; nth += 1) {
+      const trial = await trialOf(this.#client, this.#planned, this.#ignored, this.#options);
+      try {
+        const finding = await this.#once(trial, nth >= MAX_TRIALS);
+        if (finding !== undefined) return finding;
+      } catch (error) {
+        // Whoever else writes the ignored fields may have done so since they were read.
+        if (trial.gives && nth < MAX_TRIALS && isConflict(error)) continue;
+        return await this.#recreation(error);
+      }
+    }
+  }
+
+  /** Undefined when the object changed meanwhile and the trial should be made again. */
+  async #once(trial: Trial, last: boolean): Promise<Finding | undefined> {
+    const atMs = this.#client.ports.clock.monotonic();
+    const answer = await this.#send(trial, this.#treatment.forceConflicts);
+    if (answer.status < 300) {
+      const finding = await this.#findingOf(answer, trial, atMs);
+      if (finding !== undefined || !last) return finding;
+      const { resourceVersion, generation } = metadataOf(answer);
+      return { would: "update", resourceVersion, generation, legacy: new Set(), gives: trial.gives, atMs };
+    }
+    if (refusesDryRun(answer)) return { ...newFinding(atMs), would: "unknown" };
+    const error = applyRefusal(answer, this.#planned);
+    if (!isConflict(error)) throw error;
+    return this.#settleConflict(answer, trial, atMs);
+  }
+
+  async #send(trial: Trial, force: boolean): Promise<KubeAnswer> {
+    return sendApply(this.#client, this.#planned, this.#options, { body: trial.body, dryRun: true, force, strict: true });
+  }
+
+  async #findingOf(answer: KubeAnswer, { gives }: Trial, atMs: number): Promise<Finding | undefined> {
+    if (answer.status === 201) return newFinding(atMs);
+    const { fieldManager, signal } = this.#options;
+    const tried = metadataOf(answer);
+    const { resourceVersion, generation, managedFields } = tried;
+    const legacy = legacyManagers(managedFields, fieldManager);
+    const settled = legacy.size === 0 && !gives;
+    let unchanged = settled && provesNoChange(answer, managedFields, fieldManager);
+    // Changed by this trial or by an apply of a moment ago: for what controllers write to, the resourceVersion could not tell later.
+    if (!unchanged && settled && generation !== undefined) {
+      const before = await readMetadata(this.#client, this.#planned, signal);
+      if (before?.resourceVersion !== resourceVersion) return undefined;
+      unchanged = before !== undefined && leavesAsIs(this.#planned.parsed.object, before, tried, fieldManager);
+    }
+    return { would: unchanged ? "unchanged" : "update", resourceVersion, generation, legacy, gives, atMs };
+  }
+
+  /** Conflicts with those whose fields are ours by history end with the migration; others are a fault. */
+  async #settleConflict(answer: KubeAnswer, trial: Trial, atMs: number): Promise<Finding> {
+    const { fieldManager, signal } = this.#options;
+    // With force, a dry run answers what the apply will after a migration.
+    const forced = await this.#send(trial, true);
+    if (forced.status >= 300) throw applyRefusal(forced, this.#planned);
+    // Whose fields they are stands in the cluster only: the forced dry run has already taken them away.
+    const metadata = await readMetadata(this.#client, this.#planned, signal);
+    const legacy = metadata === undefined ? new Set<string>() : legacyManagers(metadata.managedFields, fieldManager);
+    const others = applyRefusal(answer, this.#planned, legacy);
+    if (legacy.size === 0 || isConflict(others)) throw withTimes(others, this.#planned, metadata);
+    return {
+      would: "update",
+      resourceVersion: metadataOf(forced).resourceVersion,
+      generation: undefined,
+      legacy,
+      gives: trial.gives,
+      atMs,
+    };
+  }
+
+  async #recreation(error: unknown): Promise<Finding> {
+    if (!(error instanceof TransporterError) || error.code !== "IMMUTABLE_FIELD") throw error;
+    if (!this.#treatment.recreate) throw await explainImmutable(this.#client, this.#planned, error, this.#options.signal);
+    return tryRecreate(this.#client, this.#planned, this.#ignored, this.#options);
+  }
+}
+
+function isConflict(error: unknown): boolean {
+  return error instanceof TransporterError && error.code === "FIELD_CONFLICT";
 }
 
 /** Dry-runs one object in the cheapest way that gives the same refusals. Throws the object's or the cluster's fault. */
 export async function tryObject(client: KubeClient, planned: PlannedObject, isNew: boolean, options: ApplyOptions): Promise<Finding> {
+  if (options.createOnly === true) return tryCreate(client, planned, options);
+  const treatment = treatmentOf(planned, options);
+  const ignored = await ignoredOf(client, planned, treatment, options.signal);
   if (isNew && isPlain(planned.parsed.object) && !carriesServerFields(planned.parsed.object.metadata)) {
     const atMs = client.ports.clock.monotonic();
     const answer = await sendDryCreate(client, planned, options);
-    if (answer.status < 300) return created(atMs);
+    if (answer.status < 300) return newFinding(atMs);
     // Anything else (it exists by now, a refusal) is said by an apply, in an apply's words.
   }
-  return dryApply(client, planned, options);
-}
-
-export function isForbidden(error: unknown): boolean {
-  return error instanceof TransporterError && error.code === "FORBIDDEN";
+  return new ObjectTrial(client, planned, options, treatment, ignored).run();
 }
 
 /** What can be known of an object without trying anything. */

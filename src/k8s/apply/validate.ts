@@ -1,11 +1,12 @@
 import { TransporterError, messageOf } from "../../kit/mod.ts";
 import type { ApplyOptions } from "./apply-request.ts";
-import { type Fault, faultsError, isClusterFault, MAX_FAULTS } from "./faults.ts";
+import { type Fault, faultsError, isClusterFault, isForbidden, MAX_FAULTS } from "./faults.ts";
+import type { Finding } from "./finding.ts";
 import type { KubeClient } from "../http/client.ts";
 import { forEachLimited } from "../http/limiter.ts";
 import type { Plan, PlannedObject } from "./plan.ts";
 import { surveyNewcomers } from "./survey.ts";
-import { type Finding, isForbidden, lookAt, tryObject } from "./try-object.ts";
+import { lookAt, tryObject } from "./try-object.ts";
 
 export interface Validation {
   readonly findings: ReadonlyMap<PlannedObject, Finding>;

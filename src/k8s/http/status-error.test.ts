@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import type { ErrorCode } from "../../protocol/mod.ts";
-import { conflictingManagers, errorOfAnswer, refusesDryRun } from "./status-error.ts";
+import { errorOfAnswer, refusesDryRun } from "./status-error.ts";
 import type { KubeAnswer } from "./transport.ts";
 
 function answer(status: number, message: string, more: Readonly<Record<string, unknown>> = {}): KubeAnswer {
@@ -106,7 +106,7 @@ describe("the API server's refusals", () => {
       causes: [
         {
           reason: "FieldManagerConflict",
-          message: 'conflict with "hpa" with subresource "scale" using autoscaling/v1',
+          message: 'conflict with "hpa" with subresource "scale" using autoscaling/v1 at 2026-01-02T03:04:05Z',
           field: ".spec.replicas",
         },
         { reason: "FieldManagerConflict", message: 'conflict with "kubectl-client-side-apply" using apps/v1', field: ".spec.paused" },
@@ -118,9 +118,18 @@ describe("the API server's refusals", () => {
   test("a conflict names managers and fields, and leaves out those who are ours", () => {
     const all = errorOfAnswer(conflict, "Deployment web/d");
     expect(all.code).toBe("FIELD_CONFLICT");
-    expect(conflictingManagers(all)).toEqual(["hpa", "kubectl-client-side-apply"]);
-    const others = errorOfAnswer(conflict, "Deployment web/d", new Set(["kubectl-client-side-apply"]));
-    expect(others.message).toBe('Deployment web/d: .spec.replicas; .spec.minReadySeconds belongs to field manager "hpa"');
+    expect(all.message).toBe(
+      'Deployment web/d: .spec.replicas belongs to field manager "hpa" (through scale, last changed 2026-01-02T03:04:05Z); ' +
+        '.spec.paused belongs to field manager "kubectl-client-side-apply"; .spec.minReadySeconds belongs to field manager "hpa"',
+    );
+    const others = errorOfAnswer(conflict, "Deployment web/d", new Set(["kubectl-client-side-apply", "hpa"]));
+    // What it wrote through a subresource is not what it wrote to the object.
+    expect(others.message).toBe(
+      'Deployment web/d: .spec.replicas belongs to field manager "hpa" (through scale, last changed 2026-01-02T03:04:05Z)',
+    );
+    expect(others.details["conflicts"]).toEqual([
+      { manager: "hpa", fields: [".spec.replicas"], field_count: 1, subresource: "scale", time: "2026-01-02T03:04:05Z" },
+    ]);
   });
 
   test("a webhook that cannot be tried says nothing about the object", () => {

@@ -1,6 +1,7 @@
 import { TransporterError, type ErrorOptions } from "../../kit/mod.ts";
 import { type ErrorCode, LIMITS } from "../../protocol/mod.ts";
 import { actorRefusal, mayNotAct } from "./actor-error.ts";
+import { conflictsIn, conflictText } from "./conflicts.ts";
 import { parseRecord, recordOf, recordsOf, textOf, type Json } from "./json.ts";
 import type { KubeAnswer } from "./transport.ts";
 
@@ -52,6 +53,8 @@ const IMMUTABLE =
   /field is immutable|may not be changed|may not change once set|updates to .* are forbidden|is immutable|cannot be changed|may not be updated/i;
 /** The built-in validation of update: `spec: Forbidden: updates to statefulset spec for fields other than …`. */
 const ADMISSION = /admission webhook|ValidatingAdmissionPolicy|violates PodSecurity|denied the request|denied by policy/i;
+const CONFLICT_REMEDY =
+  "Leave the field out of the manifest, or to its manager with --ignore-field; take it over with --force-conflicts, or the annotation transporter.dev/force-conflicts.";
 const TYPED_PREFIX =
   /^failed to (create typed patch object|convert new object|create manager for existing fields) \([^)]*\)( to proper version)?:\s*/;
 
@@ -110,27 +113,12 @@ function judgeForbidden(refusal: Refusal): Judged {
   return { code: /is forbidden:/i.test(message) ? "ADMISSION_DENIED" : "FORBIDDEN", text: message };
 }
 
-function managerOf(cause: Cause): string {
-  return /conflict with "([^"]*)"/.exec(cause.message)?.[1] ?? cause.message;
-}
-
 function judgeConflict(refusal: Refusal, ours: ReadonlySet<string>): Judged {
-  const conflicts = refusal.causes.filter((cause) => cause.reason === "FieldManagerConflict" && !ours.has(managerOf(cause)));
-  if (conflicts.length === 0)
-    return { code: "APPLY_FAILED", text: refusal.message, remedy: "Somebody changed the object at the same moment; send again." };
-  const byManager = new Map<string, string[]>();
-  for (const cause of conflicts) {
-    const manager = managerOf(cause);
-    byManager.set(manager, [...(byManager.get(manager) ?? []), cause.field]);
-  }
-  const text = [...byManager]
-    .map(([manager, fields]) => `${listed(fields)} belongs to field manager ${JSON.stringify(manager)}`)
-    .join("; ");
-  return {
-    code: "FIELD_CONFLICT",
-    text,
-    details: { conflicts: [...byManager].map(([manager, fields]) => ({ manager, fields: fields.slice(0, 50) })) },
-  };
+  const causes = refusal.causes.filter((cause) => cause.reason === "FieldManagerConflict");
+  const conflicts = conflictsIn(causes, ours);
+  if (conflicts.length > 0)
+    return { code: "FIELD_CONFLICT", text: conflictText(conflicts), details: { conflicts }, remedy: CONFLICT_REMEDY };
+  return { code: "APPLY_FAILED", text: refusal.message, remedy: "Somebody changed the object at the same moment; send again." };
 }
 
 function judgeInvalid(refusal: Refusal): Judged {
@@ -198,12 +186,6 @@ export function errorOfAnswer(answer: KubeAnswer, subject: string, ours: Readonl
     ...(judged.remedy === undefined ? {} : { remedy: judged.remedy }),
   };
   return new TransporterError(judged.code, `${subject}: ${judged.text}`, options);
-}
-
-/** The field managers that a refused apply conflicts with; undefined when it was not refused for that. */
-export function conflictingManagers(error: TransporterError): string[] | undefined {
-  const conflicts = error.details["conflicts"];
-  return error.code === "FIELD_CONFLICT" ? recordsOf(conflicts).flatMap((one) => textOf(one["manager"]) ?? []) : undefined;
 }
 
 /** An admission webhook with side effects refuses every dry run: that says nothing about the object. */

@@ -1,0 +1,94 @@
+import { TransporterError } from "../../kit/mod.ts";
+import type { KubeClient } from "../http/client.ts";
+import { type Conflict, conflictText } from "../http/conflicts.ts";
+import { isRecord, type Json, recordsOf, textOf } from "../http/json.ts";
+import type { AppliedMetadata } from "./apply-request.ts";
+import type { PlannedObject } from "./plan.ts";
+import { readObject } from "./put-back.ts";
+
+/** When a manager's applies last changed something; undefined when the API server does not say. */
+function lastApplied(metadata: AppliedMetadata, manager: string): string | undefined {
+  const times = metadata.managedFields
+    .filter((entry) => entry["manager"] === manager && entry["operation"] === "Apply")
+    .flatMap((entry) => textOf(entry["time"]) ?? []);
+  return times.toSorted().at(-1);
+}
+
+function conflictsOf(error: TransporterError): Conflict[] {
+  return recordsOf(error.details["conflicts"]).map((one) => ({
+    manager: textOf(one["manager"]) ?? "",
+    fields: Array.isArray(one["fields"]) ? one["fields"].filter((field) => typeof field === "string") : [],
+    field_count: Number(one["field_count"] ?? 0),
+    subresource: textOf(one["subresource"]),
+    time: textOf(one["time"]),
+  }));
+}
+
+/** A conflict with when its managers last wrote: the API server tells it of those that update, not of those that apply. */
+export function withTimes(error: TransporterError, planned: PlannedObject, metadata: AppliedMetadata | undefined): TransporterError {
+  const conflicts = conflictsOf(error);
+  if (metadata === undefined || conflicts.length === 0) return error;
+  const timed = conflicts.map((one) => ({ ...one, time: one.time ?? lastApplied(metadata, one.manager) }));
+  return new TransporterError(error.code, `${planned.label}: ${conflictText(timed)}`, {
+    details: { ...error.details, conflicts: timed },
+    remedy: error.remedy,
+  });
+}
+
+/** More fields than that tell a person nothing. */
+const MAX_FIELDS = 5;
+const MAX_DEPTH = 8;
+
+/** What of a manifest is other than what stands, as paths; a list as a whole. Quantities and defaults may be written in other ways. */
+function differing(wanted: unknown, live: unknown, path: string, depth = 0): string[] {
+  if (isRecord(wanted) && isRecord(live) && depth < MAX_DEPTH)
+    return Object.entries(wanted).flatMap(([key, value]) => differing(value, live[key], `${path}.${key}`, depth + 1));
+  if (wanted === null || wanted === undefined) return [];
+  return covers(wanted, live) ? [] : [path];
+}
+
+/** Whether all that is wanted stands there: what the API server has added does not count. */
+function covers(wanted: unknown, live: unknown): boolean {
+  if (Array.isArray(wanted))
+    return Array.isArray(live) && live.length === wanted.length && wanted.every((item, index) => covers(item, live[index]));
+  if (isRecord(wanted)) return isRecord(live) && Object.entries(wanted).every(([key, value]) => covers(value, live[key]));
+  return wanted === null || wanted === undefined || wanted === live;
+}
+
+/** The fields below those that the API server names. */
+function changesBelow(planned: PlannedObject, live: Json, fields: readonly string[]): string[] {
+  const changed = differing(planned.parsed.object["spec"], live["spec"], "spec");
+  return changed.filter((path) => fields.some((field) => path === field || path.startsWith(`${field}.`)));
+}
+
+/**
+ * A refusal because of fields that cannot be changed, in fewer and clearer words: the API server says at times only that something of the spec
+ * may not change, or writes the whole of it out.
+ */
+export async function explainImmutable(
+  client: KubeClient,
+  planned: PlannedObject,
+  error: TransporterError,
+  signal: AbortSignal | undefined,
+): Promise<TransporterError> {
+  const named = Array.isArray(error.details["fields"]) ? error.details["fields"].filter((field) => typeof field === "string") : [];
+  const live = await readObject(client, planned, signal).catch(() => undefined);
+  signal?.throwIfAborted();
+  const changes = live === undefined ? [] : changesBelow(planned, live, named);
+  const fields = changes.length === 0 ? named : changes;
+  const rest = fields.length - MAX_FIELDS;
+  const which = `${fields.slice(0, MAX_FIELDS).join(", ")}${rest > 0 ? ` and ${rest} more` : ""}`;
+  const subject = `${planned.label}: `;
+  const words = error.message.startsWith(subject) ? error.message.slice(subject.length) : error.message;
+  const text = fields.length === 0 ? words : `${which} cannot be changed once it is set: ${shortened(words)}`;
+  return new TransporterError("IMMUTABLE_FIELD", `${subject}${text}`, {
+    details: { ...error.details, ...(fields.length === 0 ? {} : { fields: fields.slice(0, 50) }) },
+    remedy:
+      "Keep the field as it is; or have the object deleted and made anew: with --on-immutable recreate, or the annotation transporter.dev/on-immutable: recreate.",
+  });
+}
+
+/** The API server writes the refused value out in full; what matters stands behind it. */
+function shortened(words: string): string {
+  return words.replaceAll(/Invalid value: .{200,}?: (?=field is immutable|may not|cannot)/gs, "").slice(0, 600);
+}
