@@ -7,6 +7,7 @@ import { ClientAuthority, type Certified } from "./certificates.ts";
 import { Children, type Child } from "./children.ts";
 import { freePorts } from "./free-port.ts";
 import { kubeconfigText, type KubeconfigParts } from "./kubeconfig.ts";
+import { writeLogs } from "./logs.ts";
 import { runKubectl, type KubectlOptions, type KubectlResult } from "./kubectl.ts";
 
 export interface ClusterOptions {
@@ -101,6 +102,8 @@ class SandboxCluster implements Cluster {
   readonly #apiPort: number;
   readonly #etcdPort: number;
   readonly #etcdPeerPort: number;
+  /** Where the simulated nodes answer for what their containers wrote. */
+  readonly #kubeletPort: number;
   readonly #clientAuthority = new ClientAuthority();
   #startedInMs = 0;
   #caPem = "";
@@ -114,10 +117,11 @@ class SandboxCluster implements Cluster {
     this.#children = children;
     this.directory = children.directory;
     this.kubeconfigPath = join(this.directory, "admin.kubeconfig");
-    const [apiPort = 0, etcdPort = 0, etcdPeerPort = 0] = freePorts(3);
+    const [apiPort = 0, etcdPort = 0, etcdPeerPort = 0, kubeletPort = 0] = freePorts(4);
     this.#apiPort = apiPort;
     this.#etcdPort = etcdPort;
     this.#etcdPeerPort = etcdPeerPort;
+    this.#kubeletPort = kubeletPort;
     this.url = `https://127.0.0.1:${apiPort}`;
   }
 
@@ -270,6 +274,8 @@ class SandboxCluster implements Cluster {
       `--service-account-signing-key-file=${join(tls, "service-account.key")}`,
       "--service-cluster-ip-range=10.96.0.0/16",
       "--allow-privileged=true",
+      // The names of simulated nodes mean nothing to a resolver.
+      "--kubelet-preferred-address-types=InternalIP",
       // Simulated nodes send no heartbeats, so the controller that would take this plugin's taints away does not run.
       `--disable-admission-plugins=${admission.join(",")}`,
       ...(this.#options.apiServerFlags ?? []),
@@ -318,9 +324,11 @@ class SandboxCluster implements Cluster {
       await this.#children.spawn("kwok", [
         await this.#binaries.kwok,
         `--kubeconfig=${this.kubeconfigPath}`,
-        `--config=${join(stages, "node.yaml")},${join(stages, "pod.yaml")}`,
+        `--config=${[join(stages, "node.yaml"), join(stages, "pod.yaml"), await writeLogs(this.directory)].join(",")}`,
         "--manage-all-nodes=true",
         "--node-ip=127.0.0.1",
+        `--node-port=${this.#kubeletPort}`,
+        `--server-address=127.0.0.1:${this.#kubeletPort}`,
         "--node-lease-duration-seconds=0",
       ]);
     }

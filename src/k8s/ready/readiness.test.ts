@@ -1,5 +1,4 @@
 import { describe, expect, test } from "bun:test";
-import { explainPod } from "./explain.ts";
 import type { Json } from "../http/json.ts";
 import { hasReadiness, readiness } from "./readiness.ts";
 
@@ -247,35 +246,5 @@ describe("readiness", () => {
     expect(hasReadiness("", "ConfigMap")).toBe(false);
     expect(hasReadiness("apps", "Deployment")).toBe(true);
     expect(hasReadiness("example.org", "ConfigMap")).toBe(true);
-  });
-});
-
-describe("what a pod says of itself", () => {
-  test("which image does not come, and why", () => {
-    const status = {
-      phase: "Pending",
-      containerStatuses: [{ name: "main", image: "", state: { waiting: { reason: "ErrImagePull", message: "manifest\n  unknown" } } }],
-    };
-    expect(explainPod(pod(status))).toBe(
-      'pod one: the image "example.org/app:1" of container main cannot be pulled (ErrImagePull: manifest unknown)',
-    );
-  });
-
-  test("what configuration is missing", () => {
-    const status = {
-      phase: "Pending",
-      containerStatuses: [
-        { name: "main", state: { waiting: { reason: "CreateContainerConfigError", message: 'secret "key" not found' } } },
-      ],
-    };
-    expect(explainPod(pod(status))).toBe(
-      'pod one: container main (image "example.org/app:1") is in CreateContainerConfigError: secret "key" not found',
-    );
-  });
-
-  test("that it has no place, or nothing to say", () => {
-    const unplaced = { phase: "Pending", ...ready("PodScheduled", "False", { message: "0/3 nodes are available" }) };
-    expect(explainPod(pod(unplaced))).toBe("pod one cannot be scheduled: 0/3 nodes are available");
-    expect(explainPod(pod({ phase: "Running", ...ready("Ready", "True") }))).toBeUndefined();
   });
 });
