@@ -45,13 +45,31 @@ export interface ResourceSteps {
    * the first one created stays created.
    */
   resources(): readonly ResourceStatus[];
+  /** Where the event asked for it and something may be changed at all. */
+  readonly undo?: Undo;
+}
+
+/** How putting everything back went. */
+export interface Undone {
+  /** Of every object that is known, with what it came to. */
+  readonly resources: readonly ResourceStatus[];
+  /** What is not as it was before the event. */
+  readonly faults: readonly { readonly object: string; readonly error: TransporterError }[];
+}
+
+/** Puts back what the steps of an event changed, whichever process they ran in. */
+export interface Undo {
+  /** Whether anything may have been changed: what there was before is kept from then on, before the first change. */
+  owed(): Promise<boolean>;
+  /** `known`: what was told of the objects when the event failed. May be called again. Throws the signal's reason, or what the ledger throws. */
+  run(known: readonly ResourceStatus[], signal: AbortSignal): Promise<Undone>;
 }
 
 /** What an operation that changes nothing saw. */
 export interface Found {
   readonly message: string;
   /** Stands for all that was seen. */
-  readonly plan: string;
+  readonly plan: string | undefined;
 }
 
 export interface ExecutorOptions {
@@ -70,6 +88,8 @@ export interface Execution {
   readonly content: readonly ParsedObject[] | ScriptPayload | TransporterError;
   /** The process ended in the middle of it before. */
   readonly resumed: boolean;
+  /** It must not be carried out any more: what it changed is put back where it asked for that, and it ends with this. */
+  readonly refusal?: TransporterError | undefined;
   readonly report: (status: Status) => void;
   readonly keep: Keep;
   /** An earlier process had it, and that one may have died of it before it could write that down. */

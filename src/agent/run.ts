@@ -2,8 +2,9 @@ import { failpoint, type TimerHandle, toTransporterError, TransporterError } fro
 import { CAPABILITY_OF_TYPE, EventTypeSchema, formatDurationMs, OPERATION_DEFAULTS, type Phase } from "../protocol/mod.ts";
 import { Attempts } from "./attempts.ts";
 import { afterRestart, cancelledStatus, type Closing, completedStatus, failedStatus, resultOf, untouched } from "./endings.ts";
-import type { Ending, Execution, ExecutorOptions, ResourceSteps } from "./executor.ts";
+import type { Ending, Execution, ExecutorOptions, ResourceSteps, Undo } from "./executor.ts";
 import { CAPABILITIES } from "./registration.ts";
+import { type Failure, failureOf, keptFailure, rollBack, rollbackLost } from "./rollback.ts";
 import { scriptFailure, type ScriptPayload } from "./script.ts";
 import type { Status } from "./status.ts";
 import * as v from "valibot";
@@ -41,6 +42,17 @@ class Interrupted extends Error {
 
 class Cancelled extends Error {
   override readonly name = "Cancelled";
+}
+
+/** An earlier process was putting back what the event had changed. */
+class RollingBack extends Error {
+  override readonly name = "RollingBack";
+  readonly failure: Failure;
+
+  constructor(failure: Failure) {
+    super(failure.message);
+    this.failure = failure;
+  }
 }
 
 /** One execution of one event. */
@@ -97,11 +109,9 @@ export class Run {
       if (cancel.aborted) onCancel();
       return { kind: "ended", status: await this.#carryOut() };
     } catch (thrown) {
+      deadline.cancel();
       // Whatever a step threw after an abort, the reason of the abort is what happened.
-      const reason: unknown = this.#abort.signal.aborted ? this.#abort.signal.reason : thrown;
-      if (reason instanceof Interrupted) return { kind: "interrupted" };
-      if (reason instanceof Cancelled) return { kind: "ended", status: this.#cancelled() };
-      return { kind: "ended", status: this.#failed(toTransporterError(reason)) };
+      return await this.#end(this.#abort.signal.aborted ? this.#abort.signal.reason : thrown);
     } finally {
       deadline.cancel();
       this.#progressTimer?.cancel();
@@ -136,6 +146,9 @@ export class Run {
     });
     this.#recorded = this.#execution.started();
     if (this.#execution.recovered) await this.#recorded;
+    const failure = this.#steps.undo === undefined || !this.#execution.recovered ? undefined : await keptFailure(this.#execution.keep);
+    if (failure !== undefined) throw new RollingBack(failure);
+    if (this.#execution.refusal !== undefined) throw this.#execution.refusal;
     for (;;) {
       try {
         return await this.#attempt(this.#steps);
@@ -297,7 +310,48 @@ export class Run {
     };
   }
 
-  #failed(error: TransporterError): Status {
+  async #end(reason: unknown): Promise<Ending> {
+    if (reason instanceof Interrupted) return { kind: "interrupted" };
+    const undo = this.#steps?.undo;
+    try {
+      if (undo !== undefined && (await undo.owed())) return { kind: "ended", status: await this.#rollBack(undo, reason) };
+    } catch (thrown) {
+      if (this.#execution.abandon.aborted) return { kind: "interrupted" };
+      return {
+        kind: "ended",
+        status: this.#failed(rollbackLost(reason instanceof Cancelled ? undefined : toTransporterError(reason), thrown)),
+      };
+    }
+    if (reason instanceof Cancelled) return { kind: "ended", status: this.#cancelled() };
+    return { kind: "ended", status: this.#failed(toTransporterError(reason)) };
+  }
+
+  async #rollBack(undo: Undo, reason: unknown): Promise<Status> {
+    const failure = this.#failureOf(reason);
+    const { keep, abandon } = this.#execution;
+    const { ports, log } = this.#options;
+    this.#phase = "applying";
+    this.#at = `putting everything back after: ${failure.message}`;
+    this.#execution.report({
+      state: "in_progress",
+      phase: this.#phase,
+      message: `Putting everything back as it was, because of: ${failure.message}`,
+      level: "warning",
+      details: { code: failure.code },
+    });
+    const { error, cancelled, resources } = await this.#change(() => rollBack(undo, failure, { keep, ports, log, abandon }));
+    const closing = { ...this.#closing(), resources };
+    return cancelled ? cancelledStatus(error.message.replace(/^Event cancelled /, ""), closing) : this.#failed(error, closing);
+  }
+
+  #failureOf(reason: unknown): Failure {
+    if (reason instanceof RollingBack) return reason.failure;
+    const { resources } = this.#closing();
+    if (!(reason instanceof Cancelled)) return failureOf(toTransporterError(reason), resources, false);
+    return failureOf(new TransporterError("EVENT_CANCELLED", this.#cancelled().message), resources, true);
+  }
+
+  #failed(error: TransporterError, closing = this.#closing()): Status {
     if (error.code === "INTERNAL") {
       this.#options.log.error("A fault of ours while carrying out an event", {
         event_id: this.#execution.work.eventId,
@@ -305,7 +359,7 @@ export class Run {
         cause: error.cause,
       });
     }
-    return failedStatus(error, this.#closing());
+    return failedStatus(error, closing);
   }
 
   #cancelled(): Status {

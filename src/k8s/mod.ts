@@ -18,11 +18,16 @@ export { createKubeClient, type KubeClient, type KubeClientOptions } from "./htt
 export type { ResourceType } from "./http/discovery.ts";
 export type { ListMerge, MergeKey, Schema } from "./http/schema.ts";
 export { loadKubeAccess } from "./access/load-access.ts";
+export { type Differences, diffPlan, type DiffOptions, type Seen } from "./apply/diff.ts";
+export { PlanGuard, planOf } from "./apply/plan-guard.ts";
 export { planObjects, type Deferral, type Plan, type PlannedObject, type PlanOptions } from "./apply/plan.ts";
 export { type Located, locateObjects } from "./apply/locate.ts";
+export { type PutBack, restoreSnapshot } from "./apply/restore.ts";
+export { demandRights } from "./apply/rights.ts";
+export { takeSnapshot } from "./apply/snapshot.ts";
 export { maySecret, readSecret, type SecretContent, type SecretName, writeSecret } from "./secret.ts";
 export type { Target } from "./apply/target.ts";
-export type { Finding } from "./apply/try-object.ts";
+export type { Finding } from "./apply/finding.ts";
 export { deleteBatches, type DeletionOutcome, tryDeletions } from "./apply/delete.ts";
 export type { DeleteFinding } from "./apply/delete-request.ts";
 export { faultDetails, faultsError } from "./apply/faults.ts";

@@ -38,6 +38,10 @@ export const FAILPOINTS = [
   "agent.finish.after-ledger",
   "agent.outbound.sent",
   "agent.outbound.acknowledged",
+  // An agent that puts back what a failed event has changed.
+  "rollback.kept",
+  "rollback.begun",
+  "rollback.object",
   // Producer.
   "producer.built",
   "producer.sent",

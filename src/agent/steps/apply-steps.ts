@@ -6,6 +6,7 @@ import {
   type Finding,
   type KubeClient,
   type Plan,
+  PlanGuard,
   type PlannedObject,
   planObjects,
   type ReadyRules,
@@ -88,6 +89,14 @@ function rethrow(error: unknown, note: (error: TransporterError) => void): never
   throw error;
 }
 
+/** Under which name the agent's ledger has what the event's plan saw. */
+const PLAN_SEEN = "plan";
+
+function readPrints(text: string): Record<string, string> {
+  const read: unknown = JSON.parse(text);
+  return Object.fromEntries(Object.entries(isRecord(read) ? read : {}).map(([key, print]) => [key, String(print)]));
+}
+
 /** What attempts at one object have come to, so that a later one tells the first truth. */
 interface Past {
   /** By the first dry run: an object that was not there before is created, whichever attempt finds out. */
@@ -108,6 +117,7 @@ export class ApplySteps implements ChangingSteps {
   /** By `refKey`: each attempt plans anew. */
   readonly #statuses = new Map<string, ResourceStatus>();
   readonly #past = new Map<string, Past>();
+  #guard: PlanGuard | undefined;
 
   constructor(client: KubeClient, objects: readonly ParsedObject[], context: StepContext, options: KubeStepsOptions) {
     this.#client = client;
@@ -124,6 +134,7 @@ export class ApplySteps implements ChangingSteps {
     this.#plan = plan;
     for (const idle of this.#rules?.idle(plan.objects) ?? []) note(`${idle} is for no object of this event`);
     try {
+      await this.#checkPlan(plan);
       this.#validation = await validatePlan(this.#client, plan, {
         ...this.#applyOptions(),
         lookOnly: this.#options.lookOnly === true,
@@ -145,6 +156,18 @@ export class ApplySteps implements ChangingSteps {
         `${deferred} of ${plan.objects.length} objects cannot be checked before the namespaces and definitions of this event stand; they are checked just before they are applied`,
       );
     }
+  }
+
+  /** Before anything is tried: what the plan saw must be there still, but for what this event itself has changed. */
+  async #checkPlan(plan: Plan): Promise<void> {
+    const { options, keep } = this.#context;
+    if (options.plan === undefined) return;
+    if (this.#guard === undefined) {
+      const kept = await keep.get(PLAN_SEEN);
+      this.#guard = new PlanGuard(this.#client, options.plan, this.#applyOptions(), kept === undefined ? undefined : readPrints(kept));
+    }
+    await this.#guard.check(plan);
+    if (keep.lasting) await keep.set(PLAN_SEEN, JSON.stringify(this.#guard.prints));
   }
 
   targets(): readonly Target[] {
@@ -256,6 +279,7 @@ export class ApplySteps implements ChangingSteps {
       ignoreFields,
       onImmutable,
       createOnly: operation === "create",
+      ...(this.#guard === undefined ? {} : { guard: this.#guard }),
       signal,
     };
   }

@@ -4,6 +4,7 @@ import type { ExecutorOptions, StepContext } from "../executor.ts";
 import { ApplySteps } from "./apply-steps.ts";
 import { DeleteSteps } from "./delete-steps.ts";
 import type { KubeStepsOptions } from "./options.ts";
+import { withRollback } from "./rollback-steps.ts";
 
 /** The client with whose hands an event is carried out. Throws IMPERSONATION_REQUIRED, and FORBIDDEN where the agent's kubeconfig allows no other. */
 function actingClient(client: KubeClient, { options, note }: StepContext, { requireImpersonation }: KubeStepsOptions): KubeClient {
@@ -21,8 +22,10 @@ function actingClient(client: KubeClient, { options, note }: StepContext, { requ
 export function kubeSteps(client: KubeClient, options: KubeStepsOptions): ExecutorOptions["resources"] {
   return (objects, context) => {
     const acting = actingClient(client, context, options);
-    return context.options.operation === "delete"
-      ? new DeleteSteps(acting, objects, context, options)
-      : new ApplySteps(acting, objects, context, options);
+    const steps =
+      context.options.operation === "delete"
+        ? new DeleteSteps(acting, objects, context, options)
+        : new ApplySteps(acting, objects, context, options);
+    return withRollback(acting, steps, objects, context, options);
   };
 }
