@@ -6,6 +6,7 @@ import type { Outlet, Queue } from "../queues/mod.ts";
 import type { Store } from "../stores/mod.ts";
 import type { AdmissionLimits } from "./admission.ts";
 import { Bell } from "./bell.ts";
+import { CloudEvents } from "./cloud-events.ts";
 import { BodyParser } from "./body-parser.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import { Duties } from "./duties.ts";
@@ -74,6 +75,7 @@ export function createCore(options: CoreOptions) {
   const { store, ports, log } = options;
   const registry = new Registry();
   const bell = new Bell();
+  const cloudEvents = new CloudEvents({ store, ports, tenant: DEFAULT_TENANT });
   const gauge = new OpenGauge(store, ports, log);
   const replicaId = options.replicaId ?? `cp-${ports.ids.uuid()}`;
   const agents = () => ({ connected: registry.healthy, registered: registry.size });
@@ -189,6 +191,7 @@ export function createCore(options: CoreOptions) {
     legacy,
     registry,
     bell,
+    cloudEvents,
     gauge,
     metrics,
     expiry,

@@ -14,7 +14,12 @@ export function idOfKey(principal: Principal, key: string): string {
       "INVALID_IDEMPOTENCY_KEY",
       `an Idempotency-Key is 1 to ${LIMITS.idempotencyKeyChars} visible ASCII characters; this one has ${key.length}`,
     );
-  const hash = Buffer.from(Bun.SHA256.hash(`${principal.tenant}\0${principal.name}\0${key}`, "hex"), "hex");
+  return uuidOfText(`${principal.tenant}\0${principal.name}\0${key}`);
+}
+
+/** A UUID of version 8 from the text's SHA-256. */
+export function uuidOfText(text: string): string {
+  const hash = Buffer.from(Bun.SHA256.hash(text, "hex"), "hex");
   hash[6] = ((hash[6] ?? 0) & 0x0f) | 0x80;
   hash[8] = ((hash[8] ?? 0) & 0x3f) | 0x80;
   const hex = hash.toString("hex", 0, 16);

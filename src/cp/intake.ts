@@ -4,6 +4,7 @@ import type { Principal } from "../security/mod.ts";
 import type { CreateOutcome, EncodedPayload, EventMeta, NewEvent, PayloadSource, Store } from "../stores/mod.ts";
 import type { Bell } from "./bell.ts";
 import type { Body, BodyParser } from "./body-parser.ts";
+import type { CloudEnvelope } from "./cloud-envelope.ts";
 import type { Dispatcher, Reservation } from "./dispatcher.ts";
 import { idOfKey } from "./idempotency.ts";
 import type { OpenGauge } from "./open-gauge.ts";
@@ -21,6 +22,8 @@ export interface IntakeSource {
   readonly idempotencyKey?: string | undefined;
   /** An event without id and key is given one. 0.1 refuses it. */
   readonly makesIds?: boolean;
+  /** The event comes in a CloudEvent. */
+  readonly envelope?: CloudEnvelope | undefined;
   /** By which door, for the log and the audit; HTTP where nothing is said. */
   readonly via?: "http" | "queue";
 }
@@ -195,9 +198,10 @@ export class Intake {
     return this.#options.permits.require(principal, "events:create", { agentId: targetAgent, eventType: type });
   }
 
-  #ruleFor(source: IntakeSource): IdRule {
-    if (source.idempotencyKey !== undefined) return { id: idOfKey(source.principal, source.idempotencyKey), only: true };
-    return source.makesIds === true ? { id: this.#options.ports.ids.uuid(), only: false } : OWN_ID;
+  #ruleFor({ principal, idempotencyKey, makesIds, envelope }: IntakeSource): IdRule {
+    if (idempotencyKey !== undefined) return { id: idOfKey(principal, idempotencyKey), only: true, envelope };
+    if (envelope !== undefined) return { ...OWN_ID, envelope };
+    return makesIds === true ? { id: this.#options.ports.ids.uuid(), only: false } : OWN_ID;
   }
 
   #timesOf(event: EventMeta): Times {

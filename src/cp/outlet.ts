@@ -4,6 +4,7 @@ import type { AuditEntry, LogEntry } from "../protocol/mod.ts";
 import type { Outlet, OutletEvent } from "../queues/mod.ts";
 import type { Store } from "../stores/mod.ts";
 import type { Bell } from "./bell.ts";
+import { CloudEvents } from "./cloud-events.ts";
 
 export type OutletKind = "status" | "audit";
 
@@ -15,10 +16,6 @@ const LOOK_MS = 1_000;
 const RETRY = { firstMs: 250, maxMs: 10_000 };
 /** Entries that a store may write between losing some and our seeing it. */
 const REWIND = 1_000;
-/** Events whose trace context is remembered. */
-const MAX_KNOWN = 5_000;
-/** The mark under which the installation's own name is kept. */
-const INSTALLATION = "installation";
 /** What the envelope takes beside the data. */
 const ENVELOPE_BYTES = 2_048;
 
@@ -49,12 +46,12 @@ export class Publisher {
   readonly #options: PublisherOptions;
   readonly #progress: readonly Progress[];
   readonly #stopped = new AbortController();
-  readonly #traces = new Map<string, string | undefined>();
-  #installation: string | undefined;
+  readonly #cloudEvents: CloudEvents;
   #following: Promise<void> | undefined;
 
   constructor(options: PublisherOptions) {
     this.#options = options;
+    this.#cloudEvents = new CloudEvents(options);
     this.#progress = options.kinds.map((kind) => ({ kind, published: 0, lag: 0 }));
   }
 
@@ -95,7 +92,7 @@ export class Publisher {
     let failing = false;
     while (this.#goesOn()) {
       try {
-        const source = await this.#source();
+        const source = await this.#cloudEvents.source();
         // The mark is asked for each time: it goes back with a store that lost its last second, and what is remembered here would not.
         const { after, newest } = await this.#begin(progress.kind);
         progress.lag = newest - after;
@@ -135,15 +132,6 @@ export class Publisher {
     return this.#options.ports.timers.sleep(ms, this.#stopped.signal).catch(() => undefined);
   }
 
-  /** The installation, whichever control plane speaks for it. Two that make its name at once agree on the one that stands there afterwards. */
-  async #source(): Promise<string> {
-    if (this.#installation !== undefined) return this.#installation;
-    const { store, ports } = this.#options;
-    if ((await store.mark(INSTALLATION)) === undefined) await store.saveMark(INSTALLATION, ports.ids.uuid());
-    this.#installation = `urn:transporter:${await store.mark(INSTALLATION)}`;
-    return this.#installation;
-  }
-
   /** Where to go on, and how far there is to go. */
   async #begin(kind: OutletKind): Promise<{ readonly after: number; readonly newest: number }> {
     const { store, log } = this.#options;
@@ -169,58 +157,19 @@ export class Publisher {
     const { store, tenant } = this.#options;
     const entries =
       kind === "status" ? await store.logAfter({ tenant, afterSeq: after, limit: BATCH }) : await store.auditAfter(tenant, after, BATCH);
-    const events = await Promise.all(
-      entries.map((entry) => ("state" in entry ? this.#statusEvent(entry, source) : Promise.resolve(this.#auditEvent(entry, source)))),
-    );
+    const events = await Promise.all(entries.map((entry: LogEntry | AuditEntry) => this.#emitted(entry, source)));
     return { events, last: entries.at(-1)?.seq ?? after, more: entries.length >= BATCH };
   }
 
-  async #statusEvent(entry: LogEntry, source: string): Promise<OutletEvent> {
-    const traceparent = await this.#traceOf(entry.event_id);
-    const { result, details, ...rest } = entry;
-    const envelope = {
-      specversion: "1.0",
-      id: `status-${entry.seq}`,
-      source,
-      type: "dev.transporter.event.status.v1",
-      subject: entry.event_id,
-      time: entry.timestamp,
-      datacontenttype: "application/json",
-      ...(traceparent === undefined ? {} : { traceparent }),
-    };
-    let body = JSON.stringify({ ...envelope, data: entry });
+  async #emitted(entry: LogEntry | AuditEntry, source: string): Promise<OutletEvent> {
+    const { outlet } = this.#options;
+    const kind = "state" in entry ? "status" : "audit";
     // The result of some thousand objects is more than a message may have; who wants it asks the control plane.
-    if (Buffer.byteLength(body) > this.#options.outlet.info.maxMessageBytes - ENVELOPE_BYTES)
-      body = JSON.stringify({
-        ...envelope,
-        data: { ...rest, left_out: [...(details === undefined ? [] : ["details"]), ...(result === undefined ? [] : ["result"])] },
-      });
-    return { id: idOf("status", entry, source), kind: "status", agentId: entry.agent_id, body };
-  }
-
-  #auditEvent(entry: AuditEntry, source: string): OutletEvent {
-    const subject = entry.event_id ?? entry.agent_id;
-    const body = JSON.stringify({
-      specversion: "1.0",
-      id: `audit-${entry.seq}`,
-      source,
-      type: "dev.transporter.audit.v1",
-      ...(subject === undefined ? {} : { subject }),
-      time: entry.timestamp,
-      datacontenttype: "application/json",
-      data: entry,
-    });
-    return { id: idOf("audit", entry, source), kind: "audit", agentId: entry.agent_id, body };
-  }
-
-  async #traceOf(eventId: string): Promise<string | undefined> {
-    const known = this.#traces.get(eventId);
-    if (known !== undefined || this.#traces.has(eventId)) return known;
-    const { store, tenant } = this.#options;
-    const stored = await store.getEvent(tenant, eventId, { payload: false, log: false });
-    if (this.#traces.size >= MAX_KNOWN) this.#traces.clear();
-    this.#traces.set(eventId, stored?.summary.traceparent);
-    return stored?.summary.traceparent;
+    const body =
+      "state" in entry
+        ? await this.#cloudEvents.status(entry, outlet.info.maxMessageBytes - ENVELOPE_BYTES)
+        : await this.#cloudEvents.audit(entry);
+    return { id: idOf(kind, entry, source), kind, agentId: entry.agent_id, body };
   }
 }
 

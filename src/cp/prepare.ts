@@ -8,9 +8,11 @@ import {
   type Operation,
   OPERATION_DEFAULTS,
   type Payload,
+  refuse,
   type RetryPolicy,
 } from "../protocol/mod.ts";
 import type { EncodedPayload, EventMeta } from "../stores/mod.ts";
+import { type CloudEnvelope, unwrapCloudEvent } from "./cloud-envelope.ts";
 
 /** Manifests are text that repeats itself: more effort saves little and costs time. */
 const ZSTD_LEVEL = 3;
@@ -34,6 +36,8 @@ export interface IdRule {
   readonly id: string | undefined;
   /** The id stands for an Idempotency-Key, so an event that brings another contradicts it. */
   readonly only: boolean;
+  /** The event comes in a CloudEvent, whose source and id say which event it is. */
+  readonly envelope?: CloudEnvelope | undefined;
 }
 export const OWN_ID: IdRule = { id: undefined, only: false };
 
@@ -100,6 +104,21 @@ function withId(input: unknown, rule: IdRule): Checked<unknown> {
   };
 }
 
+/** An event out of its CloudEvent, prepared; what is wrong with it is told by its place in the body. */
+function prepareWrapped(input: unknown, envelope: CloudEnvelope, rule: IdRule): Checked<PreparedEvent> {
+  const unwrapped = unwrapCloudEvent(input, envelope);
+  if (!unwrapped.ok) return unwrapped;
+  const { event, at, isCloudEvent } = unwrapped.value;
+  if (!isCloudEvent) return prepareInput(event, rule);
+  if (rule.only)
+    return refuse(
+      "INVALID_IDEMPOTENCY_KEY",
+      "source and id of a CloudEvent say which event it is; it can have no Idempotency-Key beside them",
+    );
+  const prepared = prepareInput(event, OWN_ID);
+  return prepared.ok || prepared.pointer === undefined ? prepared : { ...prepared, pointer: at + prepared.pointer };
+}
+
 /** Checks a body as an event and prepares it for the store. Pure and synchronous: large bodies go through the worker. */
 export function prepareEvent(text: string, rule: IdRule = OWN_ID): Checked<PreparedEvent> {
   let input: unknown;
@@ -108,6 +127,10 @@ export function prepareEvent(text: string, rule: IdRule = OWN_ID): Checked<Prepa
   } catch (error) {
     return { ok: false, code: "INVALID_JSON", message: `the body is not JSON: ${error instanceof Error ? error.message : String(error)}` };
   }
+  return rule.envelope === undefined ? prepareInput(input, rule) : prepareWrapped(input, rule.envelope, rule);
+}
+
+function prepareInput(input: unknown, rule: IdRule): Checked<PreparedEvent> {
   const identified = rule.id === undefined ? { ok: true as const, value: input } : withId(input, rule);
   if (!identified.ok) return identified;
   const checked = checkEvent(identified.value);

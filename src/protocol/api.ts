@@ -89,6 +89,8 @@ export const EventSummarySchema = v.object({
 });
 export type EventSummary = v.InferOutput<typeof EventSummarySchema>;
 
+export const CloudEventRefSchema = v.object({ id: v.string(), source: v.string(), type: v.string(), subject: v.optional(v.string()) });
+
 export const EventDetailSchema = v.object({
   ...EventSummarySchema.entries,
   /** Integer nanoseconds. */
@@ -96,6 +98,8 @@ export const EventDetailSchema = v.object({
   deadline: v.optional(v.number()),
   /** As the sender asked for it, with defaults in place; durations are integer nanoseconds. Absent: the defaults hold. */
   retry: v.optional(v.object({ attempts: v.number(), backoff: v.number(), max_backoff: v.number() })),
+  /** What the event came in, where that was a CloudEvent; a claim of whoever sent it. */
+  cloudevent: v.optional(CloudEventRefSchema),
   /** How often the event was handed to its agent. */
   attempts: v.number(),
   /** Only when asked for with `payload=true`: it may hold Secrets. */

@@ -2,6 +2,8 @@
 export const LIMITS = {
   /** Longest id of an event or agent, in characters; Kubernetes' own bound for names. */
   idChars: 253,
+  /** The longest attribute of a CloudEvent. */
+  cloudAttributeChars: 4_096,
   /** Default for the largest event body that the control plane takes. */
   eventBytes: 32 * 1024 * 1024,
   /** A JSON text of up to so many bytes is parsed without a look at what it holds. */

@@ -4,6 +4,7 @@ import type { VersionView } from "../../protocol/mod.ts";
 import type { Security } from "../../security/mod.ts";
 import type { Store } from "../../stores/mod.ts";
 import type { Bell } from "../bell.ts";
+import type { CloudEvents } from "../cloud-events.ts";
 import type { Dispatcher } from "../dispatcher.ts";
 import type { Gateway } from "../gateway.ts";
 import type { Intake } from "../intake.ts";
@@ -31,6 +32,7 @@ export interface HttpContext {
   /** Undefined where events come over HTTP alone. */
   readonly queue: Pick<QueueIntake, "view"> | undefined;
   readonly bell: Bell;
+  readonly cloudEvents: CloudEvents;
   readonly gauge: OpenGauge;
   readonly metrics: Metrics;
   readonly ports: Ports;

@@ -3,28 +3,28 @@ import {
   AcceptedSchema,
   type Cancelled,
   CancelledSchema,
+  CloudEventRefSchema,
   EventDetailSchema,
   type EventDetail,
   EventPageSchema,
   EventSchema,
   EventTypeSchema,
-  isTerminal,
   NS_PER_MS,
   type Retried,
   RetriedSchema,
   StateSchema,
 } from "../../protocol/mod.ts";
-import { isScoped } from "../../security/mod.ts";
 import type { StoredEvent } from "../../stores/mod.ts";
 import type { IntakeResult, IntakeSource } from "../intake.ts";
 import { wireRetry } from "../prepare.ts";
+import type { CloudEnvelope } from "../cloud-envelope.ts";
 import { withBody } from "./body.ts";
+import { type Door, envelopeOf } from "./cloud-events.ts";
 import type { HttpContext } from "./context.ts";
 import { type Call, type Endpoint, hidden } from "./endpoint.ts";
-import { liveStream } from "./live.ts";
 import { withPayload } from "./payload-stream.ts";
 import { Query } from "./query.ts";
-import { stand } from "./standing.ts";
+import { streamEndpoints } from "./streams.ts";
 import { onlyAgentOf, pageFor } from "./visible-page.ts";
 import * as v from "valibot";
 
@@ -57,6 +57,8 @@ const INTAKE_ERRORS = [
   "INVALID_IDEMPOTENCY_KEY",
   "EVENT_CONFLICT",
   "EVENT_EXPIRED",
+  "INVALID_CLOUDEVENT",
+  "UNSUPPORTED_MEDIA_TYPE",
   "TOO_MANY_REQUESTS",
   "SHUTTING_DOWN",
   "STORE_FULL",
@@ -79,15 +81,23 @@ function missing(id: string, isThere = false): TransporterError {
 
 function detailOf(stored: StoredEvent): EventDetail {
   const { event, result } = stored;
+  const cloudEvent = v.safeParse(CloudEventRefSchema, event.extra["cloudevent"]);
   return {
     ...stored.summary,
     ttl: event.ttlNs,
     ...(event.deadlineMs === undefined ? {} : { deadline: Math.round(event.deadlineMs * NS_PER_MS) }),
     ...(event.retry === undefined ? {} : { retry: wireRetry(event.retry) }),
+    ...(cloudEvent.success ? { cloudevent: cloudEvent.output } : {}),
     attempts: stored.attempts,
     log: [...stored.log],
     ...(result === undefined ? {} : { result }),
   };
+}
+
+function demandJson({ headers }: Request): void {
+  const type = headers.get("content-type")?.split(";")[0]?.trim().toLowerCase() ?? "";
+  if (type !== "application/json")
+    throw new TransporterError("UNSUPPORTED_MEDIA_TYPE", `content type ${JSON.stringify(type).slice(0, 80)} is not taken here`);
 }
 
 function sourceOf(call: Call): { -readonly [K in keyof IntakeSource]: IntakeSource[K] } {
@@ -101,29 +111,17 @@ function sourceOf(call: Call): { -readonly [K in keyof IntakeSource]: IntakeSour
   };
 }
 
-/** `Last-Event-ID` of a client that comes back, as a sequence number. */
-function lastEventId(request: Request): number | undefined {
-  const value = request.headers.get("last-event-id");
-  if (value === null || value === "") return undefined;
-  if (!/^\d{1,15}$/.test(value))
-    throw new TransporterError("INVALID_QUERY", `Last-Event-ID ${JSON.stringify(value.slice(0, 40))} is not one of ours`);
-  return Number(value);
-}
-
-function streamResponse(body: ReadableStream<Uint8Array>): Response {
-  return new Response(body, { headers: { "content-type": "text/event-stream", "cache-control": "no-store", "x-accel-buffering": "no" } });
-}
-
 export function eventEndpoints(context: HttpContext): Endpoint[] {
-  const { store, intake, ports, permits } = context;
+  const { store, intake, ports } = context;
 
-  function submit(call: Call, makesIds: boolean): Promise<IntakeResult> {
+  function submit(call: Call, door: Door, envelope: CloudEnvelope | undefined): Promise<IntakeResult> {
     // The intake looks at it: only there it is known whom the event is for.
     call.scopeSeen();
     if (context.isStopping()) throw new TransporterError("SHUTTING_DOWN", "the control plane is stopping and takes no new events");
     const source = sourceOf(call);
     source.idempotencyKey = call.request.headers.get("idempotency-key") ?? undefined;
-    source.makesIds = makesIds;
+    source.makesIds = door === "v1";
+    source.envelope = envelope;
     return withBody(call.request, context.maxEventBytes, context.bodyBudget, (body) => intake.submit(body, source));
   }
 
@@ -236,53 +234,6 @@ export function eventEndpoints(context: HttpContext): Endpoint[] {
     return Response.json(answer, { status: 202, headers: { location: locationOf(id) } });
   }
 
-  async function followOne(call: Call): Promise<Response> {
-    const id = call.param("id");
-    const stored = await found(call);
-    call.server.timeout(call.request, 0);
-    return streamResponse(
-      liveStream({
-        store,
-        bell: context.bell,
-        ports,
-        tenant: call.principal.tenant,
-        eventId: id,
-        afterSeq: lastEventId(call.request) ?? 0,
-        revision: stored.delivery.revision,
-        finished: isTerminal(stored.delivery.state),
-        isStopping: context.isStopping,
-        signal: call.request.signal,
-        standing: stand(call.principal, context),
-        forgets: store.info.shared,
-      }),
-    );
-  }
-
-  async function followAll(call: Call): Promise<Response> {
-    const { principal } = call;
-    const afterSeq = lastEventId(call.request) ?? (await store.lastSeq());
-    call.scopeSeen();
-    call.server.timeout(call.request, 0);
-    return streamResponse(
-      liveStream({
-        store,
-        bell: context.bell,
-        ports,
-        tenant: call.principal.tenant,
-        eventId: undefined,
-        afterSeq,
-        revision: 0,
-        finished: false,
-        isStopping: context.isStopping,
-        signal: call.request.signal,
-        standing: stand(principal, context),
-        ...(isScoped(principal.scope)
-          ? { sees: (entry) => permits.seesEvent(principal, "events:read", entry.agent_id, entry.event_id) }
-          : {}),
-      }),
-    );
-  }
-
   const accepted = {
     description: "Stored; from now on it ends as completed, failed, expired or cancelled.",
     schema: AcceptedSchema,
@@ -303,7 +254,7 @@ export function eventEndpoints(context: HttpContext): Endpoint[] {
       answers: { 202: accepted },
       errors: INTAKE_ERRORS,
       handler: async (call) => {
-        const { eventId, duplicate } = await submit(call, false);
+        const { eventId, duplicate } = await submit(call, "0.1", envelopeOf(call.request, call.principal.tenant, "0.1"));
         return call.reply(202, acceptedJson(eventId), duplicate ? REPLAYED : undefined);
       },
     },
@@ -316,12 +267,11 @@ export function eventEndpoints(context: HttpContext): Endpoint[] {
       requestHeaders,
       body: SubmittedSchema,
       answers: { 202: accepted },
-      errors: [...INTAKE_ERRORS, "UNSUPPORTED_MEDIA_TYPE"],
+      errors: INTAKE_ERRORS,
       handler: async (call) => {
-        const type = call.request.headers.get("content-type")?.split(";")[0]?.trim().toLowerCase() ?? "";
-        if (type !== "application/json")
-          throw new TransporterError("UNSUPPORTED_MEDIA_TYPE", `content type ${JSON.stringify(type).slice(0, 80)} is not taken here`);
-        const { eventId, duplicate } = await submit(call, true);
+        const envelope = envelopeOf(call.request, call.principal.tenant, "v1");
+        if (envelope === undefined) demandJson(call.request);
+        const { eventId, duplicate } = await submit(call, "v1", envelope);
         return call.reply(202, acceptedJson(eventId), { location: locationOf(eventId), ...(duplicate ? REPLAYED : {}) });
       },
     },
@@ -365,30 +315,6 @@ export function eventEndpoints(context: HttpContext): Endpoint[] {
       errors: ["EVENT_NOT_FOUND", "EVENT_NOT_RETRYABLE", "TOO_MANY_REQUESTS", "SHUTTING_DOWN", "STORE_FULL", "STORE_UNAVAILABLE"],
       handler: retry,
     },
-    {
-      method: "GET",
-      path: "/v1/events/:id/stream",
-      access: "events:read",
-      summary: "Follow one event from its beginning, or from Last-Event-ID, to its end.",
-      requestHeaders: { "Last-Event-ID": "The `id` of the last entry that was seen; what came after it is sent first." },
-      errors: ["EVENT_NOT_FOUND", "INVALID_QUERY"],
-      answers: {
-        200: {
-          description: "Server-sent events: `status` with a log entry as data, `end` after the last.",
-          mediaType: "text/event-stream",
-        },
-      },
-      handler: followOne,
-    },
-    {
-      method: "GET",
-      path: "/v1/stream",
-      access: "events:read",
-      summary: "Follow all events from now, or from Last-Event-ID.",
-      requestHeaders: { "Last-Event-ID": "The `id` of the last entry that was seen; what came after it is sent first." },
-      errors: ["INVALID_QUERY"],
-      answers: { 200: { description: "Server-sent events: `status` with a log entry as data.", mediaType: "text/event-stream" } },
-      handler: followAll,
-    },
+    ...streamEndpoints(context, found),
   ];
 }

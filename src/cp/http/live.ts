@@ -27,12 +27,14 @@ export interface LiveOptions {
   readonly sees?: (entry: LogEntry) => boolean | Promise<boolean>;
   /** Whoever follows, for as long as they may. */
   readonly standing?: Standing;
+  /** How an entry is told; as JSON where it is absent. */
+  readonly tell?: (entry: LogEntry) => Promise<string>;
   /** The store may be put back to an earlier state while the stream stands, and give numbers again that were read here. */
   readonly forgets?: boolean;
 }
 
-function frame(entry: LogEntry): string {
-  return `id: ${entry.seq}\nevent: status\ndata: ${JSON.stringify(entry)}\n\n`;
+function frame(entry: LogEntry, data: string): string {
+  return `id: ${entry.seq}\nevent: status\ndata: ${data}\n\n`;
 }
 
 /**
@@ -111,6 +113,16 @@ export function liveStream(options: LiveOptions): ReadableStream<Uint8Array> {
       throw error;
     }
   };
+  const told = async (entries: readonly LogEntry[]): Promise<string> => {
+    const { tell } = options;
+    if (tell === undefined) return entries.map((entry) => frame(entry, JSON.stringify(entry))).join("");
+    try {
+      return (await Promise.all(entries.map(async (entry) => frame(entry, await tell(entry))))).join("");
+    } catch (error) {
+      stop();
+      throw error;
+    }
+  };
   return new ReadableStream<Uint8Array>(
     {
       start(controller) {
@@ -128,7 +140,7 @@ export function liveStream(options: LiveOptions): ReadableStream<Uint8Array> {
               toldAtMs = ports.clock.monotonic();
               if (eventId !== undefined) for (const entry of entries) note(entry);
               quiet = false;
-              controller.enqueue(encoder.encode(entries.map(frame).join("")));
+              controller.enqueue(encoder.encode(await told(entries)));
               return;
             }
           }
