@@ -1,4 +1,6 @@
-export const RBAC_PRESETS = ["readOnly", "namespaced", "clusterAdmin"] as const;
+import { accountRules, type Grant, personRules } from "./rbac-impersonation.ts";
+
+export const RBAC_PRESETS = ["readOnly", "namespaced", "clusterAdmin", "impersonator"] as const;
 export type RbacPreset = (typeof RBAC_PRESETS)[number];
 
 export interface RbacRequest {
@@ -10,6 +12,8 @@ export interface RbacRequest {
   readonly identitySecret: string;
   /** Of custom resources. */
   readonly groups: readonly string[];
+  /** Of the preset impersonator: whom it may act as. */
+  readonly grants: readonly Grant[];
 }
 
 interface Rule {
@@ -21,7 +25,8 @@ interface Rule {
 }
 
 const READ = ["get", "list", "watch"];
-const APPLY = [...READ, "create", "patch"];
+/** To apply and patch; to put an object back as it was; to delete what an event deletes, makes anew or takes back. */
+const APPLY = [...READ, "create", "patch", "update", "delete"];
 
 /** Everything of a namespace but Secrets: reading them is having what they open. */
 const CORE_TO_READ = [
@@ -87,14 +92,24 @@ function readRules(groups: readonly string[]): readonly Rule[] {
 function applyRules(groups: readonly string[]): readonly Rule[] {
   return [
     {
-      why: "What it is to apply: create and patch to apply, get, list and watch to see it become ready. It never deletes.",
+      why: "What it is to work on: create and patch to apply, get, list and watch to see it become ready, update and delete for rollbacks, recreation and the operation delete.",
       groups: [""],
       resources: CORE_TO_APPLY,
       verbs: APPLY,
     },
     { groups: ["apps", "autoscaling", "batch", "networking.k8s.io", "policy", ...groups], resources: ["*"], verbs: APPLY },
     { why: "To tell a missing namespace early, and to say why something is not ready.", groups: [""], resources: ["events"], verbs: READ },
+    { groups: [""], resources: ["pods/log"], verbs: ["get"] },
     { groups: [""], resources: ["namespaces"], verbs: ["get"] },
+  ];
+}
+
+function impersonatorRights(request: RbacRequest): readonly string[] {
+  const { account, grants } = request;
+  const people = personRules(grants);
+  return [
+    ...[...accountRules(grants)].flatMap(([namespace, rule]) => granted(request, account, [rule], namespace)),
+    ...(people.length === 0 ? [] : granted(request, account, people, undefined)),
   ];
 }
 
@@ -103,6 +118,8 @@ function rightsOf(request: RbacRequest): readonly string[] {
   switch (preset) {
     case "clusterAdmin":
       return [bound(request, account, "ClusterRole", "cluster-admin", undefined)];
+    case "impersonator":
+      return impersonatorRights(request);
     case "namespaced":
       return namespaces.flatMap((namespace) => granted(request, account, applyRules(groups), namespace));
     case "readOnly":
@@ -126,8 +143,10 @@ function rightsOf(request: RbacRequest): readonly string[] {
 const ABOUT: Readonly<Record<RbacPreset, string>> = {
   readOnly: "looks, and changes nothing. For `transporter agent --read-only`.",
   namespaced:
-    "applies the usual kinds in the namespaces below, and sees no other. Whoever may make pods there can use every account and Secret there.",
+    "applies, deletes and restores the usual kinds in the namespaces below, and sees no other. Whoever may make pods there can use every account and Secret there.",
   clusterAdmin: "may do everything. Whoever can send events to this agent owns the cluster.",
+  impersonator:
+    "may do nothing as itself. It may act as those that are named below, and can do what they may do. For `transporter agent --require-impersonation`.",
 };
 
 /** The manifests of an agent's account and rights, as YAML. Names have to be checked before. */
@@ -156,5 +175,6 @@ export function rbacManifests(request: RbacRequest): string {
     ...own,
     ...rightsOf(request),
   ];
-  return `# An agent that ${ABOUT[preset]}\n# Start it with --in-cluster --identity-secret ${agentNamespace}/${identitySecret}.\n${documents.join("---\n")}`;
+  const more = preset === "impersonator" ? " --require-impersonation" : "";
+  return `# An agent that ${ABOUT[preset]}\n# Start it with --in-cluster --identity-secret ${agentNamespace}/${identitySecret}${more}.\n${documents.join("---\n")}`;
 }

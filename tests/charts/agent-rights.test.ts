@@ -54,6 +54,22 @@ const CASES: readonly (readonly [set: string, args: readonly string[]])[] = [
     ["--preset=namespaced", "--namespace=shop", "--group=argoproj.io"],
   ],
   ["rbac.preset=clusterAdmin", ["--preset=clusterAdmin"]],
+  [
+    "rbac.preset=impersonator,rbac.impersonate={shop/deployer,shop/jobs,group:release managers,web/*,web/one,user:jane,extra:example.com/scope=a=b,uid:7,user:true}",
+    [
+      "--preset=impersonator",
+      "--impersonate=shop/deployer",
+      "--impersonate=shop/jobs",
+      "--impersonate=group:release managers",
+      "--impersonate=web/*",
+      "--impersonate=web/one",
+      "--impersonate=user:jane",
+      "--impersonate=extra:example.com/scope=a=b",
+      "--impersonate=uid:7",
+      "--impersonate=user:true",
+    ],
+  ],
+  ["rbac.preset=impersonator,rbac.impersonate={shop/deployer}", ["--preset=impersonator", "--impersonate=shop/deployer"]],
 ];
 
 describe("the chart gives exactly the rights that `transporter agent rbac` prints", () => {
@@ -92,6 +108,33 @@ describe("--read-only goes with the rights", () => {
     expect(find(rendered, "ClusterRoleBinding", "transporter-agent")).toBeDefined();
     expect(agentArgs(rendered)).not.toContain("--read-only");
   });
+});
+
+describe("--require-impersonation goes with the rights", () => {
+  for (const [set, required] of [
+    ["debug=false", false],
+    ["rbac.preset=impersonator,rbac.impersonate={shop/deployer}", true],
+    ["rbac.preset=impersonator,rbac.impersonate={shop/deployer},agent.requireImpersonation=false", false],
+    ["rbac.create=false,agent.requireImpersonation=true", true],
+  ] as const)
+    chartTest(set, async () => {
+      const args = agentArgs(objects(await render("transporter-agent", ["--set", set])));
+      expect(args.includes("--require-impersonation")).toBe(required);
+      expect(args.includes("--read-only")).toBe(set === "debug=false");
+    });
+
+  chartTest(
+    "the event of the test is sent for an account that it may act as, where it can work, and not at all where none is known",
+    async () => {
+      const pods = async (set: string): Promise<readonly Json[]> =>
+        objects(await render("transporter-agent", ["--set", `tests.tokenSecret=t,rbac.preset=impersonator,${set}`])).filter(
+          (object) => object["kind"] === "Pod" && String(at(object, "metadata", "name")).endsWith("-event"),
+        );
+      const [pod] = await pods("rbac.impersonate={user:jane,shop/deployer}");
+      expect(listAt(pod, "spec", "containers", 0, "args")).toContain("--service-account=shop/deployer");
+      expect(await pods("rbac.impersonate={user:jane}")).toEqual([]);
+    },
+  );
 });
 
 describe("settings of the agent", () => {

@@ -47,6 +47,20 @@
 {{- if and (eq $rights "namespaced") (not .Values.rbac.namespaces) }}
 {{- fail "rbac.preset namespaced needs rbac.namespaces, such as --set 'rbac.namespaces={shop,shop-jobs}'" }}
 {{- end }}
+{{- if and (eq $rights "impersonator") (not .Values.rbac.impersonate) }}
+{{- fail "rbac.preset impersonator needs rbac.impersonate, those whom the agent may act as, such as --set 'rbac.impersonate={shop/deployer}'" }}
+{{- end }}
+{{- if and (eq $rights "impersonator") (or .Values.rbac.namespaces .Values.rbac.groups) }}
+{{- fail "rbac.namespaces and rbac.groups mean nothing with rbac.preset impersonator, which may do nothing itself: give those of rbac.impersonate the rights they need" }}
+{{- end }}
+{{- range .Values.rbac.impersonate | default list }}
+{{- if has . (list "group:system:masters" "user:system:admin") }}
+{{- fail (printf "rbac.impersonate %s: whoever may act as that one owns the cluster, and rbac.preset clusterAdmin says so" .) }}
+{{- end }}
+{{- end }}
+{{- if and .Values.rbac.impersonate $rights (ne $rights "impersonator") }}
+{{- fail (printf "rbac.impersonate means nothing with %s: take the preset impersonator" (ternary "rbac.rules" (printf "rbac.preset %s" $rights) (eq $rights "rules"))) }}
+{{- end }}
 {{- if and .Values.rbac.namespaces (has $rights (list "clusterAdmin" "rules")) }}
 {{- fail (printf "rbac.namespaces bounds nothing with %s, which counts in all of them: leave it out, or take the preset namespaced" (ternary "rbac.rules" "rbac.preset clusterAdmin" (eq $rights "rules"))) }}
 {{- end }}

@@ -60,7 +60,11 @@ app.kubernetes.io/part-of: transporter
 
 {{/* Where the event of the test puts its object: where the agent may. */}}
 {{- define "transporter-agent.testNamespace" -}}
+{{- with include "transporter-agent.actsAs" . }}
+{{- first (splitList "/" .) }}
+{{- else }}
 {{- default .Release.Namespace (first (.Values.rbac.namespaces | default list)) }}
+{{- end }}
 {{- end }}
 
 {{/* `annotations:` of an object: those of all, then its own. Call with (list $ own). */}}
@@ -136,6 +140,62 @@ imagePullSecrets:
 {{- if kindIs "invalid" .Values.agent.readOnly }}
 {{- if eq (include "transporter-agent.rights" .) "readOnly" }}true{{ end }}
 {{- else if .Values.agent.readOnly }}true{{ end }}
+{{- end }}
+
+{{- define "transporter-agent.requireImpersonation" -}}
+{{- if kindIs "invalid" .Values.agent.requireImpersonation }}
+{{- if eq (include "transporter-agent.rights" .) "impersonator" }}true{{ end }}
+{{- else if .Values.agent.requireImpersonation }}true{{ end }}
+{{- end }}
+
+{{/* The first account that it may act as by name, NAMESPACE/NAME; "" where there is none. */}}
+{{- define "transporter-agent.actsAs" -}}
+{{- $first := "" }}
+{{- if eq (include "transporter-agent.rights" .) "impersonator" }}
+{{- range .Values.rbac.impersonate }}
+{{- if and (not $first) (regexMatch "^[a-z0-9-]+/[a-z0-9]" .) }}{{ $first = . }}{{ end }}
+{{- end }}
+{{- end }}
+{{- $first }}
+{{- end }}
+
+{{/* Rules by namespace, as YAML; under "" those of the whole cluster. */}}
+{{- define "transporter-agent.impersonation" -}}
+{{- $verbs := list "impersonate" }}
+{{- $all := dict }}
+{{- $names := dict }}
+{{- $users := list }}
+{{- $groups := list }}
+{{- $uids := list }}
+{{- $keys := list }}
+{{- $extras := dict }}
+{{- range .Values.rbac.impersonate | default list | uniq }}
+{{- if hasPrefix "user:" . }}{{ $users = append $users (trimPrefix "user:" .) }}
+{{- else if hasPrefix "group:" . }}{{ $groups = append $groups (trimPrefix "group:" .) }}
+{{- else if hasPrefix "uid:" . }}{{ $uids = append $uids (trimPrefix "uid:" .) }}
+{{- else if hasPrefix "extra:" . }}
+{{- $pair := splitn "=" 2 (trimPrefix "extra:" .) }}
+{{- $keys = append $keys $pair._0 | uniq }}
+{{- $_ := set $extras $pair._0 (append (get $extras $pair._0 | default list) $pair._1) }}
+{{- else }}
+{{- $pair := splitn "/" 2 . }}
+{{- if eq $pair._1 "*" }}{{ $_ := set $all $pair._0 true }}{{ end }}
+{{- $_ := set $names $pair._0 (append (get $names $pair._0 | default list) $pair._1) }}
+{{- end }}
+{{- end }}
+{{- $result := dict }}
+{{- range $namespace, $list := $names }}
+{{- $rule := dict "apiGroups" (list "") "resources" (list "serviceaccounts") "verbs" $verbs }}
+{{- if not (get $all $namespace) }}{{ $_ := set $rule "resourceNames" $list }}{{ end }}
+{{- $_ := set $result $namespace (list $rule) }}
+{{- end }}
+{{- $people := list }}
+{{- with $users }}{{ $people = append $people (dict "apiGroups" (list "") "resources" (list "users") "resourceNames" . "verbs" $verbs) }}{{ end }}
+{{- with $groups }}{{ $people = append $people (dict "apiGroups" (list "") "resources" (list "groups") "resourceNames" . "verbs" $verbs) }}{{ end }}
+{{- with $uids }}{{ $people = append $people (dict "apiGroups" (list "authentication.k8s.io") "resources" (list "uids") "resourceNames" . "verbs" $verbs) }}{{ end }}
+{{- range $keys }}{{ $people = append $people (dict "apiGroups" (list "authentication.k8s.io") "resources" (list (printf "userextras/%s" .)) "resourceNames" (get $extras .) "verbs" $verbs) }}{{ end }}
+{{- with $people }}{{ $_ := set $result "" . }}{{ end }}
+{{- toYaml $result }}
 {{- end }}
 
 {{/* The Secret of key and certificate; "" where they lie in a directory, since the API server is another cluster's. */}}

@@ -44,6 +44,9 @@
 {{- if include "transporter-agent.readOnly" . }}
 - --read-only
 {{- end }}
+{{- if include "transporter-agent.requireImpersonation" . }}
+- --require-impersonation
+{{- end }}
 - --max-concurrent={{ .Values.agent.maxConcurrent }}
 - --heartbeat-interval={{ .Values.agent.heartbeatInterval }}
 - --log-format={{ .Values.logFormat }}
