@@ -34,7 +34,7 @@ export const REASONS = {
   backend: { hard: false, ready: true, quick: false, words: "which answers for it" },
   conversion: { hard: false, ready: true, quick: false, words: "which converts its kind" },
   aggregated_api: { hard: false, ready: true, quick: false, words: "which brings its kind" },
-  webhook: { hard: false, ready: false, quick: true, words: "which judges its kind" },
+  webhook: { hard: false, ready: true, quick: false, words: "which judges its kind" },
 } as const satisfies Record<string, Reason>;
 export type LeaningReason = keyof typeof REASONS;
 

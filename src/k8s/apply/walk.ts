@@ -16,6 +16,8 @@ import { writeObject } from "./write-object.ts";
 /** How long namespaces and definitions may take to stand before what leans on them fails. */
 const PREREQUISITE_MS = 60_000;
 const READY_MS = 120_000;
+/** API servers hear of a webhook's configuration by a watch, and nothing tells when they have. */
+const SETTLE_MS = 1_000;
 
 function isNamespace({ ref }: Target): boolean {
   return ref.group === "" && ref.kind === "Namespace";
@@ -86,6 +88,12 @@ export class Walk {
     for (const planned of quick) if (!this.#holdUps.isBroken(planned)) this.#stands.add(planned.parsed);
     if (quick.some(isDefinition)) await this.#awaitServing();
     await this.#demandReady([...slow, ...batch.awaitsOutside], this.#options.readyTimeoutMs ?? READY_MS);
+    if (!this.#ends && slow.some((planned) => this.#isNewWebhook(planned))) await this.#client.ports.timers.sleep(SETTLE_MS, this.#looking);
+  }
+
+  #isNewWebhook(planned: PlannedObject): boolean {
+    const isWebhook = planned.ref.group === "admissionregistration.k8s.io" && planned.ref.kind.endsWith("WebhookConfiguration");
+    return isWebhook && this.outcomes.get(planned)?.status !== "unchanged";
   }
 
   /** Waits for the targets. Going on, the others are still waited for when one has failed. */
