@@ -1,9 +1,13 @@
 import { TransporterError } from "../../kit/mod.ts";
 import type { KubeClient } from "../../k8s/mod.ts";
+import type { ParsedObject } from "../../manifests/mod.ts";
 import type { ExecutorOptions, StepContext } from "../executor.ts";
 import { ApplySteps } from "./apply-steps.ts";
+import type { ChangingSteps } from "./changing.ts";
 import { DeleteSteps } from "./delete-steps.ts";
+import { DiffSteps } from "./diff-steps.ts";
 import type { KubeStepsOptions } from "./options.ts";
+import { PatchSteps } from "./patch-steps.ts";
 import { withRollback } from "./rollback-steps.ts";
 
 /** The client with whose hands an event is carried out. Throws IMPERSONATION_REQUIRED, and FORBIDDEN where the agent's kubeconfig allows no other. */
@@ -18,14 +22,29 @@ function actingClient(client: KubeClient, { options, note }: StepContext, { requ
   return acting;
 }
 
+function changingSteps(
+  client: KubeClient,
+  objects: readonly ParsedObject[],
+  context: StepContext,
+  options: KubeStepsOptions,
+): ChangingSteps {
+  switch (context.options.operation) {
+    case "delete":
+      return new DeleteSteps(client, objects, context, options);
+    case "patch":
+    case "restart":
+      return new PatchSteps(client, objects, context, options);
+    default:
+      return new ApplySteps(client, objects, context, options);
+  }
+}
+
 /** The steps of `k8s_resource` events in a real cluster. */
 export function kubeSteps(client: KubeClient, options: KubeStepsOptions): ExecutorOptions["resources"] {
   return (objects, context) => {
     const acting = actingClient(client, context, options);
-    const steps =
-      context.options.operation === "delete"
-        ? new DeleteSteps(acting, objects, context, options)
-        : new ApplySteps(acting, objects, context, options);
+    if (context.options.operation === "diff") return new DiffSteps(acting, objects, context, options);
+    const steps = changingSteps(acting, objects, context, options);
     return withRollback(acting, steps, objects, context, options);
   };
 }
