@@ -84,6 +84,18 @@ describe("the errors that /openapi.json names", () => {
       ["POST /events", "/events", "INVALID_JSON", { ...post("{"), token: producer }],
       ["POST /events", "/events", "MISSING_TARGET_AGENT", { ...post({ ...anEvent(), target_agent: "" }), token: producer }],
       ["POST /events", "/events", "EMPTY_MANIFESTS", { ...post({ ...anEvent(), payload: {} }), token: producer }],
+      [
+        "POST /events",
+        "/events",
+        "INVALID_CLOUDEVENT",
+        { ...post({ specversion: "0.3" }, { "content-type": "application/cloudevents+json" }), token: producer },
+      ],
+      [
+        "POST /events",
+        "/events",
+        "UNSUPPORTED_MEDIA_TYPE",
+        { ...post([], { "content-type": "application/cloudevents-batch+json" }), token: producer },
+      ],
       ["POST /events", "/events", "UNKNOWN_EVENT_TYPE", { ...post({ ...anEvent(), type: "helm" }), token: producer }],
       [
         "POST /v1/events",

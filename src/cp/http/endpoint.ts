@@ -75,6 +75,8 @@ export interface Endpoint {
   /** Headers of the request that mean something here. */
   readonly requestHeaders?: Readonly<Record<string, string>>;
   readonly body?: GenericSchema;
+  /** The body in other media types than JSON, by media type. */
+  readonly otherBodies?: Readonly<Record<string, GenericSchema>>;
   readonly answers: Readonly<Record<number, Answer>>;
   /** What it refuses with, beside what every endpoint of its kind does. */
   readonly errors?: readonly ErrorCode[];

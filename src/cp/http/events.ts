@@ -42,6 +42,20 @@ const LIST_PARAMETERS = {
 
 /** As it may be sent without an id. */
 const SubmittedSchema = v.looseObject({ ...EventSchema.entries, id: v.nullish(v.string()) });
+/** As it may be sent where it is the data of a CloudEvent in structured mode. */
+const CloudEventSchema = v.looseObject({
+  specversion: v.literal("1.0"),
+  id: v.pipe(v.string(), v.nonEmpty()),
+  source: v.pipe(v.string(), v.nonEmpty()),
+  type: v.pipe(v.string(), v.nonEmpty()),
+  subject: v.nullish(v.string()),
+  time: v.nullish(v.string()),
+  datacontenttype: v.nullish(v.string()),
+  traceparent: v.nullish(v.string()),
+  data: v.optional(SubmittedSchema),
+  data_base64: v.nullish(v.string()),
+});
+const CLOUD_EVENT_BODY = { "application/cloudevents+json": CloudEventSchema };
 const INTAKE_ERRORS = [
   "MISSING_EVENT_ID",
   "MISSING_TARGET_AGENT",
@@ -242,15 +256,21 @@ export function eventEndpoints(context: HttpContext): Endpoint[] {
   const requestHeaders = {
     "Idempotency-Key":
       "For an event without an id: 1 to 255 visible ASCII characters. The same key with the same content is the same event and gets the same answer; with other content 409.",
+    "ce-specversion":
+      "`1.0`: the request is a CloudEvent in binary mode. Its other attributes come as `ce-` headers too, its data is the body.",
+    "ce-id": "Of a CloudEvent in binary mode. Its source and id say which event it is, in the place of an id or a key.",
+    "ce-source": "Of a CloudEvent in binary mode.",
+    "ce-type": "Of a CloudEvent in binary mode.",
   };
   return [
     {
       method: "POST",
       path: "/events",
       access: "events:create",
-      summary: "Hand in an event, as in 0.1: any content type.",
+      summary: "Hand in an event, as in 0.1: any content type. Also a CloudEvent, in structured or binary mode.",
       requestHeaders,
       body: EventSchema,
+      otherBodies: CLOUD_EVENT_BODY,
       answers: { 202: accepted },
       errors: INTAKE_ERRORS,
       handler: async (call) => {
@@ -263,9 +283,10 @@ export function eventEndpoints(context: HttpContext): Endpoint[] {
       path: "/v1/events",
       access: "events:create",
       summary:
-        "Hand in an event. The same id with the same content gets the same answer; with other content 409. Without an id it is given one.",
+        "Hand in an event. The same id with the same content gets the same answer; with other content 409. Without an id it is given one. Also a CloudEvent, in structured or binary mode.",
       requestHeaders,
       body: SubmittedSchema,
+      otherBodies: CLOUD_EVENT_BODY,
       answers: { 202: accepted },
       errors: INTAKE_ERRORS,
       handler: async (call) => {

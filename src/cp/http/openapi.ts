@@ -68,6 +68,11 @@ function problemsOf(endpoint: Endpoint): Record<string, Json> {
   );
 }
 
+function bodiesOf(body: GenericSchema, others: Endpoint["otherBodies"] = {}): Json {
+  const all = Object.entries({ "application/json": body, ...others });
+  return Object.fromEntries(all.map(([mediaType, schema]) => [mediaType, { schema: schemaOf(schema) }]));
+}
+
 function operationOf(endpoint: Endpoint): Json {
   const parameters: Json[] = [];
   for (const [, name] of endpoint.path.matchAll(/:(\w+)/g))
@@ -102,9 +107,7 @@ function operationOf(endpoint: Endpoint): Json {
     "x-transporter-access": endpoint.access,
     security: endpoint.access === "public" ? [] : [{ bearer: [] }, { cookie: [] }],
     ...(parameters.length === 0 ? {} : { parameters }),
-    ...(endpoint.body === undefined
-      ? {}
-      : { requestBody: { required: true, content: { "application/json": { schema: schemaOf(endpoint.body) } } } }),
+    ...(endpoint.body === undefined ? {} : { requestBody: { required: true, content: bodiesOf(endpoint.body, endpoint.otherBodies) } }),
     responses,
   };
 }
