@@ -1,5 +1,5 @@
 import { TransporterError, toTransporterError } from "../../kit/mod.ts";
-import type { ParsedObject } from "../../manifests/mod.ts";
+import type { LeaningReason, ParsedObject } from "../../manifests/mod.ts";
 import { awaitServing } from "../ready/await-serving.ts";
 import { awaitTargets, type Unready, type Unreadiness } from "../ready/verify.ts";
 import type { KubeClient } from "../http/client.ts";
@@ -16,6 +16,8 @@ import { writeObject } from "./write-object.ts";
 /** How long namespaces and definitions may take to stand before what leans on them fails. */
 const PREREQUISITE_MS = 60_000;
 const READY_MS = 120_000;
+/** Without these the API server cannot judge what leans on them. */
+const NEEDED_TO_TRY: ReadonlySet<LeaningReason> = new Set(["namespace", "definition", "conversion"]);
 /** API servers hear of a webhook's configuration by a watch, and nothing tells when they have. */
 const SETTLE_MS = 1_000;
 
@@ -85,10 +87,15 @@ export class Walk {
     const slow = awaited.filter((planned) => !isNamespace(planned) && !isDefinition(planned));
     await this.#demandReady(quick, PREREQUISITE_MS);
     if (this.#ends) return;
-    for (const planned of quick) if (!this.#holdUps.isBroken(planned)) this.#stands.add(planned.parsed);
+    this.#noteStanding(quick);
     if (quick.some(isDefinition)) await this.#awaitServing();
     await this.#demandReady([...slow, ...batch.awaitsOutside], this.#options.readyTimeoutMs ?? READY_MS);
+    this.#noteStanding(slow);
     if (!this.#ends && slow.some((planned) => this.#isNewWebhook(planned))) await this.#client.ports.timers.sleep(SETTLE_MS, this.#looking);
+  }
+
+  #noteStanding(awaited: readonly PlannedObject[]): void {
+    for (const planned of awaited) if (!this.#holdUps.isBroken(planned)) this.#stands.add(planned.parsed);
   }
 
   #isNewWebhook(planned: PlannedObject): boolean {
@@ -154,7 +161,7 @@ export class Walk {
   }
 
   #canBeTried({ parsed }: PlannedObject): boolean {
-    return this.#plan.leansOn(parsed).every(({ on, why }) => (why !== "namespace" && why !== "definition") || this.#stands.has(on));
+    return this.#plan.leansOn(parsed).every(({ on, why }) => !NEEDED_TO_TRY.has(why) || this.#stands.has(on));
   }
 
   #signal(): { readonly signal?: AbortSignal } {
