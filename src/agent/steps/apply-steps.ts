@@ -162,12 +162,12 @@ export class ApplySteps implements ChangingSteps {
   async #checkPlan(plan: Plan): Promise<void> {
     const { options, keep } = this.#context;
     if (options.plan === undefined) return;
-    if (this.#guard === undefined) {
-      const kept = await keep.get(PLAN_SEEN);
-      this.#guard = new PlanGuard(this.#client, options.plan, this.#applyOptions(), kept === undefined ? undefined : readPrints(kept));
-    }
+    const kept = this.#guard === undefined ? await keep.get(PLAN_SEEN) : undefined;
+    const prints = kept === undefined ? undefined : readPrints(kept);
+    const first = this.#guard === undefined && prints === undefined;
+    this.#guard ??= new PlanGuard(this.#client, options.plan, this.#applyOptions(), prints);
     await this.#guard.check(plan);
-    if (keep.lasting) await keep.set(PLAN_SEEN, JSON.stringify(this.#guard.prints));
+    if (first && keep.lasting) await keep.set(PLAN_SEEN, JSON.stringify(this.#guard.prints));
   }
 
   targets(): readonly Target[] {

@@ -2,6 +2,7 @@ import type { KubeClient } from "../http/client.ts";
 import { collectionPath } from "../http/discovery.ts";
 import { isRecord, parseRecord, recordOf, textOf, type Json } from "../http/json.ts";
 import { managedFieldsOf, ownApplyFields, ownApplyTimeMs, type ManagedFields } from "./managers.ts";
+import { type Pin, pinnedBody, type WriteGuard } from "./pin.ts";
 import type { PlannedObject } from "./plan.ts";
 import { pathOf } from "./target.ts";
 import { errorOfAnswer } from "../http/status-error.ts";
@@ -22,14 +23,22 @@ export interface ApplyOptions {
   readonly ignoreFields?: readonly IgnoreFields[];
   /** `recreate`: where a field cannot be changed, the object is deleted and made anew. */
   readonly onImmutable?: OnImmutable;
+  /** How long an object that is made anew may take to go; a minute when absent. */
+  readonly goneTimeoutMs?: number;
   /** An object that exists is a fault. */
   readonly createOnly?: boolean;
+  /** Nothing is written but to the versions that it allows. */
+  readonly guard?: WriteGuard;
+  /** The one version that a write is for, as the guard gave it. */
+  readonly pin?: Pin | undefined;
   readonly signal?: AbortSignal;
 }
 
 export interface ApplyMode {
   /** In place of the whole manifest. */
   readonly body?: string;
+  /** Answer with the whole object, not only with its metadata. */
+  readonly whole?: boolean;
   readonly dryRun: boolean;
   readonly force: boolean;
   /** False only for bytes that the API server has validated strictly just before: reading them twice costs it a quarter of an apply. */
@@ -41,12 +50,13 @@ export interface ApplyMode {
 /** Server-side apply of one object. May be sent twice without harm: that is what apply means. */
 export async function sendApply(client: KubeClient, planned: PlannedObject, options: ApplyOptions, mode: ApplyMode): Promise<KubeAnswer> {
   const query = `?fieldManager=${encodeURIComponent(options.fieldManager)}&force=${String(mode.force)}&fieldValidation=${mode.strict ? "Strict" : "Ignore"}${mode.dryRun ? "&dryRun=All" : ""}`;
+  const body = mode.body ?? planned.body;
   return client.send({
     method: "PATCH",
     path: `${pathOf(planned)}${query}`,
     contentType: "application/apply-patch+yaml",
     ...(mode.whole === true ? {} : { accept: METADATA_ONLY }),
-    body: mode.body ?? planned.body,
+    body: mode.dryRun || options.pin === undefined ? body : pinnedBody(body, options.pin),
     repeatable: true,
     signal: options.signal,
   });

@@ -5,6 +5,7 @@ import type { KubeClient } from "../http/client.ts";
 import type { Json } from "../http/json.ts";
 import type { KubeAnswer } from "../http/transport.ts";
 import { type ManagedFields, managersPatch, migrateManagers } from "./managers.ts";
+import { demandPinned } from "./pin.ts";
 import { pathOf, type Target } from "./target.ts";
 import { errorOfAnswer } from "../http/status-error.ts";
 
@@ -59,11 +60,12 @@ function settled(before: ManagedFields, fieldManager: string, ignored: Ignored |
 export async function settleOwnership(
   client: KubeClient,
   target: Target,
-  { fieldManager, signal }: ApplyOptions,
+  { fieldManager, signal, pin }: ApplyOptions,
   ignored: Ignored | undefined,
 ): Promise<string | undefined> {
   for (let attempt = 1; ; attempt += 1) {
     const metadata = await readMetadata(client, target, signal);
+    demandPinned(target.label, metadata, pin);
     const entries = metadata === undefined ? undefined : settled(metadata.managedFields, fieldManager, ignored);
     if (metadata?.resourceVersion === undefined || entries === undefined) return undefined;
     const { resourceVersion } = metadata;

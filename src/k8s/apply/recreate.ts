@@ -9,6 +9,7 @@ import { applyRefusal, isTaken, metadataOf, sendApply, sendCreate, type ApplyOpt
 import { deleteObject, type DeleteOptions, tryDelete } from "./delete-request.ts";
 import { type Finding, newFinding, type Written } from "./finding.ts";
 import type { Ignored } from "./ignore-fields.ts";
+import { demandPinned } from "./pin.ts";
 import type { PlannedObject } from "./plan.ts";
 import { putBack, readObject } from "./put-back.ts";
 
@@ -72,13 +73,13 @@ function notRemakeable(planned: PlannedObject, error: TransporterError): Transpo
   });
 }
 
-async function demandGone(client: KubeClient, planned: PlannedObject, uid: string | undefined): Promise<void> {
-  const ending = await awaitGone(client, [{ target: planned, uid }], { timeoutMs: GONE_MS });
+async function demandGone(client: KubeClient, planned: PlannedObject, uid: string | undefined, timeoutMs = GONE_MS): Promise<void> {
+  const ending = await awaitGone(client, [{ target: planned, uid }], { timeoutMs });
   if (ending.status === "gone") return;
   const why = listStaying(await explainAllStaying(client, ending.staying, undefined));
   throw new TransporterError(
     "VERIFY_TIMEOUT",
-    `${planned.label} was deleted to be made anew, and is not gone after ${GONE_MS / 1000} s: ${why}`,
+    `${planned.label} was deleted to be made anew, and is not gone after ${Math.round(timeoutMs / 1000)} s: ${why}`,
     { details: { object: planned.label }, remedy: "Send again when it is gone: a deletion cannot be taken back." },
   );
 }
@@ -116,14 +117,15 @@ export async function recreateObject(
   ignored: Ignored | undefined,
   options: ApplyOptions,
 ): Promise<Written> {
-  const { signal, ...steadfast } = options;
+  const { signal, pin, ...steadfast } = options;
   const live = await readObject(client, planned, signal);
+  demandPinned(planned.label, live === undefined ? undefined : recordOf(live["metadata"]), pin);
   const body = live === undefined ? planned.body : bodyOf(planned, ignored, live);
   if (live !== undefined) {
     const uid = textOf(recordOf(live["metadata"])["uid"]);
     const finding = { would: "delete", uid } as const;
     await deleteObject(client, planned, finding, deletion(options));
-    await demandGone(client, planned, uid);
+    await demandGone(client, planned, uid, options.goneTimeoutMs);
   }
   let failure: TransporterError;
   try {

@@ -56,12 +56,20 @@ class ObjectWrite {
     const isNew = await this.#isNew();
     const settled = isNew || !this.#mustSettle() ? undefined : await this.#settle();
     const strict = finding === undefined || finding.would === "unknown";
-    const answer = await sendApply(this.#client, this.#planned, this.#options, {
-      ...(isNew || this.#ignored === undefined ? {} : { body: this.#ignored.body }),
-      dryRun: false,
-      force: this.#treatment.forceConflicts,
-      strict,
-    });
+    const { pin } = this.#options;
+    // Settling has made a version of its own.
+    const moved = pin === undefined || settled === undefined ? pin : { ...pin, resourceVersion: settled };
+    const answer = await sendApply(
+      this.#client,
+      this.#planned,
+      { ...this.#options, pin: moved },
+      {
+        ...(isNew || this.#ignored === undefined ? {} : { body: this.#ignored.body }),
+        dryRun: false,
+        force: this.#treatment.forceConflicts,
+        strict,
+      },
+    );
     if (answer.status >= 300) return this.#refused(applyRefusal(answer, this.#planned));
     const { resourceVersion, generation, managedFields } = metadataOf(answer);
     // An apply that arrived, and whose answer was lost, has made what the one sent again then finds.
@@ -92,8 +100,7 @@ class ObjectWrite {
 
   async #refused(error: TransporterError): Promise<Written> {
     const { signal } = this.#options;
-    if (error.code === "FIELD_CONFLICT")
-      throw withTimes(error, this.#planned, await readMetadata(this.#client, this.#planned, signal));
+    if (error.code === "FIELD_CONFLICT") throw withTimes(error, this.#planned, await readMetadata(this.#client, this.#planned, signal));
     if (error.code !== "IMMUTABLE_FIELD") throw error;
     // It was not to be seen before: a webhook refuses dry runs, or somebody has changed the object since.
     if (this.#treatment.recreate) return this.#recreate();
@@ -104,7 +111,7 @@ class ObjectWrite {
   async #giveUp(): Promise<void> {
     if (this.#ignored === undefined) return;
     try {
-      await this.#settle();
+      await settleOwnership(this.#client, this.#planned, { ...this.#options, pin: undefined }, this.#ignored);
     } catch (error) {
       // It was made, which is what counts; the next apply gives them up first.
       this.#client.log.warn("Fields that are left to others are still booked as ours", {
@@ -126,6 +133,8 @@ export async function writeObject(
   options: ApplyOptions,
 ): Promise<Written> {
   if (options.createOnly === true) return createObject(client, planned, options);
+  const { guard, ...rest } = options;
+  if (guard !== undefined) return guard.write(planned, async (pin) => writeObject(client, planned, finding, { ...rest, pin }));
   const proven = finding?.would === "unchanged" && client.ports.clock.monotonic() - finding.atMs < PROOF_MS;
   // The dry run was an apply in everything but its writing, and it would have written nothing.
   if (proven) return { status: "unchanged", generation: finding.generation };
