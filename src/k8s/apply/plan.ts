@@ -13,10 +13,11 @@ import {
   type ParsedObject,
 } from "../../manifests/mod.ts";
 import type { KubeClient } from "../http/client.ts";
-import { apiVersionOf, type KindRef, type ResourceType } from "../http/discovery.ts";
+import type { ResourceType } from "../http/discovery.ts";
 import { parseRecord, recordOf } from "../http/json.ts";
 import { forEachLimited } from "../http/limiter.ts";
 import { errorOfAnswer } from "../http/status-error.ts";
+import { unknownKinds } from "./locate.ts";
 import { findOutside, type Outside } from "./outside.ts";
 import { type Target, targetOf } from "./target.ts";
 
@@ -56,20 +57,33 @@ export interface Plan {
   readonly dependsOutside: (one: ParsedObject) => readonly Target[];
   /** Those that cannot be dry-run before their namespace or definition stands. */
   readonly deferred: readonly PlannedObject[];
+  /** Of the event and in no other list: what cannot be applied, where the rest is to go on. */
+  readonly refused: readonly RefusedObject[];
+}
+
+export interface RefusedObject {
+  readonly parsed: ParsedObject;
+  /** With its namespace, where its kind is known. */
+  readonly ref: ObjectRef;
+  readonly label: string;
+  readonly error: TransporterError;
 }
 
 export interface PlanOptions {
   /** For namespaced objects that name none. */
   readonly defaultNamespace: string;
+  /** What cannot be applied is put apart with its reason, instead of all being refused for it. */
+  readonly goOn?: boolean;
   readonly signal?: AbortSignal;
 }
 
 interface Kinds {
   readonly types: ReadonlyMap<ParsedObject, ResourceType>;
   readonly broughtAlong: ReadonlySet<ParsedObject>;
+  readonly unknown: readonly ParsedObject[];
 }
 
-/** The kind of each object: brought by a CRD of the event, or known to the API server. Throws UNKNOWN_KIND that lists all others. */
+/** The kind of each object: brought by a CRD of the event, or known to the API server. */
 async function resolveKinds(client: KubeClient, parsed: readonly ParsedObject[], signal: AbortSignal | undefined): Promise<Kinds> {
   const provided = crdProvides(parsed);
   const types = new Map<ParsedObject, ResourceType>();
@@ -97,29 +111,13 @@ async function resolveKinds(client: KubeClient, parsed: readonly ParsedObject[],
     asked.map(({ ref }) => ref),
     signal,
   );
-  const unknown = new Map<string, { readonly ref: KindRef; count: number; readonly first: string }>();
+  const unknown: ParsedObject[] = [];
   for (const [index, one] of asked.entries()) {
     const type = found[index];
-    if (type !== undefined) {
-      types.set(one, type);
-      continue;
-    }
-    const key = `${apiVersionOf(one.ref)} ${one.ref.kind}`;
-    const entry = unknown.get(key) ?? { ref: one.ref, count: 0, first: describeRef(one.ref) };
-    entry.count += 1;
-    unknown.set(key, entry);
+    if (type === undefined) unknown.push(one);
+    else types.set(one, type);
   }
-  if (unknown.size > 0) {
-    const texts = [...unknown].map(([key, { ref, count, first }]) => {
-      const others = client.discovery.suggestions(ref);
-      const hint = others.length === 0 ? "" : `; it knows ${others.join(", ")}`;
-      return `${key} (${count === 1 ? first : `${count} objects, first ${first}`}${hint})`;
-    });
-    throw new TransporterError("UNKNOWN_KIND", `the cluster does not know ${texts.join("; ")}`, {
-      details: { kinds: [...unknown.keys()] },
-    });
-  }
-  return { types, broughtAlong };
+  return { types, broughtAlong, unknown };
 }
 
 type NamespaceState = "there" | "missing" | "ending" | "unknown";
@@ -149,25 +147,32 @@ async function namespaceStates(
   return states;
 }
 
-function checkNamespaces(
-  users: ReadonlyMap<string, readonly string[]>,
-  states: ReadonlyMap<string, NamespaceState>,
-  provided: ReadonlySet<string>,
-): void {
-  const naming = (name: string): string => {
-    const labels = users.get(name) ?? [];
-    return `${JSON.stringify(name)} (${labels.length <= 1 ? (labels[0] ?? "the event") : `${labels.length} objects, first ${labels[0] ?? ""}`})`;
-  };
-  const ending = [...states].filter(([, state]) => state === "ending").map(([name]) => name);
+/** What is wrong with namespaces that objects go to: those that are being deleted, or else those that are not there. */
+function namespaceFault(states: ReadonlyMap<string, NamespaceState>, naming: (name: string) => string): TransporterError | undefined {
+  const all = (wanted: NamespaceState): string[] => [...states].filter(([, state]) => state === wanted).map(([name]) => name);
+  const ending = all("ending");
   if (ending.length > 0)
-    throw new TransporterError("NAMESPACE_TERMINATING", `being deleted: namespace ${ending.map(naming).join(", ")}`, {
+    return new TransporterError("NAMESPACE_TERMINATING", `being deleted: namespace ${ending.map(naming).join(", ")}`, {
       details: { namespaces: ending },
     });
-  const missing = [...states].filter(([name, state]) => state === "missing" && !provided.has(name)).map(([name]) => name);
-  if (missing.length > 0)
-    throw new TransporterError("NAMESPACE_NOT_FOUND", `there is no namespace ${missing.map(naming).join(", ")}`, {
-      details: { namespaces: missing },
-    });
+  const missing = all("missing");
+  if (missing.length === 0) return undefined;
+  return new TransporterError("NAMESPACE_NOT_FOUND", `there is no namespace ${missing.map(naming).join(", ")}`, {
+    details: { namespaces: missing },
+  });
+}
+
+/** Those that are in the way. */
+function troubled(states: ReadonlyMap<string, NamespaceState>, provided: ReadonlySet<string>): ReadonlyMap<string, NamespaceState> {
+  return new Map([...states].filter(([name, state]) => state === "ending" || (state === "missing" && !provided.has(name))));
+}
+
+function checkNamespaces(states: ReadonlyMap<string, NamespaceState>, users: ReadonlyMap<string, readonly string[]>): void {
+  const fault = namespaceFault(states, (name) => {
+    const labels = users.get(name) ?? [];
+    return `${JSON.stringify(name)} (${labels.length <= 1 ? (labels[0] ?? "the event") : `${labels.length} objects, first ${labels[0] ?? ""}`})`;
+  });
+  if (fault !== undefined) throw fault;
 }
 
 /** So many are told in words. */
@@ -216,23 +221,25 @@ function ordered(
   };
 }
 
-/**
- * Finds each object's place in the cluster and the order of work; changes nothing. Throws UNKNOWN_KIND (listing every unknown kind),
- * NAMESPACE_NOT_FOUND and NAMESPACE_TERMINATING (listing every such namespace), INVALID_OBJECT for kinds that cannot be applied,
- * DEPENDENCY_CYCLE, DEPENDENCY_NOT_FOUND.
- */
-export async function planObjects(client: KubeClient, parsed: readonly ParsedObject[], options: PlanOptions): Promise<Plan> {
-  const { types, broughtAlong } = await resolveKinds(client, parsed, options.signal);
-  const provided = namespacesProvided(parsed);
-  const places = new Map<ParsedObject, { readonly type: ResourceType; readonly ref: ObjectRef }>();
-  const users = new Map<string, string[]>();
-  for (const name of provided) users.set(name, []);
+interface Places {
+  readonly places: Map<ParsedObject, { readonly type: ResourceType; readonly ref: ObjectRef }>;
+  /** Who goes to which namespace; those of the event's own, without anybody, too. */
+  readonly users: Map<string, string[]>;
+  readonly unappliable: readonly ParsedObject[];
+}
+
+function findPlaces(parsed: readonly ParsedObject[], types: Kinds["types"], defaultNamespace: string): Places {
+  const places: Places["places"] = new Map();
+  const users: Places["users"] = new Map([...namespacesProvided(parsed)].map((name) => [name, []]));
+  const unappliable: ParsedObject[] = [];
   for (const one of parsed) {
     const type = types.get(one);
-    if (type === undefined) throw new TransporterError("INTERNAL", `${describeRef(one.ref)} was not resolved`);
-    if (!type.verbs.has("patch"))
-      throw new TransporterError("INVALID_OBJECT", `${describeRef(one.ref)}: the API server does not let this kind be applied`);
-    const namespace = type.namespaced ? one.ref.namespace || options.defaultNamespace : undefined;
+    if (type === undefined) continue;
+    if (!type.verbs.has("patch")) {
+      unappliable.push(one);
+      continue;
+    }
+    const namespace = type.namespaced ? one.ref.namespace || defaultNamespace : undefined;
     const ref: ObjectRef = { ...one.ref, namespace };
     places.set(one, { type, ref });
     if (namespace === undefined) continue;
@@ -240,12 +247,55 @@ export async function planObjects(client: KubeClient, parsed: readonly ParsedObj
     if (labels === undefined) users.set(namespace, [describeRef(ref)]);
     else labels.push(describeRef(ref));
   }
+  return { places, users, unappliable };
+}
+
+function unappliableError(one: ParsedObject): TransporterError {
+  return new TransporterError("INVALID_OBJECT", `${describeRef(one.ref)}: the API server does not let this kind be applied`);
+}
+
+/** The namespace that an object goes to, or is. */
+function spaceOf({ group, kind, namespace, name }: ObjectRef): string | undefined {
+  return group === "" && kind === "Namespace" ? name : namespace;
+}
+
+/**
+ * Finds each object's place in the cluster and the order of work; changes nothing. Throws UNKNOWN_KIND (listing every unknown kind),
+ * NAMESPACE_NOT_FOUND and NAMESPACE_TERMINATING (listing every such namespace), INVALID_OBJECT for kinds that cannot be applied,
+ * DEPENDENCY_CYCLE, DEPENDENCY_NOT_FOUND. With `goOn` all but a cycle refuse only the objects themselves.
+ */
+export async function planObjects(client: KubeClient, parsed: readonly ParsedObject[], options: PlanOptions): Promise<Plan> {
+  const { defaultNamespace, goOn = false, signal } = options;
+  const { types, broughtAlong, unknown } = await resolveKinds(client, parsed, signal);
+  const kindFault = (some: readonly ParsedObject[]): TransporterError =>
+    unknownKinds(
+      client,
+      some.map(({ ref }) => ref),
+    );
+  if (unknown.length > 0 && !goOn) throw kindFault(unknown);
+  const { places, users, unappliable } = findPlaces(parsed, types, defaultNamespace);
+  const [first] = unappliable;
+  if (first !== undefined && !goOn) throw unappliableError(first);
+  const provided = namespacesProvided(parsed);
   const placeOf = (one: ParsedObject): ObjectRef => places.get(one)?.ref ?? one.ref;
   const arrangement = arrange(parsed, (one) => ({ ref: placeOf(one), object: one.object, plural: types.get(one)?.plural }));
-  const states = await namespaceStates(client, new Set(users.keys()), options.signal);
-  checkNamespaces(users, states, provided);
-  const outside = await findOutside(client, arrangement.outside, (one) => describeRef(placeOf(one)), options.signal);
-  throwRefused(outside.refused);
+  const states = await namespaceStates(client, new Set(users.keys()), signal);
+  const trouble = troubled(states, provided);
+  if (!goOn) checkNamespaces(trouble, users);
+  const outside = await findOutside(client, arrangement.outside, (one) => describeRef(placeOf(one)), signal);
+  if (!goOn) throwRefused(outside.refused);
+
+  const errors = new Map<ParsedObject, TransporterError>(outside.refused);
+  for (const one of unknown) errors.set(one, kindFault([one]));
+  for (const one of unappliable) errors.set(one, unappliableError(one));
+  for (const [one, { ref }] of places) {
+    const name = spaceOf(ref);
+    const state = name === undefined ? undefined : trouble.get(name);
+    const fault =
+      name === undefined || state === undefined ? undefined : namespaceFault(new Map([[name, state]]), (one) => JSON.stringify(one));
+    if (fault !== undefined)
+      errors.set(one, new TransporterError(fault.code, `${describeRef(ref)}: ${fault.message}`, { details: fault.details }));
+  }
 
   const deferralOf = (one: ParsedObject, ref: ObjectRef): Deferral | undefined => {
     if (broughtAlong.has(one)) return { because: "definition", name: providedKindKey(ref.group, ref.kind) };
@@ -257,15 +307,21 @@ export async function planObjects(client: KubeClient, parsed: readonly ParsedObj
   const planned = new Map<ParsedObject, PlannedObject>();
   let written = 0;
   for (const [one, { type, ref }] of places) {
+    if (errors.has(one)) continue;
     const body = placed(one, ref.namespace);
     planned.set(one, { ...targetOf(ref, type), parsed: one, body, deferral: deferralOf(one, ref) });
     written += body.length;
     if (written > WRITE_SLICE_CHARS) {
       written = 0;
       await new Promise<void>((resolve) => client.ports.timers.soon(resolve));
-      options.signal?.throwIfAborted();
+      signal?.throwIfAborted();
     }
   }
   const objects = [...planned.values()];
-  return { objects, ...ordered(arrangement, outside, planned), deferred: objects.filter((one) => one.deferral !== undefined) };
+  const refused = parsed.flatMap((one): RefusedObject[] => {
+    const error = errors.get(one);
+    return error === undefined ? [] : [{ parsed: one, ref: placeOf(one), label: describeRef(placeOf(one)), error }];
+  });
+  const deferred = objects.filter((one) => one.deferral !== undefined);
+  return { objects, ...ordered(arrangement, outside, planned), deferred, refused };
 }

@@ -12,11 +12,15 @@ export interface Validation {
   readonly findings: ReadonlyMap<PlannedObject, Finding>;
   /** Not dry-run yet: each is, as soon as what it waits for stands. */
   readonly deferred: readonly PlannedObject[];
+  /** Where the rest is to go on: what the API server refuses. Without findings. */
+  readonly faults: readonly Fault[];
 }
 
 export interface ValidateOptions extends ApplyOptions {
   /** Nothing will be applied: where the account may not dry-run, that an object is there or not is better than no answer. */
   readonly lookOnly?: boolean;
+  /** What the API server refuses is listed, instead of all being refused for it. */
+  readonly goOn?: boolean;
   /** After each object. */
   readonly onProgress?: (done: number, total: number) => void;
 }
@@ -40,7 +44,7 @@ export async function dryRunAll(
   const faults: PlannedFault[] = [];
   let done = 0;
   await forEachLimited(objects, client.maxInFlight, async (planned) => {
-    if (faults.length >= MAX_FAULTS) return;
+    if (faults.length >= MAX_FAULTS && options.goOn !== true) return;
     try {
       into.set(planned, await tryObject(client, planned, newcomers.has(planned), options));
     } catch (error) {
@@ -65,7 +69,7 @@ export async function dryRunAll(
 /**
  * Has the API server judge every object that it can judge by now, by a strict server-side dry run; changes nothing. Throws one error
  * that names the first faults and counts all; `details.faults` lists them. Objects whose namespace or definition comes with the event are
- * left for later and listed.
+ * left for later and listed. With `goOn` it throws only where the cluster is at fault, and lists all faults.
  */
 export async function validatePlan(client: KubeClient, plan: Plan, options: ValidateOptions): Promise<Validation> {
   const findings = new Map<PlannedObject, Finding>();
@@ -77,6 +81,6 @@ export async function validatePlan(client: KubeClient, plan: Plan, options: Vali
       error.code === "NAMESPACE_NOT_FOUND" && planned.ref.namespace !== undefined && brought.has(planned.ref.namespace),
   );
   const real = faults.filter((fault) => !putOff.includes(fault));
-  if (real.length > 0) throw faultsError(real, plan.objects, more);
-  return { findings, deferred: [...plan.deferred, ...putOff.map(({ planned }) => planned)] };
+  if (real.length > 0 && options.goOn !== true) throw faultsError(real, plan.objects, more);
+  return { findings, deferred: [...plan.deferred, ...putOff.map(({ planned }) => planned)], faults: real };
 }
