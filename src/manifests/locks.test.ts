@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { conflicts, crdProvides, lockSet, namespacesProvided, parseManifests, withNamed } from "./mod.ts";
+import { conflicts, crdProvides, lockSet, namespacesProvided, parseManifests, plainLockSet, withNamed } from "./mod.ts";
 
 function event(...manifests: readonly string[]): ReturnType<typeof parseManifests> {
   return parseManifests(manifests);
@@ -60,6 +60,16 @@ describe("locks", () => {
     const none = { writes: new Set<string>(), reads: new Set<string>() };
     expect(withNamed(none, { references: [{ ...named, api_version: "a/b/c" }], patches: null })).toEqual(none);
     expect(withNamed(none, undefined)).toEqual(none);
+  });
+
+  test("hold what an object says that it depends on, so that it goes after who makes that", () => {
+    const annotation = "config.kubernetes.io/depends-on: /namespaces/x/ConfigMap/a, example.com/Widget/w";
+    const text = `apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: b\n  annotations:\n    ${annotation}\n`;
+    const locks = lockSet(event(text));
+    expect(locks.reads).toEqual(new Set(["/Namespace//default", "/ConfigMap/x/a", "example.com/Widget/default/w"]));
+    for (const other of [CONFIG_IN_X, WIDGET]) expect(conflicts(locks, lockSet(event(other)))).toBe(true);
+    expect(conflicts(locks, lockSet(event(CONFIG)))).toBe(false);
+    expect(plainLockSet([text])).toBeUndefined();
   });
 
   test("what names a CRD conflicts with whatever has a kind of its group, and with nothing else", () => {

@@ -1,3 +1,4 @@
+import { dependenciesOf } from "./annotations.ts";
 import { isBuiltInGroup, isClusterWide } from "./built-in.ts";
 import { type ObjectRef, type ParsedObject, refKey, splitApiVersion } from "./object.ts";
 import { crdProvides, providedKindKey } from "./provides.ts";
@@ -37,7 +38,7 @@ const ANY_KIND = "*";
 /**
  * Writes: the key of each object, and for a CRD `crd:GROUP/KIND` too. Reads: the Namespace of each object (absent means `default`; a
  * custom resource that turns out to be cluster-wide merely waits a little more than it must), and `crd:GROUP/KIND` and `crd:GROUP/*` for
- * objects of groups that are not the API server's own.
+ * objects of groups that are not the API server's own; and what objects say that they depend on.
  */
 export function lockSet(parsed: readonly ParsedObject[], defaultNamespace = "default"): LockSet {
   const { writes, reads } = locksOf(
@@ -45,6 +46,8 @@ export function lockSet(parsed: readonly ParsedObject[], defaultNamespace = "def
     defaultNamespace,
   );
   for (const provided of crdProvides(parsed).values()) writes.add(definitionKey(provided.group, provided.kind));
+  for (const { object } of parsed)
+    for (const other of dependenciesOf(object)) reads.add(refKey({ ...other, version: "" }, defaultNamespace));
   return { writes, reads };
 }
 

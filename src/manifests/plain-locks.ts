@@ -1,3 +1,4 @@
+import { DEPENDS_ON_ANNOTATION } from "./annotations.ts";
 import { type LockSet, locksOf } from "./locks.ts";
 import type { ObjectRef } from "./object.ts";
 import { splitApiVersion } from "./object.ts";
@@ -86,6 +87,8 @@ function readDocument(lines: readonly string[]): ObjectRef | "empty" | undefined
 export function plainLockSet(manifests: readonly string[], defaultNamespace = "default"): LockSet | undefined {
   const refs: ObjectRef[] = [];
   for (const manifest of manifests) {
+    // What else an object leans on is said by an annotation, which is not as plain.
+    if (manifest.includes(DEPENDS_ON_ANNOTATION)) return undefined;
     if (/[\t\r\u0000-\u0008\u000b-\u001f\u007f-\u009f\u2028\u2029\ufeff]/.test(manifest)) return undefined;
     let lines: string[] = [];
     for (const line of [...manifest.split("\n"), "---"]) {
