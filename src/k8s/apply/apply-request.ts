@@ -37,14 +37,10 @@ export interface ApplyOptions {
 export interface ApplyMode {
   /** In place of the whole manifest. */
   readonly body?: string;
-  /** Answer with the whole object, not only with its metadata. */
-  readonly whole?: boolean;
   readonly dryRun: boolean;
   readonly force: boolean;
   /** False only for bytes that the API server has validated strictly just before: reading them twice costs it a quarter of an apply. */
   readonly strict: boolean;
-  /** The whole object is wanted back, not its metadata alone. */
-  readonly whole?: boolean;
 }
 
 /** Server-side apply of one object. May be sent twice without harm: that is what apply means. */
