@@ -38,7 +38,7 @@ export function endingOf(status: Json): Ended {
     message: String(status["message"]),
     code: typeof result["error_code"] === "string" ? result["error_code"] : undefined,
     told: resources.map((one) => `${String(one["status"])} ${String(one["kind"])} ${String(one["name"])}`),
-    messages: resources.map((one) => String(one["message"] ?? "")),
+    messages: resources.map((one) => (typeof one["message"] === "string" ? one["message"] : "")),
     resources,
     status,
   };

@@ -185,7 +185,7 @@ describe("restart", () => {
     expect(ended.messages[2]).toBe(
       `ConfigMap ${namespace}/settings cannot be restarted: only Deployments, StatefulSets and DaemonSets can, not a ConfigMap`,
     );
-    const free = (await whole(on.space, "free")) as Json;
+    const free = await whole(on.space, "free");
     expect(JSON.stringify(free)).not.toContain("restartedAt");
   });
 });

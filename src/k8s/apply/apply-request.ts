@@ -27,6 +27,8 @@ export interface ApplyOptions {
   readonly goneTimeoutMs?: number;
   /** An object that exists is a fault. */
   readonly createOnly?: boolean;
+  /** Of these, what exists was made by the same event before. */
+  readonly isOwnCreation?: (planned: PlannedObject) => boolean;
   /** Nothing is written but to the versions that it allows. */
   readonly guard?: WriteGuard;
   /** The one version that a write is for, as the guard gave it. */
@@ -41,6 +43,8 @@ export interface ApplyMode {
   readonly force: boolean;
   /** False only for bytes that the API server has validated strictly just before: reading them twice costs it a quarter of an apply. */
   readonly strict: boolean;
+  /** The whole object is wanted back, not its metadata alone. */
+  readonly whole?: boolean;
 }
 
 /** Server-side apply of one object. May be sent twice without harm: that is what apply means. */
@@ -104,6 +108,7 @@ export interface AppliedMetadata {
   readonly resourceVersion: string | undefined;
   readonly generation: number | undefined;
   readonly uid: string | undefined;
+  readonly createdAt: string | undefined;
   readonly managedFields: ManagedFields;
 }
 
@@ -119,6 +124,7 @@ export function metadataIn(metadata: Json): AppliedMetadata {
     resourceVersion: textOf(metadata["resourceVersion"]),
     generation: typeof generation === "number" ? generation : undefined,
     uid: textOf(metadata["uid"]),
+    createdAt: textOf(metadata["creationTimestamp"]),
     managedFields: managedFieldsOf(metadata),
   };
 }

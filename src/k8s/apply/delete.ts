@@ -176,7 +176,7 @@ class Run {
         const outcome = this.#outcomes.get(target);
         if (outcome !== undefined) this.#record({ ...outcome, leaving: false });
       },
-      onWaiting: (staying) => this.#say(staying),
+      onWaiting: (staying) => void this.#say(staying),
     });
     this.#waitedMs += clock.monotonic() - beganMs;
     if (ending.status === "gone") {
@@ -195,13 +195,14 @@ class Run {
     }
   }
 
-  #say(staying: readonly Staying[]): void {
-    explainAllStaying(this.#client, staying, this.#looking)
-      .then((all) => {
-        const count = all.length === 1 ? "" : `${all.length} objects: `;
-        this.#options.onWaiting?.(`waiting until gone: ${count}${listStaying(all, 3)}`);
-      })
-      .catch((error: unknown) => this.#client.log.debug("No explanation", { error: messageOf(error) }));
+  async #say(staying: readonly Staying[]): Promise<void> {
+    try {
+      const all = await explainAllStaying(this.#client, staying, this.#looking);
+      const count = all.length === 1 ? "" : `${all.length} objects: `;
+      this.#options.onWaiting?.(`waiting until gone: ${count}${listStaying(all, 3)}`);
+    } catch (error) {
+      this.#client.log.debug("No explanation", { error: messageOf(error) });
+    }
   }
 
   #outcome(target: Located, status: DeletionOutcome["status"]): DeletionOutcome {

@@ -77,9 +77,12 @@ export function isSecret({ ref }: Target): boolean {
 /** The API server quotes the whole patched object where it cannot decode it: nothing to read, and not for everybody's eyes. */
 const QUOTED = /(?:patch: )?Invalid value: "(?:[^"\\]|\\.)*": /gs;
 
+function strip(value: unknown): unknown {
+  return typeof value === "string" ? value.replaceAll(QUOTED, "") : value;
+}
+
 function withoutQuotes(answer: KubeAnswer): KubeAnswer {
   const root = parseRecord(answer.text);
-  const strip = (value: unknown): unknown => (typeof value === "string" ? value.replaceAll(QUOTED, "") : value);
   const details = recordOf(root["details"]);
   const causes = recordsOf(details["causes"]).map((cause) => ({
     ...cause,

@@ -34,10 +34,14 @@ function restartedAt(live: Json): string | undefined {
   return textOf(recordOf(recordOf(template["metadata"])["annotations"])[RESTARTED_AT]);
 }
 
+function toSecond(ms: number): string {
+  return new Date(ms).toISOString().replace(/\.\d+Z$/, "Z");
+}
+
 /** Whole seconds, as kubectl writes it; a later one where the object has that one already, which would change nothing. */
 function timeFor(live: Json, atMs: number, again: boolean): string {
-  const text = (ms: number): string => new Date(ms).toISOString().replace(/\.\d+Z$/, "Z");
-  return restartedAt(live) === text(atMs) && !again ? text(atMs + 1_000) : text(atMs);
+  const time = toSecond(atMs);
+  return restartedAt(live) === time && !again ? toSecond(atMs + 1_000) : time;
 }
 
 function hintOf(live: Json): string | undefined {

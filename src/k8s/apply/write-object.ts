@@ -132,7 +132,7 @@ export async function writeObject(
   finding: Finding | undefined,
   options: ApplyOptions,
 ): Promise<Written> {
-  if (options.createOnly === true) return createObject(client, planned, options);
+  if (options.createOnly === true) return createObject(client, planned, finding, options);
   const { guard, ...rest } = options;
   if (guard !== undefined) return guard.write(planned, async (pin) => writeObject(client, planned, finding, { ...rest, pin }));
   const proven = finding?.would === "unchanged" && client.ports.clock.monotonic() - finding.atMs < PROOF_MS;
