@@ -1,4 +1,4 @@
-import { describeRef, type ParsedObject, REASONS } from "../../manifests/mod.ts";
+import { type ParsedObject, REASONS } from "../../manifests/mod.ts";
 import type { Plan, PlannedObject } from "./plan.ts";
 
 /** Goes on from an object's name. */
@@ -25,9 +25,9 @@ export class HoldUps {
   }
 
   /** For what is not in the plan, too: refused while it was made. */
-  noteParsed(parsed: ParsedObject, broken: Broken = { label: describeRef(parsed.ref), how: "failed" }, wave?: number): void {
+  noteParsed(parsed: ParsedObject, broken: Broken, wave: number): void {
     if (!this.#broken.has(parsed)) this.#broken.set(parsed, broken);
-    if (wave !== undefined && (this.#wave === undefined || wave < this.#wave.wave)) this.#wave = { wave, broken };
+    if (this.#wave === undefined || wave < this.#wave.wave) this.#wave = { wave, broken };
   }
 
   isBroken(planned: PlannedObject): boolean {

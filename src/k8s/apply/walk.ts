@@ -1,15 +1,15 @@
 import { TransporterError, toTransporterError } from "../../kit/mod.ts";
-import type { LeaningReason, ParsedObject } from "../../manifests/mod.ts";
+import { type LeaningReason, type ParsedObject, waveOf } from "../../manifests/mod.ts";
 import { awaitServing } from "../ready/await-serving.ts";
 import { awaitTargets, type Unready, type Unreadiness } from "../ready/verify.ts";
 import type { KubeClient } from "../http/client.ts";
 import { forEachLimited } from "../http/limiter.ts";
 import type { ApplyPlanOptions, ResourceOutcome } from "./apply.ts";
-import { isClusterFault } from "./faults.ts";
+import { type Fault, isClusterFault } from "./faults.ts";
 import { HoldUps } from "./hold-ups.ts";
 import type { Plan, PlannedBatch, PlannedObject } from "./plan.ts";
 import type { Target } from "./target.ts";
-import type { Finding } from "./try-object.ts";
+import type { Finding } from "./finding.ts";
 import { dryRunAll, type Validation } from "./validate.ts";
 import { writeObject } from "./write-object.ts";
 
@@ -36,6 +36,7 @@ export class Walk {
   readonly #options: ApplyPlanOptions;
   readonly #findings: Map<PlannedObject, Finding>;
   readonly #deferred: Set<PlannedObject>;
+  readonly #faults: readonly Fault[];
   /** For what changes nothing: ended by either signal. */
   readonly #looking: AbortSignal | undefined;
   readonly #waves: ReadonlyMap<Target, number>;
@@ -52,6 +53,7 @@ export class Walk {
     this.#options = options;
     this.#findings = new Map(validation.findings);
     this.#deferred = new Set(validation.deferred);
+    this.#faults = validation.faults;
     this.#waves = new Map(plan.batches.flatMap(({ objects, wave }) => objects.map((planned) => [planned, wave] as const)));
     this.#holdUps = new HoldUps(plan);
     const { signal, halt } = options;
@@ -68,6 +70,7 @@ export class Walk {
   }
 
   async batches(): Promise<void> {
+    this.#begin();
     for (const batch of this.#plan.batches) {
       if (this.#halted) return;
       await this.#await(batch);
@@ -77,6 +80,19 @@ export class Walk {
       this.#leaveHeldUp(batch);
       await forEachLimited(batch.objects, this.#client.maxInFlight, async (planned) => this.#one(planned));
       if (this.#ends) return;
+    }
+  }
+
+  /** What is known to be refused fails at once, so that what leans on it is not begun. */
+  #begin(): void {
+    for (const { parsed, label } of this.#plan.refused) {
+      this.#failed = true;
+      this.#holdUps.noteParsed(parsed, { label, how: "failed" }, waveOf(parsed.object));
+    }
+    const faults = new Map<Target, TransporterError>(this.#faults.map(({ planned, error }) => [planned, error]));
+    for (const planned of faults.size === 0 ? [] : this.#plan.objects) {
+      const error = faults.get(planned);
+      if (error !== undefined) this.#fail(planned, error);
     }
   }
 
