@@ -152,7 +152,7 @@ describe("refused before anything is touched", () => {
     expect(error.message).toStartWith(
       `ConfigMap ${namespace.name}/shared: .data.color belongs to field manager "painter" (last changed 20`,
     );
-    expect(error.details["conflicts"]).toEqual([{ manager: "painter", fields: [".data.color"] }]);
+    expect(error.details["conflicts"]).toMatchObject([{ manager: "painter", fields: [".data.color"] }]);
     const { told } = await walk(client, ours, { defaultNamespace: namespace.name, forceConflicts: true });
     expect(told).toEqual([`updated ConfigMap ${namespace.name}/shared`]);
     expect(await namespace.get("configmap", "shared")).toMatchObject({ data: { color: "blue" } });

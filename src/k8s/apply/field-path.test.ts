@@ -188,6 +188,11 @@ describe("values at a path", () => {
     expect(valueAt(withValueAt(WEB, SCHEMA, item, undefined), SCHEMA, [{ field: "spec" }, { field: "finalizers" }])).toEqual(["two"]);
     expect(withValueAt({}, SCHEMA, nodePort, 1)).toEqual({ spec: { ports: [{ port: 53, protocol: "TCP", nodePort: 1 }] } });
     expect(withValueAt({}, SCHEMA, nodePort, undefined)).toEqual({});
+    // To apply an empty place is to own it.
+    const one = { kind: "Web", spec: { ports: [{ port: 53 }] } };
+    expect(withValueAt(one, SCHEMA, [{ field: "spec" }, { field: "ports" }, { keys: { port: 53, protocol: "TCP" } }], undefined)).toEqual({
+      kind: "Web",
+    });
     expect(withValueAt({ spec: "text" }, SCHEMA, nodePort, undefined)).toEqual({ spec: "text" });
   });
 });

@@ -152,7 +152,10 @@ export function valueAt(object: unknown, schema: Schema | undefined, path: Field
   return value;
 }
 
-/** A copy of an object with another value at a path, or, for undefined, without it. Places on the way are made only for a value. */
+/**
+ * A copy of an object with another value at a path, or, for undefined, without it. Places on the way are made only for a value, and go when
+ * nothing is left in them: an empty one would be a field of its own.
+ */
 export function withValueAt(object: unknown, schema: Schema | undefined, path: FieldPath, value: unknown): unknown {
   const [step, ...rest] = path;
   if (step === undefined) return value;
@@ -163,7 +166,7 @@ export function withValueAt(object: unknown, schema: Schema | undefined, path: F
     const after = withValueAt(before, schema?.field(step.field), rest, value);
     if (after !== undefined) return { ...record, [step.field]: after };
     const { [step.field]: _gone, ...others } = record;
-    return others;
+    return Object.keys(others).length === 0 ? undefined : others;
   }
   const list: readonly unknown[] = Array.isArray(object) ? object : [];
   const at = list.findIndex((item) => isMeant(item, step, schema));
@@ -173,5 +176,6 @@ export function withValueAt(object: unknown, schema: Schema | undefined, path: F
     return [...list, made];
   }
   const after = withValueAt(list[at], schema?.item(), rest, value);
-  return after === undefined ? list.toSpliced(at, 1) : list.with(at, after);
+  if (after !== undefined) return list.with(at, after);
+  return list.length === 1 ? undefined : list.toSpliced(at, 1);
 }

@@ -37,6 +37,21 @@ function sentObject(planned: PlannedObject): Json {
   return { ...object, metadata: namespace === undefined ? metadata : { ...metadata, namespace } };
 }
 
+/** The API server publishes the schema of a new definition only some moments after it serves its objects. */
+const SCHEMA_MS = 15_000;
+const SCHEMA_LOOK_MS = 250;
+
+async function schemaOf(client: KubeClient, planned: PlannedObject, signal: AbortSignal | undefined): Promise<Schema | undefined> {
+  const { clock, timers } = client.ports;
+  const startedMs = clock.monotonic();
+  for (;;) {
+    const schema = await client.openApi.schemaOf(planned.ref, signal);
+    const isNew = planned.deferral?.because === "definition";
+    if (schema !== undefined || !isNew || clock.monotonic() - startedMs > SCHEMA_MS) return schema;
+    await timers.sleep(SCHEMA_LOOK_MS, signal);
+  }
+}
+
 function pathsOf(planned: PlannedObject, schema: Schema | undefined, pointers: readonly string[]): FieldPath[] {
   return pointers.flatMap((pointer) => {
     const resolved = resolvePointer(planned.parsed.object, schema, parsePointer(pointer));
@@ -56,7 +71,7 @@ export async function ignoredOf(
   signal: AbortSignal | undefined,
 ): Promise<Ignored | undefined> {
   if (ignored.length === 0) return undefined;
-  const schema = await client.openApi.schemaOf(planned.ref, signal);
+  const schema = await schemaOf(client, planned, signal);
   const paths = pathsOf(planned, schema, ignored);
   if (paths.length === 0) return undefined;
   const sent = sentObject(planned);

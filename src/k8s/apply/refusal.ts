@@ -1,15 +1,16 @@
 import { TransporterError } from "../../kit/mod.ts";
 import type { KubeClient } from "../http/client.ts";
 import { type Conflict, conflictText } from "../http/conflicts.ts";
-import { isRecord, type Json, recordsOf, textOf } from "../http/json.ts";
+import { type Json, recordsOf, textOf } from "../http/json.ts";
+import { differingPaths } from "./content.ts";
 import type { AppliedMetadata } from "./apply-request.ts";
 import type { PlannedObject } from "./plan.ts";
 import { readObject } from "./put-back.ts";
 
-/** When a manager's applies last changed something; undefined when the API server does not say. */
-function lastApplied(metadata: AppliedMetadata, manager: string): string | undefined {
+/** When a manager last changed something in this way; undefined when the API server does not say. */
+function lastWritten(metadata: AppliedMetadata, { manager, subresource }: Conflict): string | undefined {
   const times = metadata.managedFields
-    .filter((entry) => entry["manager"] === manager && entry["operation"] === "Apply")
+    .filter((entry) => entry["manager"] === manager && (textOf(entry["subresource"]) ?? "") === (subresource ?? ""))
     .flatMap((entry) => textOf(entry["time"]) ?? []);
   return times.toSorted().at(-1);
 }
@@ -24,11 +25,11 @@ function conflictsOf(error: TransporterError): Conflict[] {
   }));
 }
 
-/** A conflict with when its managers last wrote: the API server tells it of those that update, not of those that apply. */
+/** A conflict with when its managers last wrote: the API server tells it of few of them. */
 export function withTimes(error: TransporterError, planned: PlannedObject, metadata: AppliedMetadata | undefined): TransporterError {
   const conflicts = conflictsOf(error);
   if (metadata === undefined || conflicts.length === 0) return error;
-  const timed = conflicts.map((one) => ({ ...one, time: one.time ?? lastApplied(metadata, one.manager) }));
+  const timed = conflicts.map((one) => ({ ...one, time: one.time ?? lastWritten(metadata, one) }));
   return new TransporterError(error.code, `${planned.label}: ${conflictText(timed)}`, {
     details: { ...error.details, conflicts: timed },
     remedy: error.remedy,
@@ -37,27 +38,9 @@ export function withTimes(error: TransporterError, planned: PlannedObject, metad
 
 /** More fields than that tell a person nothing. */
 const MAX_FIELDS = 5;
-const MAX_DEPTH = 8;
-
-/** What of a manifest is other than what stands, as paths; a list as a whole. Quantities and defaults may be written in other ways. */
-function differing(wanted: unknown, live: unknown, path: string, depth = 0): string[] {
-  if (isRecord(wanted) && isRecord(live) && depth < MAX_DEPTH)
-    return Object.entries(wanted).flatMap(([key, value]) => differing(value, live[key], `${path}.${key}`, depth + 1));
-  if (wanted === null || wanted === undefined) return [];
-  return covers(wanted, live) ? [] : [path];
-}
-
-/** Whether all that is wanted stands there: what the API server has added does not count. */
-function covers(wanted: unknown, live: unknown): boolean {
-  if (Array.isArray(wanted))
-    return Array.isArray(live) && live.length === wanted.length && wanted.every((item, index) => covers(item, live[index]));
-  if (isRecord(wanted)) return isRecord(live) && Object.entries(wanted).every(([key, value]) => covers(value, live[key]));
-  return wanted === null || wanted === undefined || wanted === live;
-}
-
 /** The fields below those that the API server names. */
 function changesBelow(planned: PlannedObject, live: Json, fields: readonly string[]): string[] {
-  const changed = differing(planned.parsed.object["spec"], live["spec"], "spec");
+  const changed = differingPaths(planned.parsed.object["spec"], live["spec"], "spec");
   return changed.filter((path) => fields.some((field) => path === field || path.startsWith(`${field}.`)));
 }
 

@@ -1,19 +1,22 @@
 import { TransporterError } from "../../kit/mod.ts";
 import type { KubeClient } from "../http/client.ts";
-import type { Json } from "../http/json.ts";
+import { isRecord, type Json, readExact, recordOf } from "../http/json.ts";
 import { refusesDryRun } from "../http/status-error.ts";
 import type { KubeAnswer } from "../http/transport.ts";
 import {
+  type AppliedMetadata,
   applyRefusal,
   carriesServerFields,
   isPlain,
   leavesAsIs,
+  metadataIn,
   metadataOf,
   provesNoChange,
   sendApply,
   sendDryCreate,
   type ApplyOptions,
 } from "./apply-request.ts";
+import { isSameContent } from "./content.ts";
 import { tryCreate } from "./create.ts";
 import { isForbidden } from "./faults.ts";
 import { type Finding, newFinding } from "./finding.ts";
@@ -21,33 +24,24 @@ import { entriesOf, type Ignored, ignoredOf, ownsIgnored } from "./ignore-fields
 import { legacyManagers } from "./managers.ts";
 import { readMetadata } from "./migrate.ts";
 import type { PlannedObject } from "./plan.ts";
+import { provesSame } from "./prove-same.ts";
 import { readObject } from "./put-back.ts";
 import { tryRecreate } from "./recreate.ts";
 import { explainImmutable, withTimes } from "./refusal.ts";
 import { type Treatment, treatmentOf } from "./treatment.ts";
 
-export type { Finding } from "./finding.ts";
-
-/** A controller may write between a trial and the look at what was there; both are of use only when they are of the same state. */
+/** A controller may write between the look at what is there and the trial; both are of use only when they are of the same state. */
 const MAX_TRIALS = 3;
 
-/** What is tried: the whole manifest, or, of an object that exists, what is left of it without the fields that are ignored. */
-interface Trial {
-  readonly body: string;
-  /** Some of those fields are booked as ours: they have the values that they have, until an apply has given them up. */
-  readonly gives: boolean;
+/** The object as it stands before a trial; `hidden` where the account may apply it and not read it. */
+type Before = Json | "absent" | "hidden";
+
+function metadataBefore(before: Json): AppliedMetadata {
+  return metadataIn(recordOf(before["metadata"]));
 }
 
-async function trialOf(
-  client: KubeClient,
-  planned: PlannedObject,
-  ignored: Ignored | undefined,
-  { fieldManager, signal }: ApplyOptions,
-): Promise<Trial> {
-  const live: Json | undefined = ignored === undefined ? undefined : await readObject(client, planned, signal);
-  if (ignored === undefined || live === undefined) return { body: planned.body, gives: false };
-  const gives = ownsIgnored(entriesOf(live), fieldManager, ignored);
-  return { body: gives ? ignored.bodyLike(live) : ignored.body, gives };
+function isConflict(error: unknown): error is TransporterError {
+  return error instanceof TransporterError && error.code === "FIELD_CONFLICT";
 }
 
 /** One object under trial. */
@@ -66,76 +60,101 @@ class ObjectTrial {
     this.#ignored = ignored;
   }
 
-  async run(): Promise<Finding> {
+  async run(isNew: boolean): Promise<Finding> {
     for (let nth = 1; ; nth += 1) {
-      const trial = await trialOf(this.#client, this.#planned, this.#ignored, this.#options);
+      const atMs = this.#client.ports.clock.monotonic();
+      const before = isNew && nth === 1 ? "absent" : await this.#look();
+      const gives = this.#gives(before);
+      if (!gives && this.#isSame(before)) return { ...this.#found(before, atMs), would: "unchanged" };
       try {
-        const finding = await this.#once(trial, nth >= MAX_TRIALS);
+        const finding = await this.#try(before, { ...this.#found(before, atMs), gives }, nth >= MAX_TRIALS);
         if (finding !== undefined) return finding;
       } catch (error) {
         // Whoever else writes the ignored fields may have done so since they were read.
-        if (trial.gives && nth < MAX_TRIALS && isConflict(error)) continue;
+        if (gives && nth < MAX_TRIALS && isConflict(error)) continue;
         return await this.#recreation(error);
       }
     }
   }
 
+  async #look(): Promise<Before> {
+    try {
+      return (await readObject(this.#client, this.#planned, this.#options.signal)) ?? "absent";
+    } catch (error) {
+      if (!isForbidden(error)) throw error;
+      return "hidden";
+    }
+  }
+
+  /** Whether fields that are ignored are booked as ours, and have to be given up first. */
+  #gives(before: Before): boolean {
+    return isRecord(before) && this.#ignored !== undefined && ownsIgnored(entriesOf(before), this.#options.fieldManager, this.#ignored);
+  }
+
+  #isSame(before: Before): before is Json {
+    const { object } = this.#planned.parsed;
+    const wanted = this.#ignored === undefined ? object : this.#ignored.withoutThem(object);
+    return isRecord(before) && provesSame(wanted, before, this.#options.fieldManager);
+  }
+
+  /** What is known without a trial. */
+  #found(before: Before, atMs: number): Finding {
+    if (!isRecord(before)) return { ...newFinding(atMs), would: before === "absent" ? "create" : "update" };
+    const { resourceVersion, generation, managedFields } = metadataBefore(before);
+    return { would: "update", resourceVersion, generation, legacy: legacyManagers(managedFields, this.#options.fieldManager), atMs };
+  }
+
+  #bodyFor(before: Before, gives: boolean): string {
+    if (this.#ignored === undefined || before === "absent") return this.#planned.body;
+    return gives && isRecord(before) ? this.#ignored.bodyLike(before) : this.#ignored.body;
+  }
+
+  async #send(before: Before, found: Finding, force: boolean): Promise<KubeAnswer> {
+    const body = this.#bodyFor(before, found.gives === true);
+    return sendApply(this.#client, this.#planned, this.#options, { body, whole: isRecord(before), dryRun: true, force, strict: true });
+  }
+
   /** Undefined when the object changed meanwhile and the trial should be made again. */
-  async #once(trial: Trial, last: boolean): Promise<Finding | undefined> {
-    const atMs = this.#client.ports.clock.monotonic();
-    const answer = await this.#send(trial, this.#treatment.forceConflicts);
-    if (answer.status < 300) {
-      const finding = await this.#findingOf(answer, trial, atMs);
-      if (finding !== undefined || !last) return finding;
-      const { resourceVersion, generation } = metadataOf(answer);
-      return { would: "update", resourceVersion, generation, legacy: new Set(), gives: trial.gives, atMs };
-    }
-    if (refusesDryRun(answer)) return { ...newFinding(atMs), would: "unknown" };
-    const error = applyRefusal(answer, this.#planned);
-    if (!isConflict(error)) throw error;
-    return this.#settleConflict(answer, trial, atMs);
+  async #try(before: Before, found: Finding, last: boolean): Promise<Finding | undefined> {
+    const answer = await this.#send(before, found, this.#treatment.forceConflicts);
+    if (answer.status === 201) return newFinding(found.atMs);
+    if (refusesDryRun(answer)) return { ...found, would: "unknown" };
+    if (answer.status >= 300) return this.#refused(answer, before, found);
+    // It was made since.
+    if (before === "absent" && !last) return undefined;
+    if (!isRecord(before)) return this.#judgeUnseen(answer, found);
+    if (found.legacy.size > 0 || found.gives === true) return found;
+    const unchanged = this.#changesNothing(recordOf(readExact(answer.text)), before);
+    if (unchanged === undefined && !last) return undefined;
+    return { ...found, would: unchanged === true ? "unchanged" : "update" };
   }
 
-  async #send(trial: Trial, force: boolean): Promise<KubeAnswer> {
-    return sendApply(this.#client, this.#planned, this.#options, { body: trial.body, dryRun: true, force, strict: true });
-  }
-
-  async #findingOf(answer: KubeAnswer, { gives }: Trial, atMs: number): Promise<Finding | undefined> {
-    if (answer.status === 201) return newFinding(atMs);
-    const { fieldManager, signal } = this.#options;
-    const tried = metadataOf(answer);
-    const { resourceVersion, generation, managedFields } = tried;
+  #judgeUnseen(answer: KubeAnswer, found: Finding): Finding {
+    const { fieldManager } = this.#options;
+    const { resourceVersion, generation, managedFields } = metadataOf(answer);
     const legacy = legacyManagers(managedFields, fieldManager);
-    const settled = legacy.size === 0 && !gives;
-    let unchanged = settled && provesNoChange(answer, managedFields, fieldManager);
-    // Changed by this trial or by an apply of a moment ago: for what controllers write to, the resourceVersion could not tell later.
-    if (!unchanged && settled && generation !== undefined) {
-      const before = await readMetadata(this.#client, this.#planned, signal);
-      if (before?.resourceVersion !== resourceVersion) return undefined;
-      unchanged = before !== undefined && leavesAsIs(this.#planned.parsed.object, before, tried, fieldManager);
-    }
-    return { would: unchanged ? "unchanged" : "update", resourceVersion, generation, legacy, gives, atMs };
+    const unchanged = legacy.size === 0 && provesNoChange(answer, managedFields, fieldManager);
+    return { ...found, would: unchanged ? "unchanged" : "update", resourceVersion, generation, legacy };
+  }
+
+  /** Some objects the API server would write anew with every apply, although nothing differs. Undefined when the object changed meanwhile. */
+  #changesNothing(tried: Json, before: Json): boolean | undefined {
+    const [then, now] = [metadataBefore(before), metadataBefore(tried)];
+    if (then.resourceVersion === now.resourceVersion) return isSameContent(tried, before);
+    // Seen before the trial: had that changed the spec, it would have counted on.
+    return leavesAsIs(this.#planned.parsed.object, then, now, this.#options.fieldManager) ? true : undefined;
   }
 
   /** Conflicts with those whose fields are ours by history end with the migration; others are a fault. */
-  async #settleConflict(answer: KubeAnswer, trial: Trial, atMs: number): Promise<Finding> {
-    const { fieldManager, signal } = this.#options;
+  async #refused(answer: KubeAnswer, before: Before, found: Finding): Promise<Finding> {
+    const error = applyRefusal(answer, this.#planned);
+    if (!isConflict(error) || !isRecord(before)) throw error;
     // With force, a dry run answers what the apply will after a migration.
-    const forced = await this.#send(trial, true);
+    const forced = await this.#send(before, found, true);
     if (forced.status >= 300) throw applyRefusal(forced, this.#planned);
-    // Whose fields they are stands in the cluster only: the forced dry run has already taken them away.
-    const metadata = await readMetadata(this.#client, this.#planned, signal);
-    const legacy = metadata === undefined ? new Set<string>() : legacyManagers(metadata.managedFields, fieldManager);
-    const others = applyRefusal(answer, this.#planned, legacy);
-    if (legacy.size === 0 || isConflict(others)) throw withTimes(others, this.#planned, metadata);
-    return {
-      would: "update",
-      resourceVersion: metadataOf(forced).resourceVersion,
-      generation: undefined,
-      legacy,
-      gives: trial.gives,
-      atMs,
-    };
+    const others = applyRefusal(answer, this.#planned, found.legacy);
+    if (found.legacy.size === 0 || isConflict(others)) throw withTimes(others, this.#planned, metadataBefore(before));
+    return found;
   }
 
   async #recreation(error: unknown): Promise<Finding> {
@@ -143,10 +162,6 @@ class ObjectTrial {
     if (!this.#treatment.recreate) throw await explainImmutable(this.#client, this.#planned, error, this.#options.signal);
     return tryRecreate(this.#client, this.#planned, this.#ignored, this.#options);
   }
-}
-
-function isConflict(error: unknown): boolean {
-  return error instanceof TransporterError && error.code === "FIELD_CONFLICT";
 }
 
 /** Dry-runs one object in the cheapest way that gives the same refusals. Throws the object's or the cluster's fault. */
@@ -160,7 +175,7 @@ export async function tryObject(client: KubeClient, planned: PlannedObject, isNe
     if (answer.status < 300) return newFinding(atMs);
     // Anything else (it exists by now, a refusal) is said by an apply, in an apply's words.
   }
-  return new ObjectTrial(client, planned, options, treatment, ignored).run();
+  return new ObjectTrial(client, planned, options, treatment, ignored).run(isNew);
 }
 
 /** What can be known of an object without trying anything. */
