@@ -16,6 +16,17 @@ export interface Failure {
   readonly resources: readonly ResourceStatus[];
 }
 
+/** An earlier process was putting back what the event had changed. */
+export class RollingBack extends Error {
+  override readonly name = "RollingBack";
+  readonly failure: Failure;
+
+  constructor(failure: Failure) {
+    super(failure.message);
+    this.failure = failure;
+  }
+}
+
 /** How an event ends that was rolled back. */
 export interface RolledBack {
   readonly error: TransporterError;

@@ -4,7 +4,7 @@ import { Attempts } from "./attempts.ts";
 import { afterRestart, cancelledStatus, type Closing, completedStatus, failedStatus, resultOf, untouched } from "./endings.ts";
 import type { Ending, Execution, ExecutorOptions, ResourceSteps, Undo } from "./executor.ts";
 import { CAPABILITIES } from "./registration.ts";
-import { type Failure, failureOf, keptFailure, rollBack, rollbackLost } from "./rollback.ts";
+import { type Failure, failureOf, keptFailure, rollBack, RollingBack, rollbackLost } from "./rollback.ts";
 import { scriptFailure, type ScriptPayload } from "./script.ts";
 import type { Status } from "./status.ts";
 import * as v from "valibot";
@@ -44,17 +44,6 @@ class Cancelled extends Error {
   override readonly name = "Cancelled";
 }
 
-/** An earlier process was putting back what the event had changed. */
-class RollingBack extends Error {
-  override readonly name = "RollingBack";
-  readonly failure: Failure;
-
-  constructor(failure: Failure) {
-    super(failure.message);
-    this.failure = failure;
-  }
-}
-
 /** One execution of one event. */
 export class Run {
   readonly #options: ExecutorOptions;
@@ -74,6 +63,8 @@ export class Run {
   #changing = false;
   /** An attempt before the present one may have changed something. */
   #changed = false;
+  /** It has failed with this, whatever comes. */
+  #verdict: TransporterError | undefined;
   #pendingProgress: string | undefined;
   #lastProgress = "";
   #nextProgressMs = 0;
@@ -111,7 +102,8 @@ export class Run {
     } catch (thrown) {
       deadline.cancel();
       // Whatever a step threw after an abort, the reason of the abort is what happened.
-      return await this.#end(this.#abort.signal.aborted ? this.#abort.signal.reason : thrown);
+      const reason: unknown = this.#abort.signal.aborted ? this.#abort.signal.reason : thrown;
+      return await this.#end(reason instanceof Interrupted ? reason : (this.#verdict ?? reason));
     } finally {
       deadline.cancel();
       this.#progressTimer?.cancel();
@@ -149,11 +141,12 @@ export class Run {
     const failure = this.#steps.undo === undefined || !this.#execution.recovered ? undefined : await keptFailure(this.#execution.keep);
     if (failure !== undefined) throw new RollingBack(failure);
     if (this.#execution.refusal !== undefined) throw this.#execution.refusal;
+    const steps = this.#steps;
     for (;;) {
       try {
-        return await this.#attempt(this.#steps);
+        return await this.#attempt(steps);
       } catch (thrown) {
-        await this.#awaitNextAttempt(thrown);
+        await this.#awaitNextAttempt(thrown).catch((last: unknown) => this.#verifyRest(steps, last));
         this.#enter("validating", `${PHASE_MESSAGES.validating} (attempt ${this.#attempts.current} of ${this.#attempts.of})`);
       }
     }
@@ -178,15 +171,30 @@ export class Run {
     return completedStatus(COMPLETED_MESSAGE, resultOf(this.#closing()));
   }
 
+  /** Where the rest goes on, what could be applied is waited for as well before the event fails with what could not. */
+  async #verifyRest(steps: ResourceSteps, last: unknown): Promise<never> {
+    const goesOn = this.#execution.work.options?.onFailure === "continue" && this.#phase === "applying";
+    if (goesOn && last instanceof TransporterError && last.code !== "KUBE_UNAVAILABLE" && !this.#abort.signal.aborted) {
+      this.#verdict = last;
+      this.#enter("verifying", PHASE_MESSAGES.verifying);
+      await steps.verify().catch(() => undefined);
+    }
+    throw last;
+  }
+
   /** At most once: that it is going to run is on disk before it does, and is all that a restart needs to know. */
   async #runScript(payload: ScriptPayload): Promise<Status> {
     const runner = this.#options.runners?.script;
     if (runner === undefined) throw new TransporterError("INTERNAL", "there is nobody to run the script");
     if (this.#options.readOnly) throw new TransporterError("READ_ONLY", "this agent is read-only and runs no scripts");
     if (this.#options.requireImpersonation === true)
-      throw new TransporterError("IMPERSONATION_REQUIRED", "this agent does nothing as itself, and a script cannot be run as somebody else", {
-        remedy: "Send manifests that say who is to apply them, or have another agent run the script.",
-      });
+      throw new TransporterError(
+        "IMPERSONATION_REQUIRED",
+        "this agent does nothing as itself, and a script cannot be run as somebody else",
+        {
+          remedy: "Send manifests that say who is to apply them, or have another agent run the script.",
+        },
+      );
     await this.#execution.started();
     this.#enter("applying", SCRIPT_MESSAGE);
     const aborting = AbortSignal.any([this.#abort.signal, this.#halt.signal]);

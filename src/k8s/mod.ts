@@ -37,4 +37,5 @@ export { faultDetails, faultsError } from "./apply/faults.ts";
 export { validatePlan, type ValidateOptions, type Validation } from "./apply/validate.ts";
 export type { Awaited } from "./ready/await-ready.ts";
 export { type ReadyRules, readyRules } from "./ready/ready-when.ts";
+export { verifyEach } from "./apply/verify-each.ts";
 export { verifyPlan, verifyTargets, type NotReady, type VerifyOptions } from "./ready/verify.ts";

@@ -15,14 +15,17 @@ import {
   type Target,
   validatePlan,
   type Validation,
+  verifyEach,
   verifyPlan,
 } from "../../k8s/mod.ts";
 import { type ParsedObject, refKey } from "../../manifests/mod.ts";
-import type { ResourceStatus } from "../../protocol/mod.ts";
+import type { ErrorCode, ResourceStatus } from "../../protocol/mod.ts";
 import type { StepContext } from "../executor.ts";
 import type { ChangingSteps } from "./changing.ts";
+import { CreateMemory } from "./create-memory.ts";
 import { statusOf } from "./object-status.ts";
 import type { KubeStepsOptions } from "./options.ts";
+import { faultsByLabel } from "./partial-failure.ts";
 
 /** 0.1's words, which people's scripts look for. */
 const OUTCOME_MESSAGES: Readonly<Record<ResourceOutcome["status"], string>> = {
@@ -69,24 +72,10 @@ function isRecord(one: unknown): one is Readonly<Record<string, unknown>> {
   return typeof one === "object" && one !== null;
 }
 
-function recordsIn(value: unknown): readonly Readonly<Record<string, unknown>>[] {
-  return Array.isArray(value) ? value.filter(isRecord) : [];
-}
-
-/** The message for each object's label in a list of the error's details. */
-function messagesByLabel(error: TransporterError, list: string): ReadonlyMap<string, string> {
-  return new Map(recordsIn(error.details[list]).map((one) => [String(one["object"]), String(one["message"])]));
-}
-
 function faultWords(faulty: readonly ResourceOutcome[]): string {
   const failed = faulty.filter(({ status }) => status === "failed").length;
   if (failed === 0) return "are not ready";
   return failed === faulty.length ? "failed" : "failed or are not ready";
-}
-
-function rethrow(error: unknown, note: (error: TransporterError) => void): never {
-  if (error instanceof TransporterError) note(error);
-  throw error;
 }
 
 /** Under which name the agent's ledger has what the event's plan saw. */
@@ -118,37 +107,43 @@ export class ApplySteps implements ChangingSteps {
   readonly #statuses = new Map<string, ResourceStatus>();
   readonly #past = new Map<string, Past>();
   #guard: PlanGuard | undefined;
+  readonly #creating: CreateMemory | undefined;
 
   constructor(client: KubeClient, objects: readonly ParsedObject[], context: StepContext, options: KubeStepsOptions) {
     this.#client = client;
     this.#objects = objects;
     this.#context = context;
     this.#options = options;
+    this.#creating = context.options.operation === "create" ? new CreateMemory(client, context.keep) : undefined;
   }
 
   async validate(): Promise<void> {
     const { signal, progress, note, options } = this.#context;
     this.#rules ??= await readyRules(this.#client.ports.timers, options.readyWhen);
+    if (this.#context.resumed) await this.#creating?.recall();
     this.#context.progress(`looking up the kinds and namespaces of ${this.#objects.length} objects`);
-    const plan = await planObjects(this.#client, this.#objects, { defaultNamespace: this.#options.defaultNamespace, signal });
+    const { defaultNamespace } = this.#options;
+    const plan = await planObjects(this.#client, this.#objects, { defaultNamespace, goOn: this.#goOn, signal });
     this.#plan = plan;
+    for (const { parsed, ref, error } of plan.refused)
+      this.#tell({ ref, apiVersion: parsed.object.apiVersion }, "failed", error.message, error.code);
     for (const idle of this.#rules?.idle(plan.objects) ?? []) note(`${idle} is for no object of this event`);
     try {
       await this.#checkPlan(plan);
       this.#validation = await validatePlan(this.#client, plan, {
         ...this.#applyOptions(),
+        goOn: this.#goOn,
         lookOnly: this.#options.lookOnly === true,
         onProgress: (done, total) => progress(`${done} of ${total} objects checked by the API server`),
       });
     } catch (error) {
-      rethrow(error, (known) => {
-        const faults = messagesByLabel(known, "faults");
-        for (const planned of plan.objects) {
-          const fault = faults.get(planned.label);
-          if (fault === undefined) this.#tell(planned, "pending", "not tried: the event is refused as a whole");
-          else this.#tell(planned, "failed", fault);
-        }
-      });
+      const faults = faultsByLabel(error, "faults");
+      for (const planned of error instanceof TransporterError ? plan.objects : []) {
+        const fault = faults.get(planned.label);
+        if (fault === undefined) this.#tell(planned, "pending", "not tried: the event is refused as a whole");
+        else this.#tell(planned, "failed", fault.message, fault.code);
+      }
+      throw error;
     }
     const deferred = this.#validation.deferred.length;
     if (deferred > 0) {
@@ -176,8 +171,10 @@ export class ApplySteps implements ChangingSteps {
 
   preview(): Promise<void> {
     const { plan, validation } = this.#validated();
+    const faults = [...plan.refused.map(({ error }) => error), ...validation.faults.map(({ error }) => error)];
     for (const planned of plan.objects) this.#statuses.set(refKey(planned.ref), previewOf(planned, validation.findings.get(planned)));
-    return Promise.resolve();
+    for (const { planned, error } of validation.faults) this.#tell(planned, "failed", error.message, error.code);
+    return faults[0] === undefined ? Promise.resolve() : Promise.reject(faults[0]);
   }
 
   async apply(): Promise<void> {
@@ -188,13 +185,15 @@ export class ApplySteps implements ChangingSteps {
       const finding = validation.findings.get(planned);
       // Without a finding its namespace or definition is not there, and so neither is it.
       const wasThere = finding !== undefined && finding.would !== "create";
-      if (!this.#past.has(key)) this.#past.set(key, { wasThere, done: undefined });
+      const isOwn = this.#creating?.isOwn(planned) === true && wasThere;
+      if (!this.#past.has(key)) this.#past.set(key, { wasThere: wasThere && !isOwn, done: isOwn ? "created" : undefined });
       this.#tell(planned, "pending", "not tried");
     }
+    await this.#creating?.remember(plan);
     this.#outcomes = await applyPlan(this.#client, plan, validation, {
       ...this.#applyOptions(),
       halt,
-      goOn: this.#context.options.onFailure === "continue",
+      goOn: this.#goOn,
       readyTimeoutMs: this.#context.verifyTimeoutMs,
       rules: this.#rules,
       onProgress: (done, total) => progress(`${done} of ${total} objects applied`),
@@ -203,22 +202,30 @@ export class ApplySteps implements ChangingSteps {
     });
     // What others wait for in vain was applied, and is a fault all the same.
     const failed = this.#outcomes.filter((outcome) => outcome.error !== undefined);
-    const first = failed[0]?.error;
+    const failures = [
+      ...plan.refused,
+      ...failed.flatMap(({ planned, error }) => (error === undefined ? [] : [{ parsed: planned.parsed, label: planned.label, error }])),
+    ];
+    const [first] = this.#inOrder(failures);
     if (first === undefined) {
       // Nothing failed, so what is left was left because the event was called back.
       if (this.#outcomes.some((outcome) => outcome.status === "pending")) halt.throwIfAborted();
       return;
     }
-    if (failed.length === 1) throw first;
-    const faults = failed.flatMap(({ planned, error }) => (error === undefined ? [] : [faultDetails({ planned, error })]));
+    const { error } = first;
+    if (failures.length === 1) throw error;
     const applied = this.#outcomes.filter((outcome) => outcome.status !== "failed" && outcome.status !== "pending").length;
     throw new TransporterError(
-      first.code,
-      `${failed.length} of ${plan.objects.length} objects ${faultWords(failed)} (${applied} were applied), first: ${first.message}`,
+      error.code,
+      `${failures.length} of ${this.#objects.length} objects ${faultWords(failed)} (${applied} were applied), first: ${error.message}`,
       {
-        details: { ...first.details, fault_count: failed.length, faults: faults.slice(0, 100) },
-        remedy: first.remedy,
-        cause: first,
+        details: {
+          ...error.details,
+          fault_count: failures.length,
+          faults: failures.slice(0, 100).map(({ label, error: fault }) => faultDetails({ planned: { label }, error: fault })),
+        },
+        remedy: error.remedy,
+        cause: error,
       },
     );
   }
@@ -226,32 +233,49 @@ export class ApplySteps implements ChangingSteps {
   async verify(): Promise<void> {
     const { plan } = this.#validated();
     const { signal, verifyTimeoutMs: timeoutMs, progress } = this.#context;
+    const options = { timeoutMs, signal, rules: this.#rules, onWaiting: (text: string) => progress(text) };
+    if (this.#goOn) {
+      const unready = await verifyEach(this.#client, plan, this.#outcomes, options);
+      const notReady = new Map(unready.map(({ target, message, error: { code } }) => [target.label, { message, code }]));
+      this.#tellNotReady(notReady);
+      const [first] = unready;
+      if (first !== undefined) throw first.error;
+      return;
+    }
     try {
-      await verifyPlan(this.#client, plan, this.#outcomes, { timeoutMs, signal, rules: this.#rules, onWaiting: (text) => progress(text) });
+      await verifyPlan(this.#client, plan, this.#outcomes, options);
     } catch (error) {
-      rethrow(error, (known) => {
-        const notReady = messagesByLabel(known, "not_ready");
-        for (const { planned, status } of this.#outcomes) {
-          const why = notReady.get(planned.label);
-          // It was created or updated all the same; what failed is its becoming ready.
-          if (why !== undefined) this.#tell(planned, this.#truthOf(planned, status), `not ready: ${why}`);
-        }
-      });
+      this.#tellNotReady(faultsByLabel(error, "not_ready"), error instanceof TransporterError ? error.code : undefined);
+      throw error;
     }
   }
 
+  /** It was created or updated all the same; what failed is its becoming ready. */
+  #tellNotReady(notReady: ReturnType<typeof faultsByLabel>, code?: ErrorCode): void {
+    for (const { planned, status } of this.#outcomes) {
+      const why = notReady.get(planned.label);
+      if (why !== undefined) this.#tell(planned, this.#truthOf(planned, status), `not ready: ${why.message}`, why.code ?? code);
+    }
+  }
+
+  #inOrder<T extends { readonly parsed: ParsedObject }>(some: readonly T[]): T[] {
+    const places = new Map(this.#objects.map((parsed, place) => [parsed, place]));
+    return some.toSorted((a, b) => (places.get(a.parsed) ?? 0) - (places.get(b.parsed) ?? 0));
+  }
+
   resources(): readonly ResourceStatus[] {
-    return this.#plan?.objects.flatMap((planned) => this.#statuses.get(refKey(planned.ref)) ?? []) ?? [];
+    const known = [...(this.#plan?.objects ?? []), ...(this.#plan?.refused ?? [])];
+    return this.#inOrder(known).flatMap(({ ref }) => this.#statuses.get(refKey(ref)) ?? []);
   }
 
   #note(outcome: ResourceOutcome): void {
-    const { planned, status, message, uncertain } = outcome;
+    const { planned, status, message, uncertain, error } = outcome;
     const past = this.#past.get(refKey(planned.ref));
     if (status !== "pending") failpoint("agent.run.object-applied");
     const truth = this.#truthOf(planned, status);
     if (past !== undefined && (truth === "created" || truth === "updated" || truth === "recreated")) past.done = truth;
     const before = status === "failed" && past?.done !== undefined ? ` (${past.done} by an earlier attempt)` : "";
-    this.#tell(planned, truth, message === "" ? OUTCOME_MESSAGES[truth] : `${message}${before}`);
+    this.#tell(planned, truth, message === "" ? OUTCOME_MESSAGES[truth] : `${message}${before}`, error?.code);
     // An apply that arrived and whose answer was lost has done what it was sent for, and a later one finds nothing left to do.
     if (past !== undefined && uncertain) past.done ??= past.wasThere ? "updated" : "created";
   }
@@ -263,11 +287,11 @@ export class ApplySteps implements ChangingSteps {
   }
 
   /** What an earlier attempt did is not undone by a later one that did not come as far. */
-  #tell(planned: PlannedObject, status: ResourceOutcome["status"], message: string): void {
-    const known = this.#statuses.get(refKey(planned.ref))?.status;
+  #tell(target: Pick<Target, "ref" | "apiVersion">, status: ResourceOutcome["status"], message: string, code?: ErrorCode): void {
+    const known = this.#statuses.get(refKey(target.ref))?.status;
     const did = known === "created" || known === "updated" || known === "recreated" || known === "unchanged";
     if (did && status === "pending") return;
-    this.#statuses.set(refKey(planned.ref), statusOf(planned, status, message));
+    this.#statuses.set(refKey(target.ref), statusOf(target, status, message, code));
   }
 
   #applyOptions(): ApplyOptions & { readonly signal: AbortSignal } {
@@ -279,9 +303,15 @@ export class ApplySteps implements ChangingSteps {
       ignoreFields,
       onImmutable,
       createOnly: operation === "create",
+      isOwnCreation: (planned) => this.#creating?.isOwn(planned) === true,
       ...(this.#guard === undefined ? {} : { guard: this.#guard }),
       signal,
     };
+  }
+
+  /** What can be applied is, whatever becomes of the rest. */
+  get #goOn(): boolean {
+    return this.#context.options.onFailure === "continue";
   }
 
   #validated(): { readonly plan: Plan; readonly validation: Validation } {

@@ -70,6 +70,8 @@ class RollbackSteps implements ChangingSteps {
   readonly #fieldManager: string;
   readonly #mayDelete: boolean;
   readonly undo: Undo;
+  /** Something kept it from being begun. */
+  #untouched = false;
 
   constructor(client: KubeClient, inner: ChangingSteps, objects: readonly ParsedObject[], context: StepContext, options: KubeStepsOptions) {
     this.#client = client;
@@ -95,7 +97,9 @@ class RollbackSteps implements ChangingSteps {
   }
 
   async apply(): Promise<void> {
+    this.#untouched = true;
     await this.#snapshot();
+    this.#untouched = false;
     await this.#inner.apply();
   }
 
@@ -104,7 +108,9 @@ class RollbackSteps implements ChangingSteps {
   }
 
   resources(): readonly ResourceStatus[] {
-    return this.#inner.resources();
+    const known = this.#inner.resources();
+    if (known.length > 0 || !this.#untouched) return known;
+    return this.#inner.targets().map((target) => statusOf(target, "pending", "not tried, because what is there could not be kept"));
   }
 
   targets(): readonly Target[] {

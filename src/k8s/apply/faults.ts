@@ -21,7 +21,13 @@ export function isClusterFault(error: unknown): boolean {
 }
 
 /** One fault as `details.faults` lists it: for people by object, for `canHeal` by what the server answered. */
-export function faultDetails({ planned, error }: Fault): Readonly<Record<string, unknown>> {
+export function faultDetails({
+  planned,
+  error,
+}: {
+  readonly planned: Pick<Target, "label">;
+  readonly error: TransporterError;
+}): Readonly<Record<string, unknown>> {
   const { http_status, pinned } = error.details;
   return {
     object: planned.label,

@@ -81,7 +81,7 @@ function seconds(ms: number): string {
 }
 
 /** What of the outcomes has to be waited for: what was applied. */
-function awaitedOf(plan: Plan, outcomes: readonly ResourceOutcome[]): Awaited[] {
+export function awaitedOf(plan: Plan, outcomes: readonly ResourceOutcome[]): Awaited[] {
   const planned = new Set(plan.objects);
   return outcomes
     .filter((outcome) => planned.has(outcome.planned) && outcome.status !== "failed" && outcome.status !== "pending")
