@@ -9,11 +9,11 @@ import type { Service, Workbench } from "./workbench.ts";
 const APPLYING = "Applying to a real API server (event to completed, against kubectl of the same objects)";
 const MEMORY = "Memory of the agent";
 const ONE = "One ConfigMap, from POST to applied and reported";
-const AGENT_ID = "bench";
+export const AGENT_ID = "bench";
 const MIB = 2 ** 20;
-const UNCHECKED = ["--validate=false"];
+export const UNCHECKED = ["--validate=false"];
 
-function configMap(at: number, namespace: string): string {
+export function configMap(at: number, namespace: string): string {
   return (
     `apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: map-${at}\n  namespace: ${namespace}\n  labels:\n    app: bench\n    tier: backend\n` +
     `data:\n  key: value-${at}\n  log_level: info\n  settings.properties: |\n    color=blue\n    retries=3\n    text=${"x".repeat(120)}\n`
@@ -21,7 +21,7 @@ function configMap(at: number, namespace: string): string {
 }
 
 /** Five kinds in turn, none of which needs a controller to be ready. */
-function mixed(at: number, namespace: string): string {
+export function mixed(at: number, namespace: string): string {
   const metadata = `metadata:\n  name: mixed-${at}\n  namespace: ${namespace}\n  labels:\n    app: bench\n`;
   switch (at % 5) {
     case 0:
@@ -37,9 +37,9 @@ function mixed(at: number, namespace: string): string {
   }
 }
 
-type Make = (at: number, namespace: string) => string;
+export type Make = (at: number, namespace: string) => string;
 
-function manifest(make: Make, objects: number, namespace: string): string {
+export function manifest(make: Make, objects: number, namespace: string): string {
   return Array.from({ length: objects }, (_, at) => make(at, namespace)).join("---\n");
 }
 
@@ -63,7 +63,7 @@ async function atWork(bench: Workbench, kube: Cluster, cp: Service): Promise<Fig
   return figures;
 }
 
-class Site {
+export class Site {
   readonly #bench: Workbench;
   readonly #kube: Cluster;
   readonly #cp: Service;

@@ -8,6 +8,7 @@ import { cpus, loadavg, totalmem } from "node:os";
 import { parseArgs } from "node:util";
 import { cluster } from "./cluster.ts";
 import { connections } from "./connections.ts";
+import { engine } from "./engine.ts";
 import { type Figure, table } from "./figures.ts";
 import { image } from "./image.ts";
 import { large } from "./large.ts";
@@ -35,6 +36,7 @@ const PARTS = {
   replicas,
   queues,
   cluster,
+  engine,
   program,
   image,
   store,
