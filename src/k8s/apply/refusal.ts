@@ -6,6 +6,7 @@ import { differingPaths } from "./content.ts";
 import type { AppliedMetadata } from "./apply-request.ts";
 import type { PlannedObject } from "./plan.ts";
 import { readObject } from "./put-back.ts";
+import { isPrecious } from "./treatment.ts";
 
 /** When a manager last changed something in this way; undefined when the API server does not say. */
 function lastWritten(metadata: AppliedMetadata, { manager, subresource }: Conflict): string | undefined {
@@ -63,7 +64,8 @@ export async function explainImmutable(
   const which = `${fields.slice(0, MAX_FIELDS).join(", ")}${rest > 0 ? ` and ${rest} more` : ""}`;
   const subject = `${planned.label}: `;
   const words = error.message.startsWith(subject) ? error.message.slice(subject.length) : error.message;
-  const text = fields.length === 0 ? words : `${which} cannot be changed once it is set: ${shortened(words)}`;
+  const passedBy = isPrecious(planned.ref) ? " (--on-immutable recreate is not for this kind: the object itself has to ask for it)" : "";
+  const text = `${fields.length === 0 ? words : `${which} cannot be changed once it is set: ${shortened(words)}`}${passedBy}`;
   return new TransporterError("IMMUTABLE_FIELD", `${subject}${text}`, {
     details: { ...error.details, ...(fields.length === 0 ? {} : { fields: fields.slice(0, 50) }) },
     remedy:
@@ -71,7 +73,8 @@ export async function explainImmutable(
   });
 }
 
-/** The API server writes the refused value out in full; what matters stands behind it. */
+/** The API server writes the refused value out in full, or how it differs line by line; what matters stands around it. */
 function shortened(words: string): string {
-  return words.replaceAll(/Invalid value: .{200,}?: (?=field is immutable|may not|cannot)/gs, "").slice(0, 600);
+  const [first = ""] = words.replaceAll(/Invalid value: .{200,}?: (?=field is immutable|may not|cannot)/gs, "").split("\n");
+  return first.slice(0, 600);
 }

@@ -50,7 +50,7 @@ function refusalOf(answer: KubeAnswer): Refusal {
 
 /** Words that the API server uses where a field may be set but not changed; it has no reason of its own for it. */
 const IMMUTABLE =
-  /field is immutable|may not be changed|may not change once set|updates to .* are forbidden|is immutable|cannot be changed|may not be updated/i;
+  /(?:is|are) immutable|may not be changed|may not change|updates to .* are forbidden|updates may not (?:change|add)|cannot be changed|cannot change roleRef|may not be updated/i;
 /** The built-in validation of update: `spec: Forbidden: updates to statefulset spec for fields other than …`. */
 const ADMISSION = /admission webhook|ValidatingAdmissionPolicy|violates PodSecurity|denied the request|denied by policy/i;
 const CONFLICT_REMEDY =
