@@ -62,6 +62,7 @@ export const ROOT: Group = group("transporter", "Manage Kubernetes clusters that
     leaf("k8s", "Send Kubernetes manifests", async () => (await import("./commands/send-k8s.ts")).sendK8s),
     leaf("from-file", "Send an event file", async () => (await import("./commands/send-file.ts")).sendFile),
   ]),
+  leaf("diff", "Show what an apply would change, and change nothing", async () => (await import("./commands/diff.ts")).diff),
   group("get", "List events, agents, identities or control planes", [
     leaf("events", "List events, newest first", async () => (await import("./commands/get-events.ts")).getEvents, ["event", "ev"]),
     leaf("agents", "List agents", async () => (await import("./commands/get-agents.ts")).getAgents, ["agent"]),

@@ -275,6 +275,26 @@ export function list(options: ListOptions): Setting<readonly string[]> {
   return listOr([], options);
 }
 
+/** Several texts of which each may hold commas: the flag repeated. */
+export function texts(options: ListOptions): Setting<readonly string[]> {
+  return {
+    ...options,
+    kind: "list",
+    default: [],
+    defaultText: undefined,
+    read(raws) {
+      const value: string[] = [];
+      for (const raw of raws.flat(1)) {
+        const item = scalarText(raw) ?? "";
+        const problem = item === "" ? "a text, again by repeating the flag" : options.check?.(item);
+        if (problem !== undefined) return no(problem);
+        value.push(item);
+      }
+      return { ok: true, value };
+    },
+  };
+}
+
 /** The same with a default. */
 export function listOr(fallback: readonly string[], options: ListOptions): Setting<readonly string[]> {
   const allowed = "one or more values, separated by commas or by repeating the flag";

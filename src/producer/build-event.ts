@@ -2,6 +2,7 @@ import { failpoint, type Ports, refusalError } from "../kit/mod.ts";
 import {
   LIMITS,
   NS_PER_MS,
+  type OPERATION_ENTRIES,
   type Payload,
   type RetryPolicy,
   type WireEvent,
@@ -34,9 +35,14 @@ export interface EventFields {
   readonly labels?: Readonly<Record<string, string>> | undefined;
 }
 
+/** The payload's fields of operations. */
+export type OperationPayload = Partial<Pick<Payload, keyof typeof OPERATION_ENTRIES>>;
+
 export interface K8sFields extends EventFields {
   readonly agent: string;
   readonly manifests: readonly string[];
+  /** What is to be done with the objects, and how, as the payload says it. */
+  readonly operation?: OperationPayload | undefined;
   readonly forceConflicts?: boolean | undefined;
   readonly verifyTimeoutMs?: number | undefined;
 }
@@ -45,7 +51,10 @@ const ns = (ms: number): number => Math.round(ms * NS_PER_MS);
 
 /** Builds a k8s_resource event. Throws the protocol's refusal (INVALID_EVENT, EMPTY_MANIFESTS, …). */
 export function buildK8sEvent(fields: K8sFields, ports: Pick<Ports, "clock" | "ids">): ReadyEvent {
-  const payload: Payload = { manifests: [...fields.manifests] };
+  const { operation = {} } = fields;
+  const named = (operation.references ?? operation.patches ?? []).length > 0;
+  const payload: Payload = named && fields.manifests.length === 0 ? {} : { manifests: [...fields.manifests] };
+  for (const [field, value] of Object.entries(operation)) if (value !== undefined) Object.assign(payload, { [field]: value });
   if (fields.forceConflicts === true) payload["force_conflicts"] = true;
   if (fields.verifyTimeoutMs !== undefined) payload["verify_timeout"] = ns(fields.verifyTimeoutMs);
   return finish({ type: "k8s_resource", target_agent: fields.agent, payload }, fields, ports);
