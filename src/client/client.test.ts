@@ -36,6 +36,18 @@ function streamOf(...texts: string[]): Response {
   return new Response(texts.join(""), { headers: { "content-type": "text/event-stream" } });
 }
 
+test("an event that says more than 0.1 knows is handed in where 0.1 has nothing, as it would apply what is to be deleted", async () => {
+  const paths: string[] = [];
+  const client = clientOf(async (url) => {
+    paths.push(new URL(url).pathname);
+    return new Response("404 page not found\n", { status: 404, headers: { "content-type": "text/plain" } });
+  });
+  const error = await thrown(client.submit("{}", { saysMore: true }));
+  expect(error).toMatchObject({ code: "CP_ANSWER", remedy: expect.stringContaining("one of 0.1") });
+  await thrown(client.submit("{}"));
+  expect(paths).toEqual(["/v1/events", "/events"]);
+});
+
 describe("an answer that is no success", () => {
   const problem = {
     type: "about:blank",

@@ -69,11 +69,17 @@ export interface Readiness {
   readonly text: string;
 }
 
+export interface SubmitCall extends CallOptions {
+  readonly idempotencyKey?: string | undefined;
+  /** The event says more than 0.1 knows (`needsOperations`). */
+  readonly saysMore?: boolean | undefined;
+}
+
 /** The control plane's API, typed. Every method throws the error that the control plane answered with, or CP_UNREACHABLE, CP_ANSWER. */
 export interface Client extends SecurityClient {
   readonly baseUrl: string;
   /** Hands an event in, as JSON text. The same event handed in again gets the same answer. */
-  submit(eventJson: string, options?: CallOptions & { readonly idempotencyKey?: string | undefined }): Promise<Accepted>;
+  submit(eventJson: string, options?: SubmitCall): Promise<Accepted>;
   listEvents(filter: EventFilter, options?: CallOptions): Promise<EventPage>;
   getEvent(id: string, options?: CallOptions & { readonly payload?: boolean }): Promise<EventDetail>;
   /** `cancelling`: its agent is told; follow the event to see how it ends. */
@@ -108,13 +114,14 @@ export function createClient(options: ClientOptions): Client {
     baseUrl: transport.baseUrl,
     async submit(eventJson, call = {}) {
       const what = "submitting the event";
-      const { idempotencyKey } = call;
+      const { idempotencyKey, saysMore } = call;
       return checked(
         AcceptedSchema,
-        // Not under /v1: this is the one call that a 0.1 control plane answers too.
+        // Not under /v1: this is the one call that a 0.1 control plane answers too. It would drop what it does not know, and have applied what is
+        // to be deleted, so what says more goes where 0.1 has nothing.
         await transport.json({
           method: "POST",
-          path: "/events",
+          path: saysMore === true ? "/v1/events" : "/events",
           body: eventJson,
           what,
           signal: call.signal,

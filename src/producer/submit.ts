@@ -1,6 +1,6 @@
 import { type Client, isPassing, retryAfterMs } from "../client/mod.ts";
 import { Backoff, failpoint, type Ports, TransporterError } from "../kit/mod.ts";
-import type { Accepted } from "../protocol/mod.ts";
+import { type Accepted, needsOperations } from "../protocol/mod.ts";
 import type { ReadyEvent } from "./build-event.ts";
 
 export interface SubmitOptions {
@@ -21,16 +21,18 @@ const PATIENCE_BUSY_MS = 60_000;
  */
 export async function submitEvent(
   client: Client,
-  event: Pick<ReadyEvent, "json" | "idempotencyKey">,
+  event: Pick<ReadyEvent, "json" | "idempotencyKey"> & Partial<Pick<ReadyEvent, "wire">>,
   ports: Pick<Ports, "clock" | "timers" | "random">,
   options: SubmitOptions,
 ): Promise<Accepted> {
   const backoff = new Backoff({ firstMs: 400, maxMs: 5_000 }, ports.random);
   const startedMs = ports.clock.monotonic();
+  const saysMore = event.wire?.type === "k8s_resource" && needsOperations(event.wire.payload);
   for (;;) {
     let waitMs: number;
     try {
-      const accepted = await client.submit(event.json, { signal: options.signal, idempotencyKey: event.idempotencyKey });
+      const { json, idempotencyKey } = event;
+      const accepted = await client.submit(json, { signal: options.signal, idempotencyKey, ...(saysMore ? { saysMore } : {}) });
       failpoint("producer.sent");
       return accepted;
     } catch (error) {

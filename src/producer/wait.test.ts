@@ -2,6 +2,7 @@ import { describe, expect, test } from "bun:test";
 import type { Client } from "../client/mod.ts";
 import { TransporterError, manualPorts } from "../kit/mod.ts";
 import type { EventDetail, LogEntry } from "../protocol/mod.ts";
+import { completeEvent } from "./build-event.ts";
 import { submitEvent } from "./submit.ts";
 import { errorOfOutcome, waitForEvent } from "./wait.ts";
 
@@ -103,6 +104,26 @@ describe("handing in", () => {
     for (let second = 0; second < 120; second += 1) await hands.advance(1_000);
     return { atMs, sent, ended: await sending };
   };
+
+  test("says of what says more than 0.1 knows that it does", async () => {
+    const saysMore: unknown[] = [];
+    const client = fakeClient({
+      submit(_json, options) {
+        saysMore.push(options?.saysMore);
+        return Promise.resolve({ event_id: "e", message: "m", status: "accepted" });
+      },
+    });
+    const { ports } = manualPorts();
+    const manifests = ["apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n"];
+    for (const parts of [{}, { operation: "apply" }, { operation: "delete" }, { on_failure: "rollback" }])
+      await submitEvent(
+        client,
+        completeEvent({ type: "k8s_resource", target_agent: "a", payload: { manifests, ...parts } }, {}, ports),
+        ports,
+        { signal },
+      );
+    expect(saysMore).toEqual([undefined, undefined, true, true]);
+  });
 
   test("is tried again where that can help, the very same, within a bound", async () => {
     const busy = new TransporterError("STORE_UNAVAILABLE", "x");
