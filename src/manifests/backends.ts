@@ -55,11 +55,17 @@ function podLabels({ ref, object }: Arrangeable): Loose | undefined {
   return runs ? looseOf(looseOf(looseOf(looseOf(object["spec"])["template"])["metadata"])["labels"]) : undefined;
 }
 
+interface Workload {
+  readonly index: number;
+  readonly labels: Loose;
+}
+
 /** What stands behind each service that is asked for: the service itself, and what makes the pods that it selects. */
 class Services {
   readonly #items: readonly Arrangeable[];
   readonly #places = new Map<string, number>();
-  readonly #workloads = new Map<string, number[]>();
+  /** By namespace and one of their labels. */
+  readonly #workloads = new Map<string, Workload[]>();
   readonly #known = new Map<string, readonly number[]>();
 
   constructor(items: readonly Arrangeable[]) {
@@ -67,10 +73,13 @@ class Services {
     for (const [index, item] of items.entries()) {
       const { group, kind, namespace = "", name } = item.ref;
       if (group === "" && kind === "Service") this.#places.set(`${namespace}/${name}`, index);
-      if (podLabels(item) === undefined) continue;
-      const there = this.#workloads.get(namespace);
-      if (there === undefined) this.#workloads.set(namespace, [index]);
-      else there.push(index);
+      const labels = podLabels(item) ?? {};
+      for (const [label, value] of Object.entries(labels)) {
+        const key = `${namespace}/${label}=${String(value)}`;
+        const there = this.#workloads.get(key);
+        if (there === undefined) this.#workloads.set(key, [{ index, labels }]);
+        else there.push({ index, labels });
+      }
     }
   }
 
@@ -88,42 +97,44 @@ class Services {
     const place = this.#places.get(key);
     const service = place === undefined ? undefined : this.#items[place];
     const selector = Object.entries(looseOf(looseOf(service?.object?.["spec"])["selector"]));
+    const [first] = selector;
     // Without a selector somebody else says what is behind it.
-    if (service === undefined || selector.length === 0) return [];
-    return (this.#workloads.get(service.ref.namespace ?? "") ?? []).filter((index) => {
-      const item = this.#items[index];
-      const labels = item === undefined ? {} : (podLabels(item) ?? {});
-      return selector.every(([label, value]) => labels[label] === value);
-    });
+    if (service === undefined || first === undefined) return [];
+    return (this.#workloads.get(`${service.ref.namespace ?? ""}/${first[0]}=${String(first[1])}`) ?? [])
+      .filter(({ labels }) => selector.every(([label, value]) => labels[label] === value))
+      .map(({ index }) => index);
   }
 }
 
-function has(list: unknown, ...wanted: readonly string[]): boolean {
-  return listOf(list).some((one) => typeof one === "string" && wanted.includes(one));
+/** A rule about creating or changing objects, of the configuration at this place. */
+interface Rule {
+  readonly on: number;
+  readonly groups: ReadonlySet<unknown>;
+  readonly resources: ReadonlySet<unknown>;
+}
+
+function rulesOf(entries: readonly (readonly [number, Arrangeable])[]): Rule[] {
+  return entries
+    .filter(([, item]) => isWebhooks(item))
+    .flatMap(([on, { object }]) =>
+      listOf(object?.["webhooks"])
+        .flatMap((webhook) => listOf(looseOf(webhook)["rules"]).map(looseOf))
+        .filter(({ operations }) => listOf(operations).some((one) => one === "CREATE" || one === "UPDATE" || one === "*"))
+        .map(({ apiGroups, resources }) => ({ on, groups: new Set(listOf(apiGroups)), resources: new Set(listOf(resources)) })),
+    );
 }
 
 /**
- * Whether a rule is about creating or changing these. A rule for every group is taken to mean what the event brings: what else it might mean may
- * be what its own backend needs to get ready.
+ * The configurations that judge one kind of custom resource. A rule for every group is taken to mean what the event brings: what else it might
+ * mean may be what its own backend needs to get ready.
  */
-function isAbout(rule: unknown, ref: Arrangeable["ref"], plural: string, brought: boolean): boolean {
-  const { operations, apiGroups, resources } = looseOf(rule);
-  return (
-    has(operations, "CREATE", "UPDATE", "*") &&
-    (has(apiGroups, ref.group) || (brought && has(apiGroups, "*"))) &&
-    has(resources, plural, "*", "*/*", `${plural}/*`)
-  );
-}
-
-/** The configurations that judge one kind of custom resource. */
-function judgesOf(configurations: readonly (readonly [number, Arrangeable])[], item: Arrangeable, brought: boolean): Leaning[] {
-  const { ref, plural } = item;
+function judgesOf(rules: readonly Rule[], { ref, plural }: Arrangeable, brought: boolean): Leaning[] {
   if (plural === undefined) return [];
-  return configurations
-    .filter(([, { object }]) =>
-      listOf(object?.["webhooks"]).some((webhook) => listOf(looseOf(webhook)["rules"]).some((rule) => isAbout(rule, ref, plural, brought))),
-    )
-    .map(([on]) => ({ on, why: "webhook" }));
+  const wanted = [plural, "*", "*/*", `${plural}/*`];
+  const judges = rules
+    .filter(({ groups }) => groups.has(ref.group) || (brought && groups.has("*")))
+    .filter(({ resources }) => wanted.some((one) => resources.has(one)));
+  return [...new Set(judges.map(({ on }) => on))].map((on) => ({ on, why: "webhook" }));
 }
 
 /** `GROUP/VERSION` that an aggregated API serves by a service. */
@@ -139,7 +150,8 @@ function servedBy(item: Arrangeable): string | undefined {
  */
 export function backendsOf(items: readonly Arrangeable[], definitions: ReadonlyMap<string, number>): Backends {
   const entries = [...items.entries()];
-  const configurations = entries.filter(([, item]) => isWebhooks(item));
+  const rules = rulesOf(entries);
+  const calls = entries.some(([, item]) => isWebhooks(item) || isAggregatedApi(item));
   const apis = new Map(
     entries
       .filter(([, item]) => isAggregatedApi(item))
@@ -152,7 +164,7 @@ export function backendsOf(items: readonly Arrangeable[], definitions: ReadonlyM
     const item = items[index];
     return item !== undefined && converterOf(item) !== undefined;
   });
-  if (configurations.length === 0 && apis.size === 0 && converted.length === 0) return () => NOTHING;
+  if (!calls && converted.length === 0) return () => NOTHING;
   const services = new Services(items);
   const byKind = new Map<string, readonly Leaning[]>();
   const ofKind = (item: Arrangeable, kind: string): readonly Leaning[] => {
@@ -164,7 +176,7 @@ export function backendsOf(items: readonly Arrangeable[], definitions: ReadonlyM
     return [
       ...(converter === undefined ? [] : services.workloads(converter).map((on): Leaning => ({ on, why: "conversion" }))),
       ...(api === undefined ? [] : [{ on: api, why: "aggregated_api" } as const]),
-      ...judgesOf(configurations, item, definition !== undefined),
+      ...judgesOf(rules, item, definition !== undefined),
     ];
   };
   return (index) => {

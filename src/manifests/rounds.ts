@@ -27,8 +27,8 @@ const OPEN = -1;
  * is therefore never held up by what does. Says the cycle where there is one. Without recursion: a chain may be as long as the event.
  */
 export function roundsOf(of: readonly (readonly Leaning[])[], { waves, stages, held }: Placing): Rounds {
-  const rounds = new Array<number>(of.length).fill(UNSEEN);
-  const atLeast = new Array<number>(of.length).fill(0);
+  const rounds = of.map(() => UNSEEN);
+  const atLeast = of.map(() => 0);
   const way: Step[] = [];
   const raise = (from: number, { on, why }: Leaning): void => {
     const { ready, quick } = REASONS[why];

@@ -119,7 +119,7 @@ describe("going on past what fails", () => {
       annotated(configMap("fine", {}), {}),
     ]);
     expect(told).toEqual([
-      "pending needs-homeless: not tried, because ConfigMap " + `${missing}/homeless, which it depends on, failed`,
+      `pending needs-homeless: not tried, because ConfigMap ${missing}/homeless, which it depends on, failed`,
       "created fine",
       "refused none: UNKNOWN_KIND",
       "refused homeless: NAMESPACE_NOT_FOUND",

@@ -34,7 +34,7 @@ async function begin(
 }
 
 function timeOf(object: Record<string, unknown> | undefined): number {
-  return Date.parse((object?.["metadata"] as { creationTimestamp: string }).creationTimestamp);
+  return Date.parse((object?.["metadata"] as { creationTimestamp?: string } | undefined)?.creationTimestamp ?? "");
 }
 
 describe("waves", () => {
