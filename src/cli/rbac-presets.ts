@@ -25,8 +25,8 @@ interface Rule {
 }
 
 const READ = ["get", "list", "watch"];
-/** To apply and patch; to put an object back as it was; to delete what an event deletes, makes anew or takes back. */
-const APPLY = [...READ, "create", "patch", "update", "delete"];
+/** To delete is for what an event deletes, makes anew, or takes back. */
+const APPLY = [...READ, "create", "patch", "delete"];
 
 /** Everything of a namespace but Secrets: reading them is having what they open. */
 const CORE_TO_READ = [
@@ -92,7 +92,7 @@ function readRules(groups: readonly string[]): readonly Rule[] {
 function applyRules(groups: readonly string[]): readonly Rule[] {
   return [
     {
-      why: "What it is to work on: create and patch to apply, get, list and watch to see it become ready, update and delete for rollbacks, recreation and the operation delete.",
+      why: "What it is to work on: create and patch to apply, get, list and watch to see it become ready, delete for the operation of that name, for what is made anew, and for rollbacks.",
       groups: [""],
       resources: CORE_TO_APPLY,
       verbs: APPLY,

@@ -3,10 +3,12 @@ import type { ActingIdentity } from "../../protocol/mod.ts";
 import type { KubeAccess } from "../access/access.ts";
 import { identityKey, impersonationLines } from "../access/impersonation.ts";
 import { Discovery } from "./discovery.ts";
-import { parseRecord, numberOf, recordOf, textOf } from "./json.ts";
+import { parseRecord, textOf } from "./json.ts";
 import { Limiter } from "./limiter.ts";
+import { Pace } from "./pace.ts";
 import { OpenApi, SchemaDocuments } from "./openapi.ts";
 import { Readyz } from "./readyz.ts";
+import { retryAfterMs } from "./retry-after.ts";
 import { AttemptFailed, Transport, type KubeAnswer, type KubeRequest } from "./transport.ts";
 
 export interface KubeClientOptions {
@@ -52,20 +54,9 @@ const DEFAULT_IN_FLIGHT = 32;
 /** Watches at a time: together with the requests far below the runtime's 256. */
 const MAX_STREAMS = 64;
 const OPEN_TIMEOUT_MS = 30_000;
-const MAX_RETRY_AFTER_MS = 30_000;
 const DEFAULT_RETRY_BUDGET_MS = 15_000;
 /** Identities whose discovery is kept. */
 const MAX_IDENTITIES = 8;
-
-/** Milliseconds the server asks to wait, from the header or the Status. */
-function retryAfterMs(answer: KubeAnswer): number | undefined {
-  const header = Number(answer.headers.get("retry-after"));
-  const seconds =
-    answer.headers.has("retry-after") && Number.isFinite(header)
-      ? header
-      : numberOf(recordOf(parseRecord(answer.text)["details"])["retryAfterSeconds"]);
-  return seconds === undefined ? undefined : Math.min(MAX_RETRY_AFTER_MS, Math.max(0, seconds) * 1000);
-}
 
 /**
  * 429 and 503 were not carried out; 504 and 500 with a time to wait may have been, so only what may reach the server twice is sent again. A
@@ -114,6 +105,7 @@ class HttpKubeClient implements KubeClient {
   readonly #options: KubeClientOptions;
   readonly #shared: Shared;
   readonly #transport: Transport;
+  readonly #pace: Pace;
   readonly #readyz: Readyz;
   readonly #requestTimeoutMs: number;
   readonly #retryBudgetMs: number;
@@ -130,6 +122,7 @@ class HttpKubeClient implements KubeClient {
     this.#transport = new Transport(access, options.ports, options.userAgent ?? "transporter", lines);
     this.#requestTimeoutMs = options.requestTimeoutMs ?? 60_000;
     this.#retryBudgetMs = options.retryBudgetMs ?? DEFAULT_RETRY_BUDGET_MS;
+    this.#pace = new Pace(this.maxInFlight, options.ports.clock);
     this.#readyz = new Readyz((request) => this.#attempt(request), options.ports);
     this.discovery = new Discovery(this);
     this.openApi = new OpenApi(this, this.#shared.documents);
@@ -151,17 +144,18 @@ class HttpKubeClient implements KubeClient {
     const { clock, timers, random } = this.ports;
     const repeatable = request.repeatable ?? request.method === "GET";
     const startedAt = clock.monotonic();
+    const queued = { ms: 0 };
     const backoff = new Backoff({ firstMs: 200, maxMs: 5_000 }, random);
     let renewed = false;
     let doubted = false;
     let sentBefore = false;
     for (;;) {
-      const left = this.#retryBudgetMs - (clock.monotonic() - startedAt);
+      const left = this.#retryBudgetMs - (clock.monotonic() - startedAt - queued.ms);
       let waitMs: number;
       let why: string;
       const sentAt = clock.monotonic();
       try {
-        const answer = await this.#attempt(request);
+        const answer = await this.#attempt(request, queued);
         if (answer.status === 401) {
           if (renewed) throw this.#unauthorized(answer);
           renewed = true;
@@ -213,13 +207,25 @@ class HttpKubeClient implements KubeClient {
     }
   }
 
-  async #attempt(request: KubeRequest): Promise<KubeAnswer> {
-    const release = await this.#shared.limiter.acquire(request.signal);
+  /** `queued` counts the time in which the request only waited for its place. */
+  async #attempt(request: KubeRequest, queued: { ms: number } = { ms: 0 }): Promise<KubeAnswer> {
+    const { clock } = this.ports;
+    const arrivedAt = clock.monotonic();
+    const leave = await this.#pace.acquire(request.signal);
     try {
-      const answer = await this.#transport.send({ ...request, timeoutMs: request.timeoutMs ?? this.#requestTimeoutMs });
-      return this.identity === undefined || answer.status < 400 ? answer : { ...answer, actor: this.identity };
+      const release = await this.#shared.limiter.acquire(request.signal);
+      const sentAt = clock.monotonic();
+      queued.ms += sentAt - arrivedAt;
+      try {
+        const answer = await this.#transport.send({ ...request, timeoutMs: request.timeoutMs ?? this.#requestTimeoutMs });
+        if (answer.status === 429) this.#pace.refused(sentAt);
+        else this.#pace.taken();
+        return this.identity === undefined || answer.status < 400 ? answer : { ...answer, actor: this.identity };
+      } finally {
+        release();
+      }
     } finally {
-      release();
+      leave();
     }
   }
 

@@ -3,7 +3,7 @@
  * word, so nothing here relies on it.
  */
 export class Limiter {
-  readonly #size: number;
+  #size: number;
   readonly #waiting: (() => void)[] = [];
   #running = 0;
 
@@ -33,12 +33,24 @@ export class Limiter {
     });
   }
 
+  /** From now on at most so many; who runs already is not stopped. */
+  resize(size: number): void {
+    this.#size = size;
+    while (this.#running < this.#size) {
+      const next = this.#waiting.shift();
+      if (next === undefined) return;
+      this.#running += 1;
+      next();
+    }
+  }
+
   #releaser(): () => void {
     let released = false;
     return () => {
       if (released) return;
       released = true;
-      const next = this.#waiting.shift();
+      // Where there are fewer places than before, this one is gone.
+      const next = this.#running > this.#size ? undefined : this.#waiting.shift();
       // The place is handed over, so the count stays.
       if (next === undefined) this.#running -= 1;
       else next();

@@ -3,6 +3,7 @@ import { boundedLines, boundedText } from "./bounded.ts";
 import type { KubeClient } from "./client.ts";
 import { collectionPath, type ResourceType } from "./discovery.ts";
 import { numberOf, parseRecord, recordOf, recordsOf, textOf, type Json } from "./json.ts";
+import { retryAfterMs } from "./retry-after.ts";
 import { errorOfAnswer } from "./status-error.ts";
 import type { KubeAnswer } from "./transport.ts";
 
@@ -70,6 +71,16 @@ async function list(client: KubeClient, target: WatchTarget, signal: AbortSignal
   }
 }
 
+/** The error of a watch that was not opened; it says how long the API server wants to be left alone. */
+function refusedWatch(answer: KubeAnswer, target: WatchTarget): TransporterError {
+  const { code, message, details, remedy } = errorOfAnswer(answer, describe(target));
+  const askedMs = retryAfterMs(answer);
+  return new TransporterError(code, message, {
+    remedy,
+    details: { ...details, ...(askedMs === undefined ? {} : { retry_after_ms: askedMs }) },
+  });
+}
+
 /** How one stream ended: the next may go on from `resourceVersion`, or all has to be listed again. */
 interface Position {
   resourceVersion: string;
@@ -94,9 +105,9 @@ async function* stream(client: KubeClient, target: WatchTarget, position: Positi
       return;
     }
     if (response.status !== 200 || response.body === null)
-      throw errorOfAnswer(
+      throw refusedWatch(
         { status: response.status, headers: response.headers, text: await boundedText(response.body), ...actorOf(client) },
-        describe(target),
+        target,
       );
     for await (const line of boundedLines(response.body)) {
       const event = parseRecord(line);
@@ -141,6 +152,7 @@ export async function* watchObjects(client: KubeClient, target: WatchTarget, opt
   for (;;) {
     signal.throwIfAborted();
     const startedAt = client.ports.clock.monotonic();
+    let askedMs = 0;
     try {
       if (position === undefined || position.expired) {
         const listing = await list(client, target, signal);
@@ -161,9 +173,11 @@ export async function* watchObjects(client: KubeClient, target: WatchTarget, opt
       } else if (isFinal(error)) {
         throw error;
       }
+      askedMs = error instanceof TransporterError ? (numberOf(error.details["retry_after_ms"]) ?? 0) : 0;
       options.onTrouble?.(messageOf(error));
     }
     // A stream that ends as soon as it opens must not make a busy loop, and one that ran its time costs no wait.
-    if (client.ports.clock.monotonic() - startedAt < 1_000) await client.ports.timers.sleep(100 + backoff.next(), signal);
+    if (askedMs > 0 || client.ports.clock.monotonic() - startedAt < 1_000)
+      await client.ports.timers.sleep(Math.max(askedMs, 100) + backoff.next(), signal);
   }
 }
