@@ -4,6 +4,7 @@ import type { OperationOptions, ResourceStatus } from "../protocol/mod.ts";
 import { keepSecretsOf, redact } from "../redaction/mod.ts";
 import type { Work } from "./delivery.ts";
 import type { Keep } from "./keep.ts";
+import { patchedSecrets } from "./patched-secrets.ts";
 import { Run } from "./run.ts";
 import type { Runners, ScriptPayload } from "./script.ts";
 import type { Status } from "./status.ts";
@@ -120,7 +121,9 @@ export class Executor {
   async execute(execution: Execution): Promise<Ending> {
     const { content, report } = execution;
     // An API server quotes what it refuses, and whoever answers for it as well: values of Secrets stay here.
-    const forget = Array.isArray(content) ? keepSecretsOf(content.map(({ object }) => object)) : () => undefined;
+    const forget = Array.isArray(content)
+      ? keepSecretsOf([...content.map(({ object }) => object), ...patchedSecrets(execution.work.options)])
+      : () => undefined;
     try {
       const run = new Run(this.#options, { ...execution, report: (status) => report(clean(status)) });
       const ending = await run.run();

@@ -54,6 +54,31 @@ describe("the frame of a status", () => {
     expect(told.result.resource_status.map((one) => one.status)).toEqual(["unchanged", "unchanged", "unchanged"]);
   });
 
+  test("every other word of ours has one of 0.1's four, and fields that 0.1 does not know stay here", () => {
+    const words: Readonly<Record<string, string>> = {
+      created: "created",
+      updated: "updated",
+      failed: "failed",
+      recreated: "updated",
+      restarted: "updated",
+      deleted: "updated",
+      absent: "unchanged",
+      pending: "unchanged",
+      restored: "unchanged",
+      removed: "unchanged",
+      would_delete: "unchanged",
+      would_recreate: "unchanged",
+      would_restart: "unchanged",
+      unknown: "unchanged",
+    };
+    const resource_status = Object.keys(words).map((status) => ({ kind: "ConfigMap", name: status, status, code: "INTERNAL", diff: "-a" }));
+    const done = record({ state: "completed", phase: "completed", result: { success: true, plan: "p1-x", resource_status } });
+    const told = JSON.parse(statusFrame(done, "a", OLD, 7)) as { result: { resource_status: ResourceStatus[] } };
+    expect(told.result.resource_status).toEqual(Object.entries(words).map(([name, status]) => ({ kind: "ConfigMap", name, status })));
+    expect(told.result).not.toHaveProperty("plan");
+    expect(JSON.parse(statusFrame(done, "a", MODERN, 7))).toMatchObject({ result: { plan: "p1-x", resource_status } });
+  });
+
   test("passes the control plane's check", () => {
     expect(checkAgentFrame(JSON.parse(statusFrame(record(), "a", MODERN, 7))).ok).toBe(true);
     expect(checkAgentFrame(JSON.parse(statusFrame(record({ revision: undefined }), "a", OLD, 7))).ok).toBe(true);

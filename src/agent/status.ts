@@ -78,12 +78,23 @@ export function fitStatus(status: Status, maxBytes: number = MAX_STATUS_BYTES): 
   }
 }
 
-/** 0.1 knows created, updated, unchanged and failed; an object that would have been changed is, in its words, unchanged. */
+/** What our words are in 0.1's, which knows created, updated, unchanged and failed; what is not here has not changed anything. */
+const WORDS_OF_01: ReadonlyMap<string, string> = new Map([
+  ["created", "created"],
+  ["updated", "updated"],
+  ["failed", "failed"],
+  ["recreated", "updated"],
+  ["restarted", "updated"],
+  ["deleted", "updated"],
+]);
+
 function resultFor01(result: EventResult): EventResult {
-  const resources = result.resource_status?.map((one) =>
-    one.status === "would_create" || one.status === "would_update" ? { ...one, status: "unchanged" } : one,
-  );
-  return { ...result, ...(resources === undefined ? {} : { resource_status: resources }) };
+  const resources = result.resource_status?.map(({ code: _code, diff: _diff, ...one }) => ({
+    ...one,
+    status: WORDS_OF_01.get(one.status) ?? "unchanged",
+  }));
+  const { plan: _plan, ...rest } = result;
+  return { ...rest, ...(resources === undefined ? {} : { resource_status: resources }) };
 }
 
 /**

@@ -138,8 +138,11 @@ describe("patch", () => {
     expect(unknown).toEqual(["UNKNOWN_FIELD", `Secret ${namespace}/hidden: unknown field spec`]);
     const wrong = await run("Secret", "hidden", "merge", "immutable: maybe");
     expect(wrong[0]).toBe("INVALID_OBJECT");
+    const unreadable = await run("Secret", "hidden", "merge", "data: {word: 'kestrel!9931'}");
+    expect(unreadable[0]).toBe("INVALID_OBJECT");
     const everything = JSON.stringify(on.cp.frames("status_update"));
     expect(everything).not.toContain("kingfisher-4711");
+    expect(everything).not.toContain("kestrel!9931");
     expect(everything).not.toContain(Buffer.from("kingfisher-4711").toString("base64"));
   });
 });
