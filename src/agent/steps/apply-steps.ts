@@ -295,13 +295,14 @@ export class ApplySteps implements ChangingSteps {
   }
 
   #applyOptions(): ApplyOptions & { readonly signal: AbortSignal } {
-    const { forceConflicts, signal, options } = this.#context;
+    const { forceConflicts, signal, options, verifyTimeoutMs } = this.#context;
     const { operation, ignoreFields, onImmutable } = options;
     return {
       fieldManager: this.#options.fieldManager,
       forceConflicts,
       ignoreFields,
       onImmutable,
+      goneTimeoutMs: verifyTimeoutMs,
       createOnly: operation === "create",
       isOwnCreation: (planned) => this.#creating?.isOwn(planned) === true,
       ...(this.#guard === undefined ? {} : { guard: this.#guard }),

@@ -18,7 +18,7 @@ function paths(fields: Json, at = ""): Set<string> {
 }
 
 describe("whose fields are ours by history", () => {
-  test("a plain update under our name, client-side apply, whoever wrote the last-applied annotation; nobody else", () => {
+  test("a plain update under our name, and whoever wrote the last-applied annotation; nobody else, whatever it is called", () => {
     const fields = { "f:data": { "f:a": {} } };
     const names = legacyManagers(
       [
@@ -32,7 +32,7 @@ describe("whose fields are ours by history", () => {
       ],
       "transporter",
     );
-    expect([...names].toSorted()).toEqual(["kubectl-client-side-apply", "terraform", "transporter"]);
+    expect([...names].toSorted()).toEqual(["terraform", "transporter"]);
   });
 
   test("their fields join ours, other versions of the API are given up, and others' entries stay as they are", () => {
@@ -44,7 +44,7 @@ describe("whose fields are ours by history", () => {
         other,
         status,
         entry("transporter", "Apply", { "f:data": { "f:b": {} } }),
-        entry("kubectl-client-side-apply", "Update", { "f:data": { "f:old": {} } }, { apiVersion: "v1beta1" }),
+        entry("deployer", "Update", LAST_APPLIED, { apiVersion: "v1beta1" }),
       ],
       "transporter",
     );

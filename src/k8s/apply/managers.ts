@@ -4,7 +4,6 @@ import { isRecord, recordsOf, textOf, type Json } from "../http/json.ts";
 export type ManagedFields = readonly Json[];
 
 const LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration";
-const KUBECTL_CLIENT_SIDE = "kubectl-client-side-apply";
 
 function isMainUpdate(entry: Json): boolean {
   const subresource = textOf(entry["subresource"]) ?? "";
@@ -19,16 +18,18 @@ function ownsLastApplied(entry: Json): boolean {
 
 /**
  * The managers whose fields are really ours: a 0.1 agent wrote by plain update under our own name, and whoever wrote kubectl's
- * last-applied annotation did client-side apply. Their fields would otherwise conflict, or stay behind for ever once forced.
+ * last-applied annotation last did client-side apply, whatever it is called. Their fields would otherwise conflict, or stay behind for ever
+ * once forced.
+ * Source: k8s.io/kubectl/pkg/cmd/apply, migrateToSSAIfNecessary
  */
 export function legacyManagers(managedFields: ManagedFields, fieldManager: string): ReadonlySet<string> {
   const names = new Set<string>();
   for (const entry of managedFields) {
     const manager = textOf(entry["manager"]);
-    if (manager === undefined || !isMainUpdate(entry)) continue;
-    if (manager === fieldManager || manager === KUBECTL_CLIENT_SIDE || ownsLastApplied(entry)) names.add(manager);
+    if (manager === undefined || entry["operation"] !== "Update") continue;
+    if (ownsLastApplied(entry) || (manager === fieldManager && isMainUpdate(entry))) names.add(manager);
   }
-  return names;
+  return new Set([...names].filter((name) => managedFields.some((entry) => entry["manager"] === name && isMainUpdate(entry))));
 }
 
 function isLeaf(fields: Json): boolean {

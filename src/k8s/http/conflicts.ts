@@ -44,13 +44,13 @@ export function conflictsIn(causes: readonly Cause[], ours: ReadonlySet<string>)
   return [...found.values()];
 }
 
-/** For people: `.spec.replicas belongs to field manager "hpa" (scale, last changed 2026-01-01T00:00:00Z)`. */
+/** For people: `.spec.replicas belongs to field manager "hpa" (through scale, as autoscalers do)`. */
 export function conflictText(conflicts: readonly Conflict[]): string {
   const texts = conflicts.map(({ manager, fields, field_count, subresource, time }) => {
     const named = fields.slice(0, NAMED_FIELDS);
     const rest = field_count - named.length;
     const notes = [
-      ...(subresource === undefined ? [] : [`through ${subresource}`]),
+      ...(subresource === undefined ? [] : [`through ${subresource}${subresource === "scale" ? ", as autoscalers do" : ""}`]),
       ...(time === undefined ? [] : [`last changed ${time}`]),
     ];
     const note = notes.length === 0 ? "" : ` (${notes.join(", ")})`;

@@ -119,13 +119,13 @@ describe("the API server's refusals", () => {
     const all = errorOfAnswer(conflict, "Deployment web/d");
     expect(all.code).toBe("FIELD_CONFLICT");
     expect(all.message).toBe(
-      'Deployment web/d: .spec.replicas belongs to field manager "hpa" (through scale, last changed 2026-01-02T03:04:05Z); ' +
+      'Deployment web/d: .spec.replicas belongs to field manager "hpa" (through scale, as autoscalers do, last changed 2026-01-02T03:04:05Z); ' +
         '.spec.paused belongs to field manager "kubectl-client-side-apply"; .spec.minReadySeconds belongs to field manager "hpa"',
     );
     const others = errorOfAnswer(conflict, "Deployment web/d", new Set(["kubectl-client-side-apply", "hpa"]));
     // What it wrote through a subresource is not what it wrote to the object.
     expect(others.message).toBe(
-      'Deployment web/d: .spec.replicas belongs to field manager "hpa" (through scale, last changed 2026-01-02T03:04:05Z)',
+      'Deployment web/d: .spec.replicas belongs to field manager "hpa" (through scale, as autoscalers do, last changed 2026-01-02T03:04:05Z)',
     );
     expect(others.details["conflicts"]).toEqual([
       { manager: "hpa", fields: [".spec.replicas"], field_count: 1, subresource: "scale", time: "2026-01-02T03:04:05Z" },
