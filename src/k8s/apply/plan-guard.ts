@@ -45,6 +45,11 @@ function isMoved(error: unknown): boolean {
   return http_status === 422 && Array.isArray(fields) && fields.includes("metadata.uid");
 }
 
+/** Somebody who came in between may have taken fields as well, which is refused first. */
+function mayBeMoved(error: unknown): boolean {
+  return isMoved(error) || (error instanceof TransporterError && (error.code === "FIELD_CONFLICT" || error.code === "IMMUTABLE_FIELD"));
+}
+
 interface Look {
   readonly print: string;
   readonly pin: Pin;
@@ -99,8 +104,9 @@ export class PlanGuard implements WriteGuard {
         return written;
       } catch (error) {
         if (error instanceof TransporterError && error.details["maybe_done"] === true) this.#written.add(key);
-        if (free || !isMoved(error) || attempt >= MAX_TRIES) throw error;
+        if (free || !mayBeMoved(error) || attempt >= MAX_TRIES) throw error;
         await this.#lookAgain(planned);
+        if (!isMoved(error)) throw error;
       }
     }
   }
