@@ -53,7 +53,7 @@ describe("an agent that does nothing as itself", () => {
       await using space = await freshNamespace(kube);
       await using other = await freshNamespace(kube);
       await accountWith(space, "deployer", "edit");
-      const { kubeconfig, user } = await impersonator(kube, [`${space.name}/deployer`, "group:crew", "user:jane"]);
+      const { kubeconfig, user } = await impersonator(kube, [`${space.name}/deployer`, "group:crew", "group:night shift", "user:jane"]);
       await using cp = await scriptedCp({ protocol: 2 });
       await using _running = await startTestAgent({ cpUrl: cp.url, cluster: { access: { kubeconfig } }, requireImpersonation: true });
       const deployer = { service_account: `${space.name}/deployer` };
@@ -83,8 +83,10 @@ describe("an agent that does nothing as itself", () => {
       await space.kubectl(["create", "rolebinding", "crew", "--clusterrole=edit", "--group=crew"]);
       const alone = await run(cp, "alone", [configMap("c", space.name)], { impersonate: { user: "jane" } });
       expect(messageOf(alone)).toContain('User "jane" cannot');
-      const member = await run(cp, "member", [configMap("c", space.name)], { impersonate: { user: "jane", groups: ["crew"] } });
+      const jane = { user: "jane", groups: ["night shift", "crew"] };
+      const member = await run(cp, "member", [configMap("c", space.name), DEPLOYMENT("night", space.name)], { impersonate: jane });
       expect(member["state"]).toBe("completed");
+      expect(await space.get("deployment", "night")).toMatchObject({ status: { readyReplicas: 1 } });
       const climber = await run(cp, "climber", [configMap("d", space.name)], {
         impersonate: { user: "jane", groups: ["crew", "system:masters"] },
       });

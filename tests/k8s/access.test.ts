@@ -40,8 +40,12 @@ function config(kube: Pick<Cluster, "url" | "caPem">, user: Record<string, unkno
   };
 }
 
-/** The user that the API server takes us for. */
 async function whoAmI(access: KubeAccess): Promise<string> {
+  return (await userInfo(access)).username;
+}
+
+/** Whom the API server takes us for. */
+async function userInfo(access: KubeAccess): Promise<{ readonly username: string }> {
   const client = createKubeClient(access, { ports: systemPorts, log: silentLogger });
   const answer = await client.send({
     method: "POST",
@@ -50,7 +54,7 @@ async function whoAmI(access: KubeAccess): Promise<string> {
     body: JSON.stringify({ apiVersion: "authentication.k8s.io/v1", kind: "SelfSubjectReview" }),
   });
   if (answer.status !== 201) throw new Error(answer.text);
-  return (JSON.parse(answer.text) as { status: { userInfo: { username: string } } }).status.userInfo.username;
+  return (JSON.parse(answer.text) as { status: { userInfo: { username: string } } }).status.userInfo;
 }
 
 const ports = systemPorts;
@@ -69,6 +73,14 @@ describe("the way to a cluster", () => {
     expect(await whoAmI(await loadKubeAccess({ kubeconfig: kubeconfigPath, ports }))).toBe("carol");
     const impersonating = await files.write("as.json", config(kube, { token: kube.adminToken, as: "dave" }));
     expect(await whoAmI(await loadKubeAccess({ kubeconfig: impersonating, ports }))).toBe("dave");
+    const whole = { as: "dave", "as-uid": "u-7", "as-groups": ["one", "two"], "as-user-extra": { reason: ["a", "b"] } };
+    const many = await files.write("many.json", config(kube, { token: kube.adminToken, ...whole }));
+    expect(await userInfo(await loadKubeAccess({ kubeconfig: many, ports }))).toEqual({
+      username: "dave",
+      uid: "u-7",
+      groups: ["one", "two", "system:authenticated"],
+      extra: { reason: ["a", "b"] },
+    });
   });
 
   kubeTest("an expired client certificate is refused with a word that helps", async () => {

@@ -1,4 +1,8 @@
 import { describe, expect, test } from "bun:test";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { TransporterError } from "../../src/kit/mod.ts";
 import type { KubeClient } from "../../src/k8s/mod.ts";
 import type { ActingIdentity } from "../../src/protocol/mod.ts";
 import { type Cluster, freshNamespace, kubeTest, sharedKube, uniqueName } from "../support/kube.ts";
@@ -61,6 +65,35 @@ describe("a client as somebody else", () => {
       }),
     );
     expect(seen).toEqual([...names, ...names].map((name) => [name, `${name}-1`, `${name}-2`]));
+  });
+
+  kubeTest("checks the API server's certificate on every way there", async () => {
+    const kube = await sharedKube();
+    const directory = await mkdtemp(join(tmpdir(), "transporter-as-"));
+    try {
+      const asAll = async (name: string, change: (cluster: Record<string, unknown>) => void): Promise<string[]> => {
+        const config = JSON.parse(await Bun.file(kube.kubeconfigPath).text()) as { clusters: { cluster: Record<string, unknown> }[] };
+        for (const { cluster } of config.clusters) change(cluster);
+        await Bun.write(join(directory, name), JSON.stringify(config));
+        const client = await clientOf(kube, join(directory, name));
+        // One way for up to one group, another for more.
+        return Promise.all(
+          [[], ["a"], ["a", "b"]].map((groups) =>
+            whoAmI(client.as(somebody("jane", { groups }))).then(
+              ({ username }) => username,
+              (error: unknown) => (error as TransporterError).code,
+            ),
+          ),
+        );
+      };
+      const untrusted = await asAll("untrusted", (cluster) => delete cluster["certificate-authority-data"]);
+      expect(untrusted).toEqual(["KUBE_CONFIG_INVALID", "KUBE_CONFIG_INVALID", "KUBE_CONFIG_INVALID"]);
+      const misnamed = await asAll("misnamed", (cluster) => (cluster["tls-server-name"] = "elsewhere.example.com"));
+      expect(misnamed).toEqual(untrusted);
+      expect(await asAll("named", (cluster) => (cluster["tls-server-name"] = "kubernetes.default.svc"))).toEqual(["jane", "jane", "jane"]);
+    } finally {
+      await rm(directory, { recursive: true, force: true });
+    }
   });
 
   kubeTest("keeps the discovery of few identities, and one for each", async () => {

@@ -31,6 +31,7 @@ function responseOf(message: IncomingMessage): Response {
     headers.append(message.rawHeaders[at] ?? "", message.rawHeaders[at + 1] ?? "");
   const status = message.statusCode ?? 500;
   const empty = status === 204 || status === 205 || status === 304;
+  if (empty) message.resume();
   return new Response(empty ? null : Readable.toWeb(message), { status, headers });
 }
 
@@ -65,7 +66,8 @@ export class LinesFetch {
       const sent = (secure ? requestHttps : requestHttp)(url, options, (message) => {
         resolve(responseOf(message));
       });
-      sent.once("error", reject);
+      // For good: what breaks later is told by the body, and an error that nobody hears ends the process.
+      sent.on("error", reject);
       sent.end(bytes);
     });
   }
