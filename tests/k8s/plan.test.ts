@@ -69,7 +69,7 @@ kubeTest("a plan is refused where object, manifest or treatment are others by no
   expect(await refused(client, space, token, [configMap("a", { x: "3" }), configMap("b", { x: "2" })])).toMatch(others);
   expect(await refused(client, space, token, objects.slice(0, 1))).toMatch(others);
   expect(await refused(client, space, token, objects, undefined, { ...APPLY, forceConflicts: true })).toMatch(others);
-  expect(await refused(client, space, `${token.slice(0, 20)}`, objects)).toBe("payload.plan is not a plan that this agent can read");
+  expect(await refused(client, space, token.slice(0, 20), objects)).toBe("payload.plan is not a plan that this agent can read");
   expect(await refused(client, space, "anything", objects)).toBe("payload.plan is not a plan that this agent can read");
   await space.kubectl(["label", "configmap/b", "who=somebody"]);
   expect(await refused(client, space, token, objects)).toBe(`the cluster has moved since the plan: ConfigMap ${space.name}/b`);
@@ -108,8 +108,8 @@ kubeTest(
     const version = async (): Promise<unknown> =>
       ((await space.get("deployment", "web"))?.["metadata"] as Record<string, unknown> | undefined)?.["resourceVersion"];
     await eventually(async () => {
-      const annotations = ((await space.get("deployment", "web"))?.["metadata"] as Record<string, Record<string, unknown>>)["annotations"];
-      return annotations?.["deployment.kubernetes.io/revision"] === "1" ? true : undefined;
+      const text = await space.kubectl(["get", "deployment/web", "--output=jsonpath={.metadata.annotations}"]);
+      return text.includes('"deployment.kubernetes.io/revision":"1"');
     });
     await space.kubectl(["scale", "deployment/web", "--replicas=3"]);
     const outcomes = await applyBy(
