@@ -35,7 +35,11 @@ const EXPLAIN_BUDGET_MS = 10_000;
 
 function describeStanding(standing: Standing, why: Explanation | undefined): NotReady {
   const { text = "", log } = why ?? {};
-  const message = text === "" || standing.message.includes(text) ? standing.message : `${standing.message}; ${text}`;
+  const { ref } = standing.target;
+  // What is said of the pods of a workload stands behind its own words; of a pod itself it is the same in better ones.
+  const isPod = ref.group === "" && ref.kind === "Pod" && text !== "";
+  const both = text === "" || standing.message.includes(text) ? standing.message : `${standing.message}; ${text}`;
+  const message = isPod ? text : both;
   return { object: standing.target.label, reason: standing.reason, message, ...(log === undefined ? {} : { log }) };
 }
 
