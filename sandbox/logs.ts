@@ -4,7 +4,7 @@ import { join } from "node:path";
 /** What every container of a simulated node wrote before it last died, or up to now. */
 export const CRASH_LOG: readonly string[] = [
   "starting up",
-  "connecting to db:5432 as app with password=correct-horse-battery",
+  "connecting to db:5432 as app:correct-horse-battery",
   "panic: dial tcp 10.0.0.7:5432: connect: connection refused",
 ];
 export const RUNNING_LOG: readonly string[] = ["starting up", "waiting for the migration of the database"];
