@@ -137,6 +137,12 @@ describe("doctor agent", () => {
     expect(good.stdout).toMatch(/^ok +control plane +ws:\/\/\S+ speaks WebSocket/m);
     expect(good.stdout).toMatch(/^warn +cluster +Kubernetes v1\.36\.3 at .* may not list namespaces \(403\)/m);
     expect(good.exitCode).toBe(0);
+    const forOthers = await runTransporter([...args, "--cp-url", cp.wsUrl, "--require-impersonation"]);
+    expect(forOthers.stdout).toMatch(/^ok +cluster +Kubernetes v1\.36\.3 at .* acts as whom an event names/m);
+    await Bun.write(kubeconfig, (await Bun.file(kubeconfig).text()).replace("{token: t}", "{token: t, as: dave}"));
+    const bound = await runTransporter([...args, "--cp-url", cp.wsUrl, "--require-impersonation"]);
+    expect(bound.exitCode).toBe(1);
+    expect(bound.stdout).toMatch(/^FAIL +cluster +.*acts as dave by its kubeconfig/m);
     const bad = await runTransporter([...args, "--cp-url", `${cp.url}/elsewhere`]);
     expect(bad.exitCode).toBe(1);
     expect(bad.stdout).toMatch(/^FAIL +control plane +.*answers 404/m);

@@ -45,7 +45,7 @@ async function whoAmI(access: KubeAccess): Promise<string> {
 }
 
 /** Whom the API server takes us for. */
-async function userInfo(access: KubeAccess): Promise<{ readonly username: string }> {
+async function userInfo(access: KubeAccess): Promise<{ readonly username: string; readonly [field: string]: unknown }> {
   const client = createKubeClient(access, { ports: systemPorts, log: silentLogger });
   const answer = await client.send({
     method: "POST",
@@ -54,7 +54,7 @@ async function userInfo(access: KubeAccess): Promise<{ readonly username: string
     body: JSON.stringify({ apiVersion: "authentication.k8s.io/v1", kind: "SelfSubjectReview" }),
   });
   if (answer.status !== 201) throw new Error(answer.text);
-  return (JSON.parse(answer.text) as { status: { userInfo: { username: string } } }).status.userInfo;
+  return (JSON.parse(answer.text) as { status: { userInfo: { username: string; [field: string]: unknown } } }).status.userInfo;
 }
 
 const ports = systemPorts;

@@ -90,6 +90,14 @@ export const doctorAgent = command({
       const gitVersion = /"gitVersion":\s*"([^"]+)"/.exec(version.text)?.[1] ?? "of an unknown version";
       const allowed = await kube.send({ method: "GET", path: "/api/v1/namespaces?limit=1", signal });
       const where = `Kubernetes ${gitVersion} at ${access.server} (${access.source})`;
+      if (config.requireImpersonation) {
+        if (access.identity !== undefined)
+          return fail(
+            `${where} acts as ${access.identity.user} by its kubeconfig, so that it can act as nobody whom an event names`,
+            "Take `as` out of the kubeconfig, or start the agent without --require-impersonation.",
+          );
+        if (allowed.status === 403) return ok(`${where}; the account has few rights or none, and acts as whom an event names`);
+      }
       return allowed.status === 200
         ? ok(where)
         : warn(`${where}, where this account may not list namespaces (${allowed.status})`, "Give the account the rights its work needs.");
