@@ -37,12 +37,14 @@ export const WORK_CODES = {
   FIELD_CONFLICT: {
     kind: "conflict",
     title: "Another manager owns the field",
-    remedy: "Leave the field to its manager, or send with --force-conflicts to take it over.",
+    remedy:
+      "Leave the field to its manager: take it out of the manifest, or send with --ignore-field. Or take it over: with --force-conflicts, or the object's annotation transporter.dev/force-conflicts.",
   },
   IMMUTABLE_FIELD: {
     kind: "conflict",
     title: "The field cannot be changed",
-    remedy: "Delete and create the object, or keep the field as it is.",
+    remedy:
+      "Keep the field as it is; or have the object deleted and made anew, with --on-immutable recreate or the object's annotation transporter.dev/on-immutable: recreate.",
   },
   ADMISSION_DENIED: {
     kind: "denied",

@@ -68,8 +68,6 @@ export async function explainImmutable(
   const text = `${fields.length === 0 ? words : `${which} cannot be changed once it is set: ${shortened(words)}`}${passedBy}`;
   return new TransporterError("IMMUTABLE_FIELD", `${subject}${text}`, {
     details: { ...error.details, ...(fields.length === 0 ? {} : { fields: fields.slice(0, 50) }) },
-    remedy:
-      "Keep the field as it is; or have the object deleted and made anew: with --on-immutable recreate, or the annotation transporter.dev/on-immutable: recreate.",
   });
 }
 

@@ -53,8 +53,6 @@ const IMMUTABLE =
   /(?:is|are) immutable|may not be changed|may not change|updates to .* are forbidden|updates may not (?:change|add)|cannot be changed|cannot change roleRef|may not be updated/i;
 /** The built-in validation of update: `spec: Forbidden: updates to statefulset spec for fields other than …`. */
 const ADMISSION = /admission webhook|ValidatingAdmissionPolicy|violates PodSecurity|denied the request|denied by policy/i;
-const CONFLICT_REMEDY =
-  "Leave the field out of the manifest, or to its manager with --ignore-field; take it over with --force-conflicts, or the annotation transporter.dev/force-conflicts.";
 const TYPED_PREFIX =
   /^failed to (create typed patch object|convert new object|create manager for existing fields) \([^)]*\)( to proper version)?:\s*/;
 
@@ -116,8 +114,7 @@ function judgeForbidden(refusal: Refusal): Judged {
 function judgeConflict(refusal: Refusal, ours: ReadonlySet<string>): Judged {
   const causes = refusal.causes.filter((cause) => cause.reason === "FieldManagerConflict");
   const conflicts = conflictsIn(causes, ours);
-  if (conflicts.length > 0)
-    return { code: "FIELD_CONFLICT", text: conflictText(conflicts), details: { conflicts }, remedy: CONFLICT_REMEDY };
+  if (conflicts.length > 0) return { code: "FIELD_CONFLICT", text: conflictText(conflicts), details: { conflicts } };
   return { code: "APPLY_FAILED", text: refusal.message, remedy: "Somebody changed the object at the same moment; send again." };
 }
 
