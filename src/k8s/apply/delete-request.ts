@@ -5,7 +5,7 @@ import { type Json, parseRecord, recordOf, textOf } from "../http/json.ts";
 import { errorOfAnswer, refusesDryRun } from "../http/status-error.ts";
 import type { KubeAnswer } from "../http/transport.ts";
 import { METADATA_ONLY } from "./apply-request.ts";
-import type { Located } from "./locate.ts";
+import { type Located, unknownKinds } from "./locate.ts";
 import { pathOf, type Target } from "./target.ts";
 import { isForbidden } from "./faults.ts";
 
@@ -95,10 +95,20 @@ export async function readIdentity(client: KubeClient, target: Target, signal: A
   return recordOf(parseRecord(answer.text)["metadata"]);
 }
 
+/** What was remembered of its kind may be no longer so. */
+async function absentBy(client: KubeClient, answer: KubeAnswer, target: Located, signal: AbortSignal | undefined): Promise<DeleteFinding> {
+  const { code } = errorOfAnswer(answer, target.label);
+  if (code === "UNKNOWN_KIND" && !target.goesToo) {
+    await client.discovery.refresh(signal);
+    throw unknownKinds(client, [target.ref]);
+  }
+  return { would: "absent", uid: undefined };
+}
+
 /** Has the API server judge one deletion without doing it. Throws its refusal. */
 export async function tryDelete(client: KubeClient, target: Located, options: DeleteOptions): Promise<DeleteFinding> {
   const answer = await sendDelete(client, target, writtenUid(target), options, true);
-  if (answer.status === 404) return { would: "absent", uid: undefined };
+  if (answer.status === 404) return absentBy(client, answer, target, options.signal);
   if (answer.status < 300) return { would: "delete", uid: answeredBy(answer).uid };
   if (!refusesDryRun(answer)) throw refusal(answer, target);
   const found = await readIdentity(client, target, options.signal);

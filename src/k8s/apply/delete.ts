@@ -98,6 +98,9 @@ function notGone(all: readonly NotGone[], timeoutMs: number, trouble: string | u
   });
 }
 
+/** What is deleted after all the time for waiting is over gets this long: most goes at once. */
+const LAST_LOOK_MS = 1_000;
+
 /** One run of `deleteBatches`. */
 class Run {
   readonly #client: KubeClient;
@@ -170,7 +173,7 @@ class Run {
     const { clock } = this.#client.ports;
     const beganMs = clock.monotonic();
     const ending = await awaitGone(this.#client, leaving, {
-      timeoutMs: Math.max(0, this.#options.timeoutMs - this.#waitedMs),
+      timeoutMs: Math.max(LAST_LOOK_MS, this.#options.timeoutMs - this.#waitedMs),
       signal: this.#looking,
       onGone: (target) => {
         const outcome = this.#outcomes.get(target);

@@ -7,6 +7,8 @@ import { type Target, targetOf } from "./target.ts";
 /** An object that an event means, by a manifest or by its name alone, with its place in the cluster. */
 export interface Located extends Target {
   readonly parsed: ParsedObject;
+  /** Its definition goes with the same event: that nobody knows its kind any more is no fault. */
+  readonly goesToo?: boolean;
 }
 
 export interface LocateOptions {
@@ -80,7 +82,7 @@ export async function locateObjects(client: KubeClient, parsed: readonly ParsedO
         `${describeRef(one.ref)}: the API server does not let this kind be ${DONE[options.verb]}`,
       );
     const namespace = type.namespaced ? one.ref.namespace || options.defaultNamespace : undefined;
-    return [{ ...targetOf({ ...one.ref, namespace }, type), parsed: one }];
+    return [{ ...targetOf({ ...one.ref, namespace }, type), parsed: one, goesToo: goesToo(one.ref) }];
   });
   if (unknown.length > 0) throw unknownKinds(client, unknown);
   return { located, absent };

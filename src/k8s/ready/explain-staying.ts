@@ -1,5 +1,6 @@
 import { messageOf } from "../../kit/mod.ts";
 import { METADATA_LIST_ONLY } from "../apply/apply-request.ts";
+import { pathOf, type Target } from "../apply/target.ts";
 import type { KubeClient } from "../http/client.ts";
 import { collectionPath, type ResourceType } from "../http/discovery.ts";
 import { type Json, numberOf, parseRecord, recordOf, recordsOf, textOf } from "../http/json.ts";
@@ -177,6 +178,11 @@ export interface NotGone {
   readonly message: string;
 }
 
+async function read(client: KubeClient, target: Target, signal: AbortSignal): Promise<Json | undefined> {
+  const answer = await client.send({ method: "GET", path: pathOf(target), signal }).catch(() => undefined);
+  return answer?.status === 200 ? parseRecord(answer.text) : undefined;
+}
+
 /** The first few with what holds them. A cluster that does not answer must not hide what is known already. */
 export async function explainAllStaying(client: KubeClient, all: readonly Staying[], signal: AbortSignal | undefined): Promise<NotGone[]> {
   const limit = new AbortController();
@@ -186,8 +192,9 @@ export async function explainAllStaying(client: KubeClient, all: readonly Stayin
   try {
     return await Promise.all(
       all.map(async (staying, index): Promise<NotGone> => {
-        const { object, target } = staying;
-        if (object === undefined) return { staying, message: "it was not seen yet" };
+        const { target } = staying;
+        const object = staying.object ?? (index < EXPLAINED ? await read(client, target, limit.signal) : undefined);
+        if (object === undefined) return { staying, message: "being deleted" };
         const finalizers = textsOf(recordOf(object["metadata"])["finalizers"]);
         const short = finalizers.length === 0 ? "being deleted" : `being deleted; finalizer ${finalizers.join(", ")} holds it`;
         if (index >= EXPLAINED) return { staying, message: short };
