@@ -22,6 +22,23 @@ function byHand(version: 1 | 2): string {
   ].join("---\n");
 }
 
+/** Of both the same objects with the same lines; neither may change anything. Text for text but for names of files and the clock. */
+async function compareDiffs({ agent, stack }: Ground, text: string): Promise<void> {
+  const kubectl = await agent.tryKubectl(["diff", "--server-side", MANAGER, "-f", "-"], { input: text });
+  expect(kubectl.exitCode).toBe(1);
+  const theirs = kubectl.stdout
+    .split(/^diff -u .*$/m)
+    .slice(1)
+    .map((part) => part.replace(/^\n--- .*\/([^/\t]+)\t.*\n\+\+\+ .*\n/, "$1\n"));
+  const { result, state } = await stack.carryOut([text], {}, { operation: "diff" });
+  expect(state).toBe("completed");
+  const ours = (result?.resource_status ?? []).flatMap(({ diff }) =>
+    typeof diff === "string" && diff !== "" ? [diff.replace(/^--- LIVE\/(\S+)\n\+\+\+ .*\n/, "$1\n")] : [],
+  );
+  expect(ours.toSorted()).toEqual(theirs.toSorted());
+  expect(ours.length).toBeGreaterThan(8);
+}
+
 const NAMESPACE = "apiVersion: v1\nkind: Namespace\nmetadata: {name: corpus-by-hand}\n";
 
 describe("the agent applies as kubectl apply --server-side does", () => {
@@ -62,6 +79,7 @@ describe("the agent applies as kubectl apply --server-side does", () => {
         [...content].map(([key, object]) => `${key} ${String((object["metadata"] as Record<string, unknown>)["resourceVersion"])}`);
       expect(versions(after).toSorted()).toEqual(versions(before).toSorted());
 
+      await compareDiffs(here, await readFile(CHANGED, "utf8"));
       await here.kubectl.kubectl(["apply", "--server-side", MANAGER, "-f", CHANGED]);
       const changed = await byAgent(here.stack, [await readFile(CHANGED, "utf8")]);
       expect(changed.filter((told) => !told.startsWith("updated "))).toEqual([]);
