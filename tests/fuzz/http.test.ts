@@ -67,26 +67,73 @@ const whole = {
   labels: { team: "a" },
   traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
 };
+/** The same as a CloudEvent, and with all that an event can say of its objects. */
+const wrapped = {
+  specversion: "1.0",
+  id: "fuzz",
+  source: "/fuzz",
+  type: "dev.transporter.event.v1",
+  subject: "a",
+  time: "2026-11-22T02:14:57Z",
+  datacontenttype: "application/json",
+  traceparent: whole.traceparent,
+  data: { ...whole, id: null },
+};
+const object = { api_version: "apps/v1", kind: "Deployment", namespace: "x", name: "x" };
+const operations = {
+  ...whole,
+  payload: {
+    operation: "delete",
+    references: [object],
+    patches: [{ ...object, type: "merge", patch: "{}" }],
+    propagation_policy: "orphan",
+    ignore_fields: [{ kind: "Deployment", pointers: ["/spec/replicas"] }],
+    on_immutable: "recreate",
+    on_failure: "rollback",
+    ready_when: [{ ready: "true", failed: "false" }],
+    service_account: "a/b",
+    impersonate: { user: "u", groups: ["g"], uid: "1", extra: { a: ["b"] } },
+    plan: "p1-0",
+  },
+};
 const script = { id: "fuzz", type: "script", target_agent: "nobody", payload: { script: "echo", args: ["a"] } };
 const policy = { id: "fuzz", type: "policy", target_agent: "nobody", payload: { policy_rules: [{ a: 1 }] } };
 
 /** Header values that fetch lets through. */
 const headerText: Arbitrary<string> = nastyText.map((text) => text.replaceAll(/[^\x20-\x7e]/g, "~").trim());
 
+const binaryHeaders = record({
+  "ce-specversion": constantFrom("1.0", "1.0", "0.3", ""),
+  "ce-id": oneof(constant("fuzz"), constant("Euro%20%E2%82%AC"), headerText),
+  "ce-source": oneof(constant("/fuzz"), headerText),
+  "ce-type": oneof(constant("a"), headerText),
+  "ce-fuzz": headerText,
+});
+
 const submissions: Arbitrary<Case> = record({
   method: constant("POST"),
   path: constantFrom("/events", "/v1/events"),
   headers: tuple(
-    constantFrom("application/json", "application/json; charset=utf-8", "text/plain", "application/yaml", ""),
+    constantFrom(
+      "application/json",
+      "application/json; charset=utf-8",
+      "text/plain",
+      "application/yaml",
+      "",
+      "application/cloudevents+json",
+      "application/cloudevents-batch+json",
+    ),
     oneof(constant(undefined), headerText),
     constantFrom(undefined, undefined, undefined, "gzip", "br"),
-  ).map(([type, key, encoding]) => ({
+    oneof(constant({}), binaryHeaders),
+  ).map(([type, key, encoding, attributes]) => ({
+    ...attributes,
     ...(type === "" ? {} : { "content-type": type }),
     ...(key === undefined ? {} : { "idempotency-key": key }),
     ...(encoding === undefined ? {} : { "content-encoding": encoding }),
   })),
   body: oneof(
-    { arbitrary: asText(mutated(whole, script, policy)), weight: 6 },
+    { arbitrary: asText(mutated(whole, wrapped, operations, script, policy)), weight: 6 },
     { arbitrary: oddJson, weight: 1 },
     { arbitrary: rawBytes, weight: 1 },
   ),
