@@ -73,17 +73,22 @@ export function nextToRead(waiting: Iterable<Item>, mixed: boolean): { readonly 
   return undefined;
 }
 
+type Suspect = Pick<Item, "crashes" | "diedIn" | "resumed" | "work">;
+
+/** Whether what an event changed before it was put aside is to be put back: once, as that may be what ends the process. */
+export function mayRollBack({ crashes, diedIn, work }: Suspect): boolean {
+  return work.options?.onFailure === "rollback" && crashes === WORKLOAD_LIMITS.crashes && diedIn !== "reading";
+}
+
 /** Why an event must not be carried out (again); undefined when it may. */
-export function refusalOf({
-  crashes,
-  diedIn,
-  resumed,
-  work,
-}: Pick<Item, "crashes" | "diedIn" | "resumed" | "work">): TransporterError | undefined {
+export function refusalOf(item: Suspect): TransporterError | undefined {
+  const { crashes, diedIn, resumed, work } = item;
+  const left =
+    work.options?.onFailure === "rollback" && diedIn !== "reading" && !mayRollBack(item) ? "; what it changed was not put back" : "";
   if (crashes >= WORKLOAD_LIMITS.crashes)
     return new TransporterError(
       "EVENT_QUARANTINED",
-      `the agent's process ended ${crashes} times while it carried out this event${diedIn === undefined ? "" : `, the last time while ${diedIn === "reading" ? "reading its manifests" : diedIn}`}`,
+      `the agent's process ended ${crashes} times while it carried out this event${diedIn === undefined ? "" : `, the last time while ${diedIn === "reading" ? "reading its manifests" : diedIn}`}${left}`,
       { details: { crashes, ...(diedIn === undefined ? {} : { phase: diedIn }) } },
     );
   if (work.type === "script" && resumed)

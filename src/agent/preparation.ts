@@ -27,11 +27,11 @@ export interface PreparationOptions {
 }
 
 /** What is named only by reference comes without a manifest, and that there is none is then no fault. */
-async function readObjects(work: Work, source: ManifestSource, parsing: Parsing): Promise<readonly ParsedObject[]> {
+async function readObjects(source: ManifestSource, parsing: Parsing): Promise<readonly ParsedObject[]> {
   try {
     return await parsing.manifests(source);
   } catch (error) {
-    if (error instanceof TransporterError && error.code === "EMPTY_MANIFESTS" && namedObjects(work.options).length > 0) return [];
+    if (error instanceof TransporterError && error.code === "EMPTY_MANIFESTS") return [];
     throw error;
   }
 }
@@ -48,7 +48,8 @@ export async function prepare(key: string, work: Work, source: ManifestSource | 
     large = chars > OFF_LOOP_CHARS;
     if (large) await options.beforeLarge();
     if (work.type === "script") return { content: scriptOf(manifestsOf(found)), locks: NO_LOCKS, chars };
-    const objects = await readObjects(work, found, options.parsing);
+    const isNamed = namedObjects(work.options).length > 0;
+    const objects = isNamed ? await readObjects(found, options.parsing) : await options.parsing.manifests(found);
     const { defaultNamespace } = options;
     return { content: objects, locks: withNamed(lockSet(objects, defaultNamespace), work.options, defaultNamespace), chars };
   } catch (error) {

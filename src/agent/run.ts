@@ -123,7 +123,7 @@ export class Run {
     if (content instanceof TransporterError) throw content;
     if ("script" in content) return this.#runScript(content);
     const { references = [], patches = [] } = work.options ?? {};
-    if (content.length + references.length + patches.length === 0)
+    if (this.#execution.refusal === undefined && content.length + references.length + patches.length === 0)
       throw new TransporterError("EMPTY_MANIFESTS", "the manifests hold no object");
     this.#steps = this.#options.resources(content, {
       signal: this.#abort.signal,
@@ -347,6 +347,8 @@ export class Run {
       level: "warning",
       details: { code: failure.code },
     });
+    // What ends the process once more is known to have done so while it was here.
+    if (this.#execution.recovered) await this.#execution.started();
     const { error, cancelled, resources } = await this.#change(() => rollBack(undo, failure, { keep, ports, log, abandon }));
     const closing = { ...this.#closing(), resources };
     return cancelled ? cancelledStatus(error.message.replace(/^Event cancelled /, ""), closing) : this.#failed(error, closing);

@@ -3,7 +3,7 @@ import { formatDurationMs, type Phase } from "../protocol/mod.ts";
 import type { Delivery, Work } from "./delivery.ts";
 import { cancelledStatus, EXPIRED, failedStatus } from "./endings.ts";
 import type { Ending, Executor } from "./executor.ts";
-import { type Item, nextToRead, refusalOf, WORKLOAD_LIMITS } from "./item.ts";
+import { type Item, mayRollBack, nextToRead, refusalOf, WORKLOAD_LIMITS } from "./item.ts";
 import type { Ledger, ManifestSource, OpenDelivery } from "./ledger.ts";
 import type { Parsing } from "./off-loop.ts";
 import type { Outbound } from "./outbound.ts";
@@ -246,7 +246,7 @@ export class Workload {
 
   async #prepare(item: Item): Promise<Prepared> {
     // What is not going to be carried out touches nothing.
-    if (refusalOf(item) !== undefined) return NOTHING;
+    if (refusalOf(item) !== undefined && !mayRollBack(item)) return NOTHING;
     const prepared = await prepare(item.key, item.work, item.source, {
       ...this.#options,
       beforeLarge: () => this.#beforeLarge(item),
@@ -280,7 +280,8 @@ export class Workload {
 
   #begin(item: Item): void {
     const refusal = refusalOf(item);
-    this.#track(item, refusal === undefined ? this.#execute(item) : this.#end(item, failedStatus(refusal)));
+    const ends = refusal !== undefined && !mayRollBack(item);
+    this.#track(item, ends ? this.#end(item, failedStatus(refusal)) : this.#execute(item, refusal));
   }
 
   #endWaiting(item: Item, status: Status): void {
@@ -320,7 +321,7 @@ export class Workload {
     );
   }
 
-  async #execute(item: Item): Promise<void> {
+  async #execute(item: Item, refusal: TransporterError | undefined): Promise<void> {
     const { executor, ledger, outbound, ports } = this.#options;
     const beganMs = ports.clock.monotonic();
     const { content } = item.prepared ?? (await this.#prepare(item));
@@ -330,6 +331,7 @@ export class Workload {
       content,
       resumed: item.resumed,
       recovered: item.recovered,
+      refusal,
       report: (status) => {
         this.#logStatus(item, status);
         outbound.report(item.key, item.work, status);

@@ -31,7 +31,9 @@ async function place(): Promise<Place> {
 
 const resources = (status: Json): Json[] => (status["result"] as Json)["resource_status"] as Json[];
 const brief = (status: Json): string[] =>
-  resources(status).map((one) => [one["status"], one["name"], one["code"]].filter((word) => word !== undefined).join(" "));
+  resources(status).map(
+    (one) => `${String(one["status"])} ${String(one["name"])}${one["code"] === undefined ? "" : ` ${String(one["code"])}`}`,
+  );
 
 function dependent(name: string, namespace: string, on: string): string {
   return configMap(name, namespace).replace(

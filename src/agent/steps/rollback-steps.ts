@@ -1,6 +1,6 @@
 import { failpoint, messageOf, TransporterError } from "../../kit/mod.ts";
 import { demandRights, type KubeClient, type PutBack, restoreSnapshot, takeSnapshot, type Target } from "../../k8s/mod.ts";
-import { type ParsedObject, ON_IMMUTABLE_ANNOTATION } from "../../manifests/mod.ts";
+import { ON_IMMUTABLE_ANNOTATION, type ParsedObject, refKey } from "../../manifests/mod.ts";
 import type { ResourceStatus } from "../../protocol/mod.ts";
 import type { StepContext, Undo, Undone } from "../executor.ts";
 import type { ChangingSteps } from "./changing.ts";
@@ -26,7 +26,7 @@ const pieceName = (nth: number): string => `before/${nth}`;
 
 function keyOf({ kind, name, namespace, api_version }: ResourceStatus): string {
   const group = api_version?.includes("/") === true ? api_version.slice(0, api_version.indexOf("/")) : "";
-  return JSON.stringify([group, kind, namespace ?? "", name]);
+  return refKey({ group, version: "", kind, namespace: namespace ?? undefined, name });
 }
 
 /** What an event did to an object that stands as it was before. */
@@ -174,14 +174,17 @@ class RollbackSteps implements ChangingSteps {
         return piece;
       },
       onPutBack: (one) => {
-        outcomes.set(keyOf(statusOf(one.target, "", "")), one);
+        outcomes.set(refKey(one.target.ref), one);
         failpoint("rollback.object");
       },
       onWaiting: progress,
     });
     for (const [key, one] of outcomes) byKey.set(key, told(one, byKey.get(key)));
     const faults = [...outcomes.values()].flatMap(({ target, error }) => (error === undefined ? [] : [{ object: target.label, error }]));
-    return { resources: [...byKey.values()], faults };
+    const places = new Map(this.#objects.map(({ ref }, place) => [refKey(ref), place]));
+    const placeOf = (key: string): number => places.get(key) ?? places.size;
+    const inOrder = [...byKey].toSorted(([a], [b]) => placeOf(a) - placeOf(b));
+    return { resources: inOrder.map(([, status]) => status), faults };
   }
 }
 
