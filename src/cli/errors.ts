@@ -27,6 +27,8 @@ export function tellError(thrown: unknown, host: Host, debug: boolean): number {
   const message = safeText(redactText(error.message)).replaceAll("\n", "\n  ");
   host.err.write(`${paint("red", "error:")} ${message}\n`);
   host.err.write(`${paint("dim", "code:")}  ${error.code}\n`);
+  const because = error.details["error_code"];
+  if (typeof because === "string") host.err.write(`${paint("dim", "cause:")} ${safeLine(because)}\n`);
   const requestId = error.details["request_id"];
   if (typeof requestId === "string") host.err.write(`${paint("dim", "request:")} ${safeLine(requestId)}\n`);
   const isBug = !(thrown instanceof TransporterError);

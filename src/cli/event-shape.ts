@@ -15,6 +15,7 @@ export function eventShape(nowMs: number): Shape<EventSummary> {
       { head: "NAME", cell: (event) => event.labels["name"] ?? "", wide: true },
       { head: "AGENT", cell: (event) => event.target_agent },
       { head: "TYPE", cell: (event) => event.type, wide: true },
+      { head: "OPERATION", cell: (event) => event.operation ?? "", wide: true },
       { head: "STATE", cell: (event) => (event.cancel_requested === true ? `${event.state},cancelling` : event.state) },
       { head: "PHASE", cell: (event) => event.phase },
       { head: "PRIORITY", cell: (event) => String(event.priority), wide: true },

@@ -7,6 +7,7 @@ export const RESOURCE_COLUMNS: readonly Column<ResourceStatus>[] = [
   { head: "NAME", cell: (item) => item.name },
   { head: "API VERSION", cell: (item) => item.api_version ?? "", wide: true },
   { head: "STATUS", cell: (item) => item.status },
+  { head: "CODE", cell: (item) => item.code ?? "", wide: true },
   { head: "MESSAGE", cell: (item) => item.message ?? "" },
 ];
 

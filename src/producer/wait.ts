@@ -27,6 +27,13 @@ export interface Outcome {
   readonly state: State;
   readonly message: string;
   readonly result: EventResult | undefined;
+  /** What to do next, where somebody who ended it has said so. */
+  readonly remedy?: string | undefined;
+}
+
+function remedyOf(entry: LogEntry | undefined): string | undefined {
+  const remedy = entry?.details?.["remedy"];
+  return typeof remedy === "string" && remedy !== "" ? remedy : undefined;
 }
 
 /** Follows an event to its end. Throws WAIT_TIMEOUT when that takes longer than given; the event itself goes on. */
@@ -50,9 +57,10 @@ export async function waitForEvent(client: Client, eventId: string, options: Wai
       // The first end of an attempt is its end; a truth that comes later is told and changes nothing.
       if (isTerminal(entry.state) && entry.revision > (ending?.revision ?? 0)) ending = entry;
     }
-    if (ending?.result !== undefined) return { eventId, state: ending.state, message: ending.message, result: ending.result };
+    const remedy = remedyOf(ending);
+    if (ending?.result !== undefined) return { eventId, state: ending.state, message: ending.message, result: ending.result, remedy };
     const detail = await client.getEvent(eventId, { signal });
-    return { eventId, state: detail.state, message: ending?.message ?? detail.message, result: detail.result };
+    return { eventId, state: detail.state, message: ending?.message ?? detail.message, result: detail.result, remedy };
   } finally {
     timer?.cancel();
   }
@@ -94,6 +102,9 @@ export function errorOfOutcome(outcome: Outcome): TransporterError | undefined {
   return new TransporterError(
     "EVENT_FAILED",
     `event ${eventId} ${state === "failed" ? "failed" : state === "cancelled" ? "was cancelled" : `is ${state}`}${why === "" ? "" : `: ${why}`}`,
-    { details: { state, ...(code === undefined || code === null ? {} : { error_code: code }) } },
+    {
+      details: { state, ...(code === undefined || code === null ? {} : { error_code: code }) },
+      ...(outcome.remedy === undefined ? {} : { remedy: outcome.remedy }),
+    },
   );
 }

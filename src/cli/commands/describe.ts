@@ -4,12 +4,13 @@ import { age } from "../age.ts";
 import { command } from "../command.ts";
 import { CLIENT_SETTINGS, connect } from "../connect.ts";
 import { agentShape, clockText, eventShape } from "../event-shape.ts";
+import { diffText } from "../diff-view.ts";
 import { EXIT } from "../exit.ts";
 import { OUTPUT_SETTINGS, outputOf, printOne } from "../output.ts";
 import { stepOf } from "../progress.ts";
 import { RESOURCE_COLUMNS, resourcesOf } from "../resources.ts";
 import { renderTable } from "../table.ts";
-import { safeLine, safeText } from "../text.ts";
+import { painter, safeLine, safeText } from "../text.ts";
 
 type Row = readonly [string, string | number | undefined];
 
@@ -36,18 +37,49 @@ function retryText({ attempts, backoff, max_backoff }: NonNullable<EventDetail["
   return attempts === 1 ? "never" : `${attempts} attempts, ${waits}`;
 }
 
+function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** What the last word about the event says beside its message. */
+function detailsOf(event: EventDetail): Readonly<Record<string, unknown>> {
+  return event.log.findLast(({ details }) => details !== undefined)?.details ?? {};
+}
+
+function remedyOf(event: EventDetail): string {
+  const { remedy } = detailsOf(event);
+  return event.state === "failed" && typeof remedy === "string" ? remedy : "";
+}
+
+/** The last lines that containers wrote which keep objects from getting ready. */
+function containerLogs(event: EventDetail): string {
+  const { not_ready: unready } = detailsOf(event);
+  const logs = (Array.isArray(unready) ? unready : []).flatMap((one: unknown) =>
+    isRecord(one) && isRecord(one["log"]) ? [one["log"]] : [],
+  );
+  return logs
+    .map(({ pod, container, lines }) => {
+      const text = (Array.isArray(lines) ? lines : []).map((line) => `  ${safeLine(String(line))}\n`).join("");
+      return text === "" ? "" : `\nLast lines of container ${safeLine(String(container))} of pod ${safeLine(String(pod))}:\n${text}`;
+    })
+    .join("");
+}
+
 function eventText(event: EventDetail, nowMs: number): string {
   const resources = resourcesOf(event.result);
   const took = event.result?.duration;
   const head = rows([
     ["Event", event.id],
     ["Type", event.type],
+    ["Operation", event.operation],
     ["Target Agent", event.target_agent],
     ["State", event.cancel_requested === true ? `${event.state}, cancelling` : event.state],
     ["Phase", event.phase],
     ["Message", event.message],
     ["Error", event.result?.error_message ?? ""],
     ["Error Code", event.result?.error_code ?? ""],
+    ["Remedy", remedyOf(event)],
+    ["Plan", event.result?.plan ?? ""],
     ["Priority", event.priority],
     ["Labels", mapText(event.labels)],
     ["Created By", event.created_by],
@@ -75,7 +107,9 @@ function eventText(event: EventDetail, nowMs: number): string {
     .join("");
   const table =
     resources.length === 0 ? "" : `\nObjects:\n${indentLines(renderTable(resources, RESOURCE_COLUMNS, { wide: true, headers: true }))}`;
-  return `${head}${table}\nLog:\n${log === "" ? "  (empty)\n" : log}`;
+  const differences = diffText(resources, painter(false));
+  const shown = differences === "" ? "" : `\nDifferences:\n${indentLines(differences)}`;
+  return `${head}${table}${shown}${containerLogs(event)}\nLog:\n${log === "" ? "  (empty)\n" : log}`;
 }
 
 function indentLines(text: string): string {
