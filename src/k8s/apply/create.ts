@@ -1,4 +1,5 @@
 import { TransporterError } from "../../kit/mod.ts";
+import { stringifyObject } from "../../manifests/mod.ts";
 import type { KubeClient } from "../http/client.ts";
 import { type AppliedMetadata, applyRefusal, isTaken, metadataOf, sendCreate, type ApplyOptions } from "./apply-request.ts";
 import { type Finding, newFinding, type Written } from "./finding.ts";
@@ -17,10 +18,18 @@ function isBookedAs(there: AppliedMetadata | undefined, fieldManager: string): b
   return there?.managedFields.some(({ manager }) => manager === fieldManager) === true;
 }
 
+/** As kubectl does: of which version an object was elsewhere says nothing of one that is to be made. */
+function bodyOf({ parsed, ref }: PlannedObject): { readonly body?: string } {
+  if (parsed.object.metadata["resourceVersion"] === undefined) return {};
+  const { resourceVersion: _version, namespace: _written, ...metadata } = parsed.object.metadata;
+  const { namespace } = ref;
+  return { body: stringifyObject({ ...parsed.object, metadata: { ...metadata, ...(namespace === undefined ? {} : { namespace }) } }) };
+}
+
 /** Has the API server judge whether an object can be created, without doing it. Throws its refusal, ALREADY_EXISTS where it is there. */
 export async function tryCreate(client: KubeClient, planned: PlannedObject, options: ApplyOptions): Promise<Finding> {
   const atMs = client.ports.clock.monotonic();
-  const answer = await sendCreate(client, planned, options, { dryRun: true });
+  const answer = await sendCreate(client, planned, options, { ...bodyOf(planned), dryRun: true });
   if (answer.status < 300) return newFinding(atMs);
   if (refusesDryRun(answer)) return { ...newFinding(atMs), would: "unknown" };
   if (!isTaken(answer)) throw applyRefusal(answer, planned);
@@ -38,7 +47,7 @@ export async function createObject(
   options: ApplyOptions,
 ): Promise<Written> {
   if (finding?.would === "unchanged") return { status: "unchanged", generation: finding.generation };
-  const answer = await sendCreate(client, planned, options, { dryRun: false });
+  const answer = await sendCreate(client, planned, options, { ...bodyOf(planned), dryRun: false });
   if (isTaken(answer)) {
     const there = await readMetadata(client, planned, options.signal).catch(() => undefined);
     // Sent again because its answer was lost: what is in the way is what the first sending made, if that arrived.
