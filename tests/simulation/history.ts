@@ -16,6 +16,8 @@ export interface Plan {
   readonly agentId: string;
   readonly type: "k8s_resource" | "script";
   readonly objects: readonly string[];
+  /** It says more than every agent knows. */
+  readonly operation: boolean;
   readonly fate: Fate;
   readonly delayed: boolean;
   readonly ttlMs: number;

@@ -1,6 +1,6 @@
 import type { Ledger, NewDelivery } from "../../src/agent/ledger.ts";
 import { TransporterError } from "../../src/kit/mod.ts";
-import { isTerminal, type State } from "../../src/protocol/mod.ts";
+import { isTerminal, OPERATIONS_CAPABILITY, type State } from "../../src/protocol/mod.ts";
 import type { StatusOutcome, StatusWrite } from "../../src/stores/mod.ts";
 import type { ScriptRunner } from "../../src/agent/script.ts";
 import type { Around } from "./around.ts";
@@ -126,6 +126,19 @@ async function whenDone(world: World, result: Promise<unknown>, tell: (value: un
   } catch {
     // Whoever asked for it sees that it failed.
   }
+}
+
+/** Of an agent that is old all along: it does not announce that it knows operations, and must never be handed one. */
+export function watchOldAgent(history: History, oldId: string | undefined): FrameFilter {
+  return (direction, text, agentId) => {
+    if (agentId !== oldId) return text;
+    if (direction === "up") return text.includes('"capabilities"') ? text.replace(`,"${OPERATIONS_CAPABILITY}"`, "") : text;
+    if (!text.includes('"nth"')) return text;
+    const { event, revision } = JSON.parse(text) as { readonly event?: { readonly id: string }; readonly revision?: number };
+    if (event !== undefined && history.plans.get(event.id)?.operation === true)
+      history.violate(`${agentId} was handed ${keyOf(event.id, revision ?? 0)}, of which it does not know what to do`);
+    return text;
+  };
 }
 
 /** An agent may only say that it has, and that it has ended, what is on its disk. */

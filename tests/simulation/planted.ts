@@ -223,6 +223,13 @@ export const MISTAKES: Readonly<Record<string, Plant>> = {
     const { nth: _nth, ...rest } = frame;
     return rest;
   }),
+  "what is asked for beside an apply is forgotten": () => ({
+    store: async (method, _args, next) => {
+      const result = await next();
+      if (method !== "openDeliveries" && method !== "waitingBefore") return result;
+      return (result as readonly { readonly event: object }[]).map((one) => ({ ...one, event: { ...one.event, operation: undefined } }));
+    },
+  }),
   "a call back never leaves the control plane": changes("cancel", () => undefined),
   "events of the same object are handed over in the wrong order": () => ({
     store: async (method, _args, next) => {

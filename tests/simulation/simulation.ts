@@ -20,11 +20,13 @@ import { OwnerWatch, watchLinks } from "./owner-watch.ts";
 import type { Dice } from "./random.ts";
 import { OwnStore, type StoreHome } from "./store-home.ts";
 import { StoreServer } from "./store-server.ts";
-import { type DiskState, fillable, traced, watchFrames, watchLedger, watchStore } from "./observers.ts";
+import { type DiskState, fillable, traced, watchFrames, watchLedger, watchOldAgent, watchStore } from "./observers.ts";
 import type { Plant } from "./planted.ts";
 import { drawSharedShape, drawShape, drawWish, type Shape, type SharedShape, type Wish } from "./workload.ts";
 import { EPOCH_MS, type Life, World } from "./world.ts";
 
+/** In one run of so many the first agent is of a version that does not know operations. */
+const OLD_AGENT_EVERY = 4;
 /** After the chaos there is this much time to come to rest; more means that something hangs. */
 const REST_MS = 40 * 60_000;
 const LOOK_MS = 2_000;
@@ -110,9 +112,11 @@ export class Simulation {
     this.shape = drawShape(world.dice.fork());
     this.network = new Network(world);
     const watch = watchFrames(history, (id) => this.agents.find((agent) => agent.id === id)?.disk);
+    const watchOld = watchOldAgent(history, seed % OLD_AGENT_EVERY === 1 ? "a1" : undefined);
     this.network.filter = (direction, text, agentId) => {
       const changed = plant?.frames === undefined ? text : plant.frames(direction, text, agentId);
-      return changed === undefined ? undefined : watch(direction, changed, agentId);
+      const seen = changed === undefined ? undefined : watchOld(direction, changed, agentId);
+      return seen === undefined ? undefined : watch(direction, seen, agentId);
     };
     const around: Around[] = [
       ...(plant?.store === undefined ? [] : [plant.store]),

@@ -114,6 +114,9 @@ function drawFate(dice: Dice): Fate {
   };
 }
 
+/** Of so many events one says more than every agent knows. By its number, so that the dice fall as they would without. */
+const OPERATION_EVERY = 5;
+
 const NS = 1_000_000;
 const encoder = new TextEncoder();
 
@@ -127,9 +130,11 @@ export function drawWish(dice: Dice, shape: Shape, number: number, createdAtMs?:
   // All of it stays below what the control plane would parse in a thread: a simulation has none.
   const filler = dice.chance(shape.bigChance) ? noise(dice, dice.whole(2_000, 9_000)) : "";
   const ttlMs = dice.pick([1_500, 8_000, 30_000, 120_000, 86_400_000, 86_400_000, 86_400_000]);
+  const operation = !script && number % OPERATION_EVERY === 2;
   const payload = script
     ? { script: `echo ${id}`, args: [filler] }
     : {
+        ...(operation ? { operation: "restart" } : {}),
         manifests: objects.map((name) =>
           JSON.stringify({ apiVersion: "v1", kind: "ConfigMap", metadata: { name, namespace: "n" }, data: { event: id, filler } }),
         ),
@@ -148,7 +153,16 @@ export function drawWish(dice: Dice, shape: Shape, number: number, createdAtMs?:
   };
   const body = (id: string): Uint8Array => encoder.encode(JSON.stringify({ id, ...event }));
   return {
-    plan: { id, agentId, type: script ? "script" : "k8s_resource", objects: script ? [] : objects, fate: drawFate(dice), delayed, ttlMs },
+    plan: {
+      id,
+      agentId,
+      type: script ? "script" : "k8s_resource",
+      objects: script ? [] : objects,
+      operation,
+      fate: drawFate(dice),
+      delayed,
+      ttlMs,
+    },
     body: body(id),
     otherBody: encoder.encode(JSON.stringify({ id, ...event, priority: 99 })),
   };
