@@ -104,7 +104,7 @@ describe("an apply that is certain to change nothing", () => {
     ["nothing instead of a value", { ...MANIFEST, spec: { ...MANIFEST.spec, replicas: null } }],
     ["another version of the API", { ...MANIFEST, apiVersion: "apps/v1beta1" }],
     ["a status", { ...MANIFEST, status: {} }],
-    ["a field of the server's", { ...MANIFEST, metadata: { ...MANIFEST.metadata, creationTimestamp: null } }],
+    ["a field of the server's", { ...MANIFEST, metadata: { ...MANIFEST.metadata, resourceVersion: "1" } }],
   ];
   for (const [what, object] of ASKED)
     test(`is not certain where the manifest asks for ${what}`, () => {
@@ -120,6 +120,36 @@ describe("an apply that is certain to change nothing", () => {
     expect(proves(MANIFEST, { ...live(), metadata: { ...(live()["metadata"] as Json), deletionTimestamp: "2026-01-01T00:00:00Z" } })).toBe(
       false,
     );
+  });
+
+  test("knows a port without a protocol for TCP, and only where the protocol was not written before either", () => {
+    const booked = (tcp: Json): Json => ({
+      "f:spec": {
+        "f:ports": {
+          'k:{"port":53,"protocol":"TCP"}': { ".": {}, "f:port": {}, ...tcp },
+          'k:{"port":53,"protocol":"UDP"}': { ".": {}, "f:port": {}, "f:protocol": {} },
+        },
+      },
+    });
+    const object = (ports: readonly Json[]): Json => ({ apiVersion: "apps/v1", kind: "Things", metadata: { name: "t" }, spec: { ports } });
+    const there = (tcp: Json): Json => ({
+      ...object([
+        { port: 53, protocol: "TCP" },
+        { port: 53, protocol: "UDP" },
+      ]),
+      metadata: { name: "t", managedFields: [{ ...OWN, fieldsV1: booked(tcp) }] },
+    });
+    const both = object([{ port: 53 }, { port: 53, protocol: "UDP" }]);
+    expect(proves(both, there({}))).toBe(true);
+    expect(proves(both, there({ "f:protocol": {} }))).toBe(false);
+    expect(proves(object([{ port: 53, protocol: "UDP" }]), there({}))).toBe(false);
+    expect(proves(object([{ port: 53 }, { port: 53 }]), there({}))).toBe(false);
+    expect(proves(object([{ port: 54 }, { port: 53, protocol: "UDP" }]), there({}))).toBe(false);
+  });
+
+  test("takes an empty time of creation for nothing", () => {
+    expect(proves({ ...MANIFEST, metadata: { ...MANIFEST.metadata, creationTimestamp: null } }, live())).toBe(true);
+    expect(proves({ ...MANIFEST, metadata: { ...MANIFEST.metadata, creationTimestamp: "2026-01-01T00:00:00Z" } }, live())).toBe(false);
   });
 
   test("minds the order in which items with merge keys stand among each other", () => {

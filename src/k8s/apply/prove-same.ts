@@ -28,6 +28,20 @@ function itemOf(list: readonly unknown[], keys: Json): Json | undefined {
   return found.length === 1 ? found[0] : undefined;
 }
 
+/**
+ * The item of a manifest that is booked under these merge keys. A port without a protocol is TCP, the one merge key of built-in kinds that is
+ * left out in earnest; had it stood there when it was booked, it would be booked as a field, too.
+ */
+function writtenItemOf(list: readonly unknown[], keys: Json): Json | undefined {
+  const exact = itemOf(list, keys);
+  const { protocol, ...others } = keys;
+  if (exact !== undefined || protocol !== "TCP") return exact;
+  return itemOf(
+    list.filter((item) => isRecord(item) && item["protocol"] === undefined),
+    others,
+  );
+}
+
 function parsed(text: string): unknown {
   try {
     return JSON.parse(text) as unknown;
@@ -67,7 +81,7 @@ function sameItems(fields: Json, wanted: readonly unknown[], live: readonly unkn
     if (key.startsWith(VALUE)) {
       if (!wanted.some((item) => same(item, value)) || !live.some((item) => same(item, value))) return false;
     } else if (key.startsWith(ITEM) && isRecord(value)) {
-      const [ours, theirs] = [itemOf(wanted, value), itemOf(live, value)];
+      const [ours, theirs] = [writtenItemOf(wanted, value), itemOf(live, value)];
       if (ours === undefined || theirs === undefined) return false;
       if (!sameFields(recordOf(inner), ours, theirs, depth + 1)) return false;
     } else {
@@ -104,11 +118,16 @@ function without(object: Json, names: ReadonlySet<string>): Record<string, unkno
   return Object.fromEntries(Object.entries(object).filter(([key]) => !names.has(key)));
 }
 
+/** What tools write that print an object which was never made; the API server takes it for nothing. */
+function withoutEmptyTime(metadata: Json): Json {
+  return metadata["creationTimestamp"] === null ? without(metadata, new Set(["creationTimestamp"])) : metadata;
+}
+
 /**
  * True when it is certain that a server-side apply of `object` as `fieldManager` would change nothing of `live`, the whole object as it is: our
  * last apply was under the same version of the API, what it owns is exactly what the manifest has, and all of it has the manifest's values.
- * Everything that is not plain (values that the server writes in another way, such as quantities; fields that it leaves out; merge keys that the
- * manifest leaves to defaults) is false, and has to be asked of the server. Pure; looks at the cluster's present state only, so it misses no drift.
+ * Everything that is not plain (values that the server writes in another way, such as quantities; fields that it leaves out; merge keys other than
+ * the protocol of a port that the manifest leaves to defaults) is false, and has to be asked of the server. Pure; looks at the cluster's present state only, so it misses no drift.
  * Source: https://kubernetes.io/docs/reference/using-api/server-side-apply/#field-management
  */
 export function provesSame(object: Json, live: Json, fieldManager: string): boolean {
@@ -118,7 +137,7 @@ export function provesSame(object: Json, live: Json, fieldManager: string): bool
   if (own === undefined || more.length > 0 || legacyManagers(managers, fieldManager).size > 0) return false;
   if (own["apiVersion"] !== object["apiVersion"] || live["apiVersion"] !== object["apiVersion"]) return false;
   if (metadata["deletionTimestamp"] !== undefined) return false;
-  const ourMetadata = without(recordOf(object["metadata"]), NAME);
+  const ourMetadata = withoutEmptyTime(without(recordOf(object["metadata"]), NAME));
   const { metadata: _written, ...rest } = without(object, IDENTITY);
   const wanted = isEmpty(ourMetadata) ? rest : { ...rest, metadata: ourMetadata };
   const fields = recordOf(own["fieldsV1"]);
