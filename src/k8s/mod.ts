@@ -13,6 +13,7 @@
 export type { InClusterOptions, KubeAccess, KubeAccessOptions, KubeCredentials, KubeTls } from "./access/access.ts";
 export { applyPlan, type ApplyPlanOptions, type ResourceOutcome } from "./apply/apply.ts";
 export type { ApplyOptions } from "./apply/apply-request.ts";
+export { describeIdentity } from "./http/actor-error.ts";
 export { canHeal } from "./http/can-heal.ts";
 export { createKubeClient, type KubeClient, type KubeClientOptions } from "./http/client.ts";
 export type { ResourceType } from "./http/discovery.ts";

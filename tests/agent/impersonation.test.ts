@@ -86,6 +86,7 @@ describe("an agent that does nothing as itself", () => {
       const jane = { user: "jane", groups: ["night shift", "crew"] };
       const member = await run(cp, "member", [configMap("c", space.name), DEPLOYMENT("night", space.name)], { impersonate: jane });
       expect(member["state"]).toBe("completed");
+      expect(cp.statuses("member").map((status) => status["message"])).toContain("Carried out as jane of the groups night shift, crew");
       expect(await space.get("deployment", "night")).toMatchObject({ status: { readyReplicas: 1 } });
       const climber = await run(cp, "climber", [configMap("d", space.name)], {
         impersonate: { user: "jane", groups: ["crew", "system:masters"] },

@@ -1,5 +1,5 @@
 import { TransporterError } from "../../kit/mod.ts";
-import type { KubeClient } from "../../k8s/mod.ts";
+import { describeIdentity, type KubeClient } from "../../k8s/mod.ts";
 import type { ParsedObject } from "../../manifests/mod.ts";
 import type { ExecutorOptions, StepContext } from "../executor.ts";
 import { ApplySteps } from "./apply-steps.ts";
@@ -18,7 +18,7 @@ function actingClient(client: KubeClient, { options, note }: StepContext, { requ
     throw new TransporterError("IMPERSONATION_REQUIRED", "this agent does nothing as itself, and the event does not say who is to do it");
   }
   const acting = client.as(identity);
-  note(`Carried out as ${identity.user}`);
+  note(`Carried out as ${describeIdentity(identity)}`);
   return acting;
 }
 

@@ -9,7 +9,7 @@ export interface ActorRefusal {
 
 const ACCOUNT = /^system:serviceaccount:([^:]+):([^:]+)$/;
 /** `cannot impersonate resource …`, and, since Kubernetes 1.36 looks for narrower rights first, `cannot impersonate-on:serviceaccount:get …`. */
-const MAY_NOT_ACT = /User "((?:[^"\\]|\\.)*)" cannot impersonate(?:-on)?(?::\S+)? /;
+const MAY_NOT_ACT = /^(?:\S+ (?:"[^"]*" )?is )?forbidden: User "((?:[^"\\]|\\.)*)" cannot impersonate(?:-on)?(?::\S+)? /;
 
 /** The arguments of `agent rbac --preset impersonator` that allow this identity. */
 function grants({ user, groups, uid, extra }: ActingIdentity): readonly string[] {
@@ -43,7 +43,7 @@ export function actorRefusal(message: string, actor: ActingIdentity): ActorRefus
     };
   const flags = grants(actor).map((grant) => ` --impersonate ${quoted(grant)}`);
   return {
-    text: `the agent's account ${JSON.stringify(own)} may not act as ${who}: ${message}`,
+    text: `the agent's account ${JSON.stringify(own)} may not act as ${who}: it ${message.slice(message.indexOf("cannot impersonate"))}`,
     remedy: `Let it: \`transporter agent rbac --preset impersonator${flags.join("")}\` prints the role, with the verb impersonate.`,
     details: { identity: actor.user, account: own },
   };

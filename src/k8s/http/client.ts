@@ -74,10 +74,13 @@ class Shared {
   readonly limiter: Limiter;
   readonly streams = new Limiter(MAX_STREAMS);
   readonly documents = new SchemaDocuments();
+  /** Asked as whoever the credentials are of: one that may not be impersonated is refused that question, too. */
+  readonly readyz: Readyz;
   readonly #clients = new Map<string, KubeClient>();
 
-  constructor(size: number) {
+  constructor(size: number, readyz: Readyz) {
     this.limiter = new Limiter(size);
+    this.readyz = readyz;
   }
 
   /** The client of this identity; the one that was used least recently makes room for a new one. */
@@ -106,7 +109,6 @@ class HttpKubeClient implements KubeClient {
   readonly #shared: Shared;
   readonly #transport: Transport;
   readonly #pace: Pace;
-  readonly #readyz: Readyz;
   readonly #requestTimeoutMs: number;
   readonly #retryBudgetMs: number;
 
@@ -117,13 +119,12 @@ class HttpKubeClient implements KubeClient {
     this.identity = identity;
     this.#options = options;
     this.maxInFlight = Math.min(128, Math.max(1, options.maxInFlight ?? DEFAULT_IN_FLIGHT));
-    this.#shared = shared ?? new Shared(this.maxInFlight);
+    this.#shared = shared ?? new Shared(this.maxInFlight, new Readyz((request) => this.#attempt(request), options.ports));
     const lines = identity === undefined ? [] : impersonationLines(identity);
     this.#transport = new Transport(access, options.ports, options.userAgent ?? "transporter", lines);
     this.#requestTimeoutMs = options.requestTimeoutMs ?? 60_000;
     this.#retryBudgetMs = options.retryBudgetMs ?? DEFAULT_RETRY_BUDGET_MS;
     this.#pace = new Pace(this.maxInFlight, options.ports.clock);
-    this.#readyz = new Readyz((request) => this.#attempt(request), options.ports);
     this.discovery = new Discovery(this);
     this.openApi = new OpenApi(this, this.#shared.documents);
   }
@@ -162,9 +163,9 @@ class HttpKubeClient implements KubeClient {
           this.access.reload();
           continue;
         }
-        if (!doubted && this.#readyz.isDoubtful(answer, sentAt)) {
+        if (!doubted && this.#shared.readyz.isDoubtful(answer, sentAt)) {
           doubted = true;
-          await this.#readyz.wait(request.signal);
+          await this.#shared.readyz.wait(request.signal);
           continue;
         }
         if (!isTransient(answer, repeatable)) return sentBefore ? { ...answer, sentBefore } : answer;
@@ -181,7 +182,7 @@ class HttpKubeClient implements KubeClient {
             cause: error,
             remedy: `Correct the certificate authority or the server name in ${this.access.source}.`,
           });
-        this.#readyz.doubt();
+        this.#shared.readyz.doubt();
         doubted = false;
         sentBefore ||= !error.unsent;
         why = error.message;

@@ -154,7 +154,7 @@ export class Discovery {
   async #get(path: string, accept: string): Promise<Readonly<Record<string, unknown>>> {
     const answer = await this.#client.send({ method: "GET", path, accept });
     const root: unknown = answer.status === 200 ? parseRecord(answer.text) : undefined;
-    if (answer.status === 403 && answer.actor !== undefined) throw errorOfAnswer(answer, "what the API server serves");
+    if (answer.status === 403 && answer.actor !== undefined) throw errorOfAnswer(answer, "asking what the API server serves");
     if (!isRecord(root) || root["kind"] === undefined)
       throw new TransporterError(
         answer.status === 403 ? "FORBIDDEN" : "KUBE_UNAVAILABLE",

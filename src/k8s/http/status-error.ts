@@ -101,6 +101,9 @@ function pathAtEnd(text: string): string {
 
 function judgeForbidden(refusal: Refusal): Judged {
   const { message } = refusal;
+  // Whatever else a webhook or a policy says: the words after this are its author's.
+  if (/^admission webhook "|^\S+ (?:"[^"]*" )?is forbidden: ValidatingAdmissionPolicy /.test(message))
+    return { code: "ADMISSION_DENIED", text: message };
   if (mayNotAct(message)) return { code: "FORBIDDEN", text: message };
   if (/exceeded quota|failed quota/i.test(message)) return { code: "QUOTA_EXCEEDED", text: message };
   const ending = refusal.causes.some((cause) => cause.reason === "NamespaceTerminating");
