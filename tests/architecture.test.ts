@@ -18,6 +18,7 @@ const HOMES: Readonly<Record<string, readonly string[]>> = {
   jose: ["security"],
   "@peculiar/x509": ["security"],
   "reflect-metadata": ["security"],
+  diff: ["manifests"],
   yaml: ["manifests", "config", "producer", "cli", "k8s"],
   "@valibot/to-json-schema": ["cp"],
 };

@@ -2,7 +2,7 @@ import { diffArrays } from "diff";
 
 const CONTEXT = 3;
 /** Two texts further apart than so many lines are shown as one replaced by the other: looking for more takes time that grows with its square. */
-const MOST_EDITS = 2_000;
+const MOST_EDITS = 1_000;
 
 /** Which lines of one side have no counterpart on the other; one place more in front and behind, so that a look beyond the ends is harmless. */
 type Changed = Uint8Array;
