@@ -1,5 +1,5 @@
-import { type Logger, messageOf, workerHref } from "../kit/mod.ts";
-import { lockSet, parseManifests, plainLockSet, withNamed } from "../manifests/mod.ts";
+import { type Logger, messageOf, TransporterError, workerHref } from "../kit/mod.ts";
+import { type LockSet, lockSet, parseManifests, plainLockSet, withNamed } from "../manifests/mod.ts";
 import type { Payload } from "../protocol/mod.ts";
 import type { DispatchItem } from "../stores/mod.ts";
 import type { Payloads } from "./payloads.ts";
@@ -8,15 +8,28 @@ import { type Footprint, footprintOf, TOUCHES_NOTHING } from "./precedence.ts";
 /** Above this many characters a payload is parsed off the main loop: YAML takes a second for each MiB. */
 const OFF_LOOP_CHARS = 32 * 1024;
 
+const NO_LOCKS: LockSet = { writes: new Set(), reads: new Set() };
+
 /** The payload was checked at the door. */
 type Touching = Pick<Payload, "manifests" | "references" | "patches">;
+
+/** What manifests say; nothing, where they hold no object: an event may only name what it is about. */
+function locksOfManifests(texts: readonly string[]): LockSet {
+  const plain = plainLockSet(texts);
+  if (plain !== undefined) return plain;
+  try {
+    return lockSet(parseManifests(texts));
+  } catch (error) {
+    if (error instanceof TransporterError && error.code === "EMPTY_MANIFESTS") return NO_LOCKS;
+    throw error;
+  }
+}
 
 /** What a payload touches, by its manifests and by what it only names. What cannot be parsed fails at its agent and touches nothing there. Pure. */
 export function parseFootprint(payloadText: string): Footprint {
   try {
     const payload = JSON.parse(payloadText) as Touching;
-    const texts = payload.manifests ?? [];
-    return footprintOf(withNamed(plainLockSet(texts) ?? lockSet(parseManifests(texts)), payload));
+    return footprintOf(withNamed(locksOfManifests(payload.manifests ?? []), payload));
   } catch {
     return TOUCHES_NOTHING;
   }
