@@ -334,6 +334,7 @@ export class Intake {
         eventId: event.id,
         agentId: event.targetAgent,
         ...(event.createdBy === "" ? undefined : { user: event.createdBy }),
+        ...(event.operation === undefined ? undefined : { details: { operation: event.operation } }),
         remoteAddress: source.remoteAddress,
         requestId: source.requestId,
       },

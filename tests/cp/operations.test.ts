@@ -58,6 +58,16 @@ describe("an event that says more than 0.1 knows", () => {
     });
   }
 
+  test("stands in the audit as what it is", async () => {
+    const cp = await startBareCore();
+    await cp.submit({ id: "delete", payload: deleting("a") }, { id: "apply" });
+    const { items } = await cp.during(cp.store.listAudit({ tenant: "default", action: "event_received_http", limit: 10 }));
+    expect(items.map(({ event_id, details }) => [event_id, details])).toEqual([
+      ["apply", undefined],
+      ["delete", { operation: "delete" }],
+    ]);
+  });
+
   test("arrives with every field that it came with", async () => {
     const cp = await startBareCore();
     const agent = await cp.connect(ableAgent(OPERATIONS));
