@@ -51,8 +51,6 @@ describe("the text of a patch", () => {
     expect(refusal(JSON.stringify(operations), "json")).toBe("the JSON patch has 10001 operations, and 10000 are the most");
     expect(refusal(`a: ${"x".repeat(256 * 1024)}`, "merge")).toBe("the patch has 262147 characters, and 262144 are the most");
     expect(refusal(JSON.stringify({ a: "x".repeat(3 * 1024 * 1024) }), "merge")).toContain("characters, and 3145728 are the most");
-    expect(
-      readPatch(JSON.stringify([{ op: "add", path: "/a", value: 9_007_199_254_740_992 }]).replace("992", "993"), "json", "p").body,
-    ).toContain("9007199254740993");
+    expect(readPatch('[{"op":"add","path":"/a","value":9007199254740993}]', "json", "p").body).toContain("9007199254740993");
   });
 });
