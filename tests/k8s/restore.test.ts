@@ -30,6 +30,7 @@ async function keepTargets(client: KubeClient, targets: readonly Target[]): Prom
       await restoreSnapshot(client, {
         fieldManager: "transporter",
         mayDelete,
+        wasMade: () => false,
         signal: new AbortController().signal,
         pieces,
         piece: (nth) => Promise.resolve(kept[nth] ?? ""),

@@ -166,6 +166,7 @@ class RollbackSteps implements ChangingSteps {
     await restoreSnapshot(this.#client, {
       fieldManager: this.#fieldManager,
       mayDelete: whole.mayDelete,
+      wasMade: ({ ref }) => byKey.get(refKey(ref))?.status === "created",
       signal,
       pieces: whole.pieces,
       async piece(nth) {

@@ -36,13 +36,23 @@ export function isEnding(object: Json): boolean {
   return metadataOf(object)["deletionTimestamp"] !== undefined;
 }
 
+/** Under which names our writes are booked: applies, and patches and restarts, which are no applies. */
+function isOwn(entry: Json, manager: string): boolean {
+  return [manager, `${manager}-patch`, `${manager}-restart`].includes(textOf(entry["manager"]) ?? "");
+}
+
 function entriesOf(object: Json, manager: string): Json[] {
-  return managersOf(object).filter((entry) => entry["manager"] === manager);
+  return managersOf(object).filter((entry) => isOwn(entry, manager));
 }
 
 /** Whether this manager has ever written to it. */
 export function isTouchedBy(object: Json, manager: string): boolean {
   return entriesOf(object, manager).length > 0;
+}
+
+/** Whether an object that was not there before was made by somebody else. One without any field of its own is booked on nobody. */
+export function isMadeByOthers(object: Json, manager: string): boolean {
+  return !isTouchedBy(object, manager) && managersOf(object).some((entry) => (textOf(entry["subresource"]) ?? "") === "");
 }
 
 /** A status that has no resource of its own is a field like any other; only then does one who writes the object own it. */
@@ -73,7 +83,9 @@ export function differingFields(live: Json, before: Json, manager: string): stri
 }
 
 function stampsOf(object: Json, manager: string): string[] {
-  return entriesOf(object, manager).map((entry) => [entry["operation"], entry["subresource"], entry["time"]].map(String).join(" "));
+  return entriesOf(object, manager).map(({ manager: name, operation, subresource, time }) =>
+    [name, operation, subresource, time].map(String).join(" "),
+  );
 }
 
 /**

@@ -13,6 +13,7 @@ import {
   differingFields,
   guarded,
   isEnding,
+  isMadeByOthers,
   isTouchedBy,
   managersOf,
   managersOperation,
@@ -46,6 +47,8 @@ export interface RestoreOptions {
   readonly fieldManager: string;
   /** Whether the event may have deleted objects: only then is one that is gone made again. */
   readonly mayDelete: boolean;
+  /** What the event is known to have made; of the rest the API server's bookkeeping tells. */
+  readonly wasMade: (target: Target) => boolean;
   readonly signal: AbortSignal;
   readonly pieces: number;
   readonly piece: (nth: number) => Promise<string>;
@@ -286,7 +289,7 @@ class Restoring {
       await this.#told(target, async () => {
         const live = await this.#read(target);
         if (live === undefined) return { status: "left" };
-        if (!isTouchedBy(live, this.#options.fieldManager))
+        if (!this.#options.wasMade(target) && isMadeByOthers(live, this.#options.fieldManager))
           return { status: "left", note: "somebody else has made it since, and it was left alone" };
         going = await this.#sendDelete(target, live);
         return { status: "removed" };
