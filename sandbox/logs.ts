@@ -2,12 +2,12 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
 /** What every container of a simulated node wrote before it last died, or up to now. */
-export const CRASH_LOG: readonly string[] = [
+const CRASH_LOG: readonly string[] = [
   "starting up",
   "connecting to db:5432 as app:correct-horse-battery",
   "panic: dial tcp 10.0.0.7:5432: connect: connection refused",
 ];
-export const RUNNING_LOG: readonly string[] = ["starting up", "waiting for the migration of the database"];
+const RUNNING_LOG: readonly string[] = ["starting up", "waiting for the migration of the database"];
 
 /** As a container runtime keeps them, which is how they are read. */
 function runtimeLog(lines: readonly string[]): string {

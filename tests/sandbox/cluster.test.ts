@@ -60,6 +60,8 @@ describe("the sandbox", () => {
       expect((await podOf("fails"))?.status.phase).toBe("Failed");
       return true;
     });
+    expect(await namespace.kubectl(["logs", "crash-loop", "--previous", "--tail=1"])).toContain("connection refused");
+    expect(await namespace.kubectl(["logs", "never-ready", "--tail=1"])).toContain("waiting for the migration");
   });
 
   kubeTest("completes a Job, and fails one that is asked to", async () => {

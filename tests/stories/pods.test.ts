@@ -60,7 +60,7 @@ kubeTest(
       'container main (image "registry.example/shop:7") is in CrashLoopBackOff after 5 restarts: back-off 2m40s restarting failed container=main ' +
         "(last ended with code 1, Error) (and 1 more alike)",
     );
-    expect(told).toMatch(/last warning of Pod web-[\w-]+: BackOff: Back-off restarting failed container/);
+    expect(told).toMatch(/last warning of Pod web-[\w-]+: Unhealthy: Liveness probe failed: HTTP probe failed with statuscode: 503/);
     expect(told).toMatch(
       /container main wrote last: starting up \| connecting to db:5432 as app:\S+ \| panic: dial tcp 10\.0\.0\.7:5432: connect: connection refused/,
     );

@@ -26,6 +26,8 @@ const WORKLOADS = new Set(["Deployment", "StatefulSet", "DaemonSet", "ReplicaSet
 const WARNINGS_OF_POD = 2;
 const WARNINGS_ABOVE = 1;
 const CLAIMS = 3;
+/** Shorter ends of a message can be said of something else. */
+const TELLING_TAIL = 30;
 /** So many lines of a log stand in the text; the details have more. */
 const LINES_IN_TEXT = 3;
 
@@ -37,6 +39,15 @@ function bare(text: string): string {
     .toLowerCase();
 }
 
+/** What comes after the words that an event puts before somebody else's. */
+function tailOf(text: string): string {
+  const at = text.indexOf(": ");
+  return at === -1 ? text : text.slice(at + 2);
+}
+
+/** Events that only say that the kubelet does as the pod's state says already. */
+const NOISE = /^(?:Back-off (?:restarting failed container|pulling image)|Error: (?:ErrImagePull|ImagePullBackOff)$)/;
+
 class Telling {
   readonly #parts: string[] = [];
 
@@ -45,7 +56,9 @@ class Telling {
   }
 
   has(text: string): boolean {
-    return bare(this.text).includes(bare(text));
+    const said = bare(this.text);
+    const tail = bare(tailOf(text));
+    return said.includes(bare(text)) || (tail.length > TELLING_TAIL && said.includes(tail));
   }
 
   get text(): string {
@@ -61,7 +74,9 @@ async function addWarnings(
   most: number,
   signal: AbortSignal | undefined,
 ): Promise<boolean> {
-  const warnings = (await warningsOf(client, subject, signal)).filter(({ message }) => !telling.has(message)).slice(0, most);
+  const warnings = (await warningsOf(client, subject, signal))
+    .filter(({ message }) => !NOISE.test(message) && !telling.has(message))
+    .slice(0, most);
   for (const { reason, message } of warnings) {
     const whose = subject.kind === "Pod" || subject.kind === "ReplicaSet" ? ` of ${subject.kind} ${subject.name}` : "";
     telling.add(`last warning${whose}: ${reason}: ${message}`);

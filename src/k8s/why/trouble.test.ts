@@ -91,13 +91,15 @@ describe("what a pod says of itself", () => {
 
   test("what many of them have in common", () => {
     const crash = (name: string, restartCount: number): Json => {
-      const waiting = { reason: "CrashLoopBackOff", message: `back-off ${restartCount}0s restarting failed container` };
+      const uid = "3d6bd6c8-9f6a-4f5e-8f0e-0a1b2c3d4e5" + restartCount;
+      const message = `back-off ${restartCount}0s restarting failed container=main pod=${name}_shop(${uid})`;
+      const waiting = { reason: "CrashLoopBackOff", message };
       return pod({ phase: "Running", containerStatuses: [{ name: "main", restartCount, state: { waiting } }] }, {}, name);
     };
     const unplaced = pod({ phase: "Pending", conditions: [{ type: "PodScheduled", status: "False", message: "no room" }] }, {}, "four");
     const { texts, witness } = gatherTroubles([unplaced, crash("one", 1), crash("two", 3), crash("three", 2)]);
     expect(texts).toEqual([
-      'pod one: container main (image "example.org/app:1") is in CrashLoopBackOff after 1 restart: back-off 10s restarting failed container (and 2 more alike)',
+      'pod one: container main (image "example.org/app:1") is in CrashLoopBackOff after 1 restart: back-off 10s restarting failed container=main (and 2 more alike)',
       "pod four cannot be scheduled: no room",
     ]);
     expect(witness).toMatchObject({ metadata: { name: "one" } });

@@ -37,7 +37,9 @@ function restartsOf(pod: Json, container: string): number {
 function ofStuck(pod: Json, stuck: StuckContainer): Trouble {
   const { container, image, reason } = stuck;
   const { name } = subjectOf(pod);
-  const words = stuck.message === "" ? "" : `: ${cut(stuck.message)}`;
+  // The kubelet names the pod in it, with its uid.
+  const message = stuck.message.replace(/ pod=\S+\([\w-]+\)/, "");
+  const words = message === "" ? "" : `: ${cut(message)}`;
   if (PULL.has(reason))
     return {
       text: `pod ${name}: the image ${JSON.stringify(image)} of container ${container} cannot be pulled (${reason}${words})`,
