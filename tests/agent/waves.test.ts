@@ -29,6 +29,11 @@ async function present({ space }: Operating): Promise<string[]> {
   return names.filter((name) => name !== "" && name !== "kube-root-ca.crt").toSorted();
 }
 
+async function metadataOf({ space }: Operating, name: string): Promise<Json> {
+  const object = (await space.get("configmap", name)) as { metadata: Json } | undefined;
+  return object?.metadata ?? {};
+}
+
 describe("an event with an order of its own", () => {
   kubeTest("waits by what it says itself of readiness, tells for what, and goes on when it is so", async () => {
     await using place = await operating();
@@ -115,7 +120,7 @@ describe("an event with an order of its own", () => {
     const manifests = inSpace(place, config("base"), JSON.stringify(held));
     await place.run({ manifests });
     const id = await place.begin({ manifests, operation: "delete", verify_timeout: "1m" });
-    await eventually(async () => ((await place.space.get("configmap", "held"))?.["metadata"] as Json)["deletionTimestamp"], {
+    await eventually(async () => (await metadataOf(place, "held"))["deletionTimestamp"], {
       timeoutMs: 30_000,
       what: "its deletion",
     });
@@ -123,7 +128,9 @@ describe("an event with an order of its own", () => {
       timeoutMs: 30_000,
       what: "word of what is waited for",
     });
-    expect(((await place.space.get("configmap", "base"))?.["metadata"] as Json)["deletionTimestamp"]).toBeUndefined();
+    const base = await metadataOf(place, "base");
+    expect(base["name"]).toBe("base");
+    expect(base["deletionTimestamp"]).toBeUndefined();
     await place.space.kubectl(["patch", "configmap", "held", "--type=merge", "--patch", '{"metadata":{"finalizers":null}}']);
     const ended = await place.ended(id);
     expect(ended).toMatchObject({ state: "completed", told: ["deleted ConfigMap base", "deleted ConfigMap held"] });

@@ -67,12 +67,21 @@ describe("waves", () => {
   kubeTest("one that does not get ready is explained, and nothing of a later one is begun", async () => {
     await using space = await freshNamespace();
     const gate = await gated(space, "stuck");
+    // On a busy machine it may take longer than the event waits until the scheduler says anything.
+    await (
+      await begin(space, [gate.deployment])
+    ).ended;
+    const condition = "--output=jsonpath={.items[*].status.conditions[?(@.type=='PodScheduled')].message}";
+    await eventually(async () => (await space.kubectl(["get", "pods", condition])).includes("affinity"), {
+      timeoutMs: 30_000,
+      what: "the scheduler's word",
+    });
     const { ended } = await begin(space, [gate.deployment, inWave(configMap("late", {}), 1), inWave(configMap("later", {}), 2)], {
       readyTimeoutMs: 3_000,
     });
     const { outcomes, told } = await ended;
     expect(told).toEqual([
-      `created Deployment ${space.name}/stuck`,
+      `unchanged Deployment ${space.name}/stuck`,
       `pending ConfigMap ${space.name}/late`,
       `pending ConfigMap ${space.name}/later`,
     ]);
@@ -122,6 +131,32 @@ describe("depends-on", () => {
     await gate.open();
     await ended;
     expect(await present(space, "settings")).toEqual(["settings"]);
+  });
+
+  kubeTest("of several that wait, each goes on when its own is ready, and one that waits in vain keeps nobody", async () => {
+    await using space = await freshNamespace();
+    const gates = { a: await gated(space, "a"), b: await gated(space, "b") };
+    const on = (...names: readonly string[]): string[] => names.map((name) => `apps/namespaces/${space.name}/Deployment/${name}`);
+    const objects = [
+      gates.a.deployment,
+      gates.b.deployment,
+      dependingOn(configMap("needs-a", {}), ...on("a")),
+      dependingOn(configMap("needs-b", {}), ...on("b")),
+      dependingOn(configMap("needs-both", {}), ...on("b", "a")),
+      dependingOn(deployment("needs-b-too", "none", {}, 0), ...on("b")),
+    ];
+    const { ended, waiting } = await begin(space, objects);
+    await eventually(() => waiting.length > 0, { what: "word of what is waited for", timeoutMs: 30_000 });
+    expect(await present(space, "needs-a", "needs-b", "needs-both")).toEqual([]);
+    await gates.b.open();
+    await eventually(async () => (await space.get("deployment", "needs-b-too")) !== undefined, {
+      timeoutMs: 30_000,
+      what: "what waits for b",
+    });
+    expect(await present(space, "needs-a", "needs-b", "needs-both")).toEqual(["needs-b"]);
+    await gates.a.open();
+    const { told } = await ended;
+    expect(new Set(told.map((text) => text.split(" ")[0]))).toEqual(new Set(["created"]));
   });
 
   kubeTest("on what stands outside of the event: it has to be ready first", async () => {

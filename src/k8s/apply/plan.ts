@@ -40,6 +40,8 @@ export interface PlannedObject extends Target {
 export interface PlannedBatch {
   readonly objects: readonly PlannedObject[];
   readonly wave: number;
+  /** Batches with the same number differ by the kinds of their objects only. */
+  readonly section: number;
   /** Objects of earlier batches; none that an earlier batch awaited. */
   readonly awaits: readonly PlannedObject[];
   /** Objects that the event does not bring, and that are there. */
@@ -210,9 +212,10 @@ function ordered(
 ): Pick<Plan, "batches" | "leansOn" | "dependsOutside"> {
   const at = (parsed: readonly ParsedObject[]): PlannedObject[] => parsed.flatMap((one) => planned.get(one) ?? []);
   return {
-    batches: batches.map(({ objects, wave, awaits, awaitsOutside }) => ({
+    batches: batches.map(({ objects, wave, section, awaits, awaitsOutside }) => ({
       objects: at(objects),
       wave,
+      section,
       awaits: at(awaits),
       awaitsOutside: awaitsOutside.flatMap((one) => targets.get(dependencyKey(one)) ?? []),
     })),

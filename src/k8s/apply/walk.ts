@@ -1,5 +1,5 @@
 import { TransporterError, toTransporterError } from "../../kit/mod.ts";
-import { type LeaningReason, type ParsedObject, waveOf } from "../../manifests/mod.ts";
+import { type LeaningReason, type ParsedObject, REASONS, waveOf } from "../../manifests/mod.ts";
 import { awaitServing } from "../ready/await-serving.ts";
 import { awaitTargets, type Unready, type Unreadiness } from "../ready/verify.ts";
 import type { KubeClient } from "../http/client.ts";
@@ -8,6 +8,7 @@ import type { ApplyPlanOptions, ResourceOutcome } from "./apply.ts";
 import { type Fault, isClusterFault } from "./faults.ts";
 import { HoldUps } from "./hold-ups.ts";
 import type { Plan, PlannedBatch, PlannedObject } from "./plan.ts";
+import { sectionsOf, type Strand, strandsOf } from "./strands.ts";
 import type { Target } from "./target.ts";
 import type { Finding } from "./finding.ts";
 import { dryRunAll, type Validation } from "./validate.ts";
@@ -29,6 +30,17 @@ function isDefinition({ ref }: Target): boolean {
   return ref.group === "apiextensions.k8s.io" && ref.kind === "CustomResourceDefinition";
 }
 
+/** Who else has a word while something is waited for. */
+interface Heeding {
+  readonly signal?: AbortSignal;
+  readonly onReady?: (target: Target) => void;
+}
+
+/** Namespaces and definitions are waited for by what comes right after them, which may be of the same section. */
+function hasPrerequisites(section: readonly PlannedBatch[]): boolean {
+  return section.some(({ awaits }) => awaits.some((planned) => isNamespace(planned) || isDefinition(planned)));
+}
+
 /** One run of `applyPlan`. */
 export class Walk {
   readonly #client: KubeClient;
@@ -45,6 +57,8 @@ export class Walk {
   readonly #stands = new Set<ParsedObject>();
   readonly outcomes = new Map<Target, ResourceOutcome>();
   readonly #done = new Set<PlannedObject>();
+  readonly #planned: ReadonlyMap<ParsedObject, PlannedObject>;
+  #trying: Promise<void> = Promise.resolve();
   #failed = false;
 
   constructor(client: KubeClient, plan: Plan, validation: Validation, options: ApplyPlanOptions) {
@@ -55,6 +69,7 @@ export class Walk {
     this.#deferred = new Set(validation.deferred);
     this.#faults = validation.faults;
     this.#waves = new Map(plan.batches.flatMap(({ objects, wave }) => objects.map((planned) => [planned, wave] as const)));
+    this.#planned = new Map(plan.objects.map((planned) => [planned.parsed, planned]));
     this.#holdUps = new HoldUps(plan);
     const { signal, halt } = options;
     this.#looking = signal === undefined || halt === undefined ? (signal ?? halt) : AbortSignal.any([signal, halt]);
@@ -71,16 +86,96 @@ export class Walk {
 
   async batches(): Promise<void> {
     this.#begin();
-    for (const batch of this.#plan.batches) {
-      if (this.#halted) return;
+    let wave: number | undefined;
+    for (const section of sectionsOf(this.#plan.batches)) {
+      const isFirst = wave !== section[0]?.wave;
+      wave = section[0]?.wave;
+      if (isFirst || hasPrerequisites(section)) await this.#inTurn(section);
+      else await this.#abreast(section);
+      if (this.#ends || this.#halted) return;
+    }
+  }
+
+  async #inTurn(section: readonly PlannedBatch[]): Promise<void> {
+    for (const batch of section) {
       await this.#await(batch);
       if (this.#ends) return;
-      await this.#tryDeferred();
-      if (this.#ends) return;
-      this.#leaveHeldUp(batch);
-      await forEachLimited(batch.objects, this.#client.maxInFlight, async (planned) => this.#one(planned));
-      if (this.#ends) return;
+      await this.#apply(batch);
+      if (this.#ends || this.#halted) return;
     }
+  }
+
+  async #apply(batch: { readonly objects: readonly PlannedObject[]; readonly wave: number }): Promise<void> {
+    // One after the other, so that nobody applies what somebody else is just trying.
+    this.#trying = this.#trying.then(() => this.#tryDeferred());
+    await this.#trying;
+    if (this.#ends) return;
+    this.#leaveHeldUp(batch);
+    await forEachLimited(batch.objects, this.#client.maxInFlight, async (planned) => this.#one(planned));
+  }
+
+  /** Each object as soon as what it waits for itself is ready: what others wait for may take longer. */
+  async #abreast(section: readonly PlannedBatch[]): Promise<void> {
+    const strands = strandsOf(section, (planned) => this.#needsOf(planned));
+    const end = new AbortController();
+    const running = new Map<Strand, Promise<void>>();
+    const begin = (strand: Strand): void => {
+      if (running.has(strand) || end.signal.aborted || this.#halted) return;
+      running.set(
+        strand,
+        this.#strand(strand).then(
+          () => (this.#ends ? end.abort() : undefined),
+          (error: unknown) => end.abort(error),
+        ),
+      );
+    };
+    const waiting = new Map<Target, Strand[]>();
+    for (const strand of strands) {
+      for (const target of strand.needs) {
+        const there = waiting.get(target);
+        if (there === undefined) waiting.set(target, [strand]);
+        else there.push(strand);
+      }
+    }
+    const onReady = (target: Target): void => {
+      const planned = this.outcomes.get(target)?.planned;
+      if (planned !== undefined) this.#noteStanding([planned]);
+      for (const strand of waiting.get(target) ?? []) if (strand.needs.delete(target) && strand.needs.size === 0) begin(strand);
+    };
+    for (const strand of strands) if (strand.needs.size === 0) begin(strand);
+    try {
+      await this.#demandReady([...waiting.keys()], this.#options.readyTimeoutMs ?? READY_MS, { signal: end.signal, onReady });
+    } catch (error) {
+      if (!end.signal.aborted) throw error;
+    } finally {
+      await Promise.all(running.values());
+    }
+    if (this.#ends) return;
+    end.signal.throwIfAborted();
+    for (const strand of strands) if (!running.has(strand)) for (const batch of strand.batches) this.#leaveHeldUp(batch);
+  }
+
+  async #strand({ batches }: Strand): Promise<void> {
+    const leanedOn = batches.flatMap(({ objects }) => objects.flatMap((planned) => this.#leanedOnBy(planned)));
+    if (leanedOn.some((planned) => this.#isNewWebhook(planned))) await this.#client.ports.timers.sleep(SETTLE_MS, this.#looking);
+    for (const batch of batches) {
+      if (this.#ends || this.#halted) return;
+      await this.#apply(batch);
+    }
+  }
+
+  #leanedOnBy({ parsed }: PlannedObject): PlannedObject[] {
+    return this.#plan.leansOn(parsed).flatMap(({ on }) => this.#planned.get(on) ?? []);
+  }
+
+  /** What has to be ready before this object, and was not waited for yet. */
+  #needsOf(planned: PlannedObject): Target[] {
+    const inEvent = this.#plan
+      .leansOn(planned.parsed)
+      .filter(({ on, why }) => REASONS[why].ready && !this.#stands.has(on))
+      .flatMap(({ on }) => this.#planned.get(on) ?? [])
+      .filter((one) => this.outcomes.has(one) && !this.#holdUps.isBroken(one));
+    return [...inEvent, ...this.#plan.dependsOutside(planned.parsed)];
   }
 
   /** What is known to be refused fails at once, so that what leans on it is not begun. */
@@ -120,11 +215,11 @@ export class Walk {
   }
 
   /** Waits for the targets. Going on, the others are still waited for when one has failed. */
-  async #demandReady(targets: readonly Target[], timeoutMs: number): Promise<void> {
+  async #demandReady(targets: readonly Target[], timeoutMs: number, heeding: Heeding = {}): Promise<void> {
     const { clock } = this.#client.ports;
     const untilMs = clock.monotonic() + timeoutMs;
     for (let open = targets, leftMs = timeoutMs; open.length > 0;) {
-      const found = await this.#look(open, leftMs);
+      const found = await this.#look(open, leftMs, heeding);
       if (found === undefined) return;
       const isFinal = found.error.code !== "VERIFY_FAILED" || this.#options.goOn !== true;
       const lagging = new Map(found.targets.filter(({ failed }) => isFinal || failed).map((one) => [one.target, one]));
@@ -135,13 +230,21 @@ export class Walk {
     }
   }
 
-  async #look(targets: readonly Target[], timeoutMs: number): Promise<Unreadiness | undefined> {
+  async #look(targets: readonly Target[], timeoutMs: number, { signal: end, onReady }: Heeding): Promise<Unreadiness | undefined> {
     const awaited = targets.map((target) => ({ target, generation: this.outcomes.get(target)?.generation }));
     const { rules, onWaiting, goOn, signal, halt } = this.#options;
+    const signals = [this.#looking, end].filter((one) => one !== undefined);
     try {
-      return await awaitTargets(this.#client, awaited, { timeoutMs, rules, ...this.#signal(), onWaiting: (text) => onWaiting?.(text) });
+      return await awaitTargets(this.#client, awaited, {
+        timeoutMs,
+        rules,
+        signal: AbortSignal.any(signals),
+        onWaiting: (text) => onWaiting?.(text),
+        onReady,
+      });
     } catch (error) {
-      if (goOn !== true || signal?.aborted === true || halt?.aborted === true || isClusterFault(error)) throw error;
+      if (goOn !== true || end?.aborted === true || signal?.aborted === true || halt?.aborted === true || isClusterFault(error))
+        throw error;
       // That it may not be looked at holds up nothing but what waits for it.
       const failure = toTransporterError(error);
       return { error: failure, targets: targets.map((target) => ({ target, failed: true, message: failure.message, error: failure })) };
@@ -194,7 +297,7 @@ export class Walk {
     await awaitServing(this.#client, refs, this.#looking);
   }
 
-  #leaveHeldUp({ objects, wave }: PlannedBatch): void {
+  #leaveHeldUp({ objects, wave }: { readonly objects: readonly PlannedObject[]; readonly wave: number }): void {
     if (!this.#failed) return;
     for (const planned of objects) {
       const because = this.outcomes.has(planned) ? undefined : this.#holdUps.reason(planned, wave);

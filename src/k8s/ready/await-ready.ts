@@ -33,6 +33,8 @@ export interface AwaitOptions {
   readonly signal?: AbortSignal;
   /** From time to time, with what is not ready. */
   readonly onWaiting?: (standings: readonly Standing[]) => void;
+  /** As each is seen to be ready. */
+  readonly onReady?: ((target: Target) => void) | undefined;
 }
 
 /** The first word after two seconds, so that a quick rollout stays quiet; then often enough to see it move. */
@@ -44,15 +46,17 @@ const GATHER_MS = 100;
 class Waiting {
   readonly #client: KubeClient;
   readonly #rules: ReadyRules | undefined;
+  readonly #onReady: AwaitOptions["onReady"];
   readonly #open = new Map<Target, Standing>();
   readonly #generations = new Map<Target, number | undefined>();
   readonly end = new AbortController();
   trouble: string | undefined;
   #gathering = false;
 
-  constructor(client: KubeClient, awaited: readonly Awaited[], rules: ReadyRules | undefined) {
+  constructor(client: KubeClient, awaited: readonly Awaited[], { rules, onReady }: AwaitOptions) {
     this.#client = client;
     this.#rules = rules;
+    this.#onReady = onReady;
     for (const { target, generation } of awaited) {
       this.#generations.set(target, generation);
       this.#open.set(target, { target, object: undefined, status: "in_progress", reason: "Unseen", message: "it was not looked at yet" });
@@ -94,7 +98,7 @@ class Waiting {
 
   #note(target: Target, object: Json | undefined, found: Readiness): void {
     if (found.status === "ready") {
-      this.#open.delete(target);
+      if (this.#open.delete(target)) this.#onReady?.(target);
       if (this.#open.size === 0) this.end.abort();
       return;
     }
@@ -183,7 +187,7 @@ async function followGroup(client: KubeClient, group: Watched, waiting: Waiting)
 export async function awaitReady(client: KubeClient, awaited: readonly Awaited[], options: AwaitOptions): Promise<Ending> {
   if (awaited.length === 0) return { status: "ready" };
   const { timers } = client.ports;
-  const waiting = new Waiting(client, awaited, options.rules);
+  const waiting = new Waiting(client, awaited, options);
   const { signal, onWaiting } = options;
   signal?.throwIfAborted();
   const onAbort = (): void => waiting.end.abort();

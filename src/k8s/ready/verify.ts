@@ -27,6 +27,8 @@ export interface VerifyOptions {
   readonly rules?: ReadyRules | undefined;
   /** First after two seconds, then every few: one line for people, and what it is made of. */
   readonly onWaiting?: (text: string, waiting: readonly NotReady[]) => void;
+  /** As each is seen to be ready, and at once for those that need no look. */
+  readonly onReady?: ((target: Target) => void) | undefined;
 }
 
 /** So many objects are explained in full; the rest are counted. */
@@ -156,9 +158,12 @@ export async function awaitTargets(
   const toAwait = awaited.filter(
     ({ target }) => hasReadiness(target.ref.group, target.ref.kind) || options.rules?.concerns(target) === true,
   );
+  const isAwaited = new Set(toAwait);
+  for (const one of awaited) if (!isAwaited.has(one)) options.onReady?.(one.target);
   const ending = await awaitReady(client, toAwait, {
     timeoutMs: options.timeoutMs,
     rules: options.rules,
+    onReady: options.onReady,
     ...(signal === undefined ? {} : { signal }),
     onWaiting: (standings) => {
       say(standings).catch((error: unknown) => client.log.debug("No explanation", { error: messageOf(error) }));
