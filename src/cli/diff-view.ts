@@ -60,5 +60,8 @@ export function remarks(resources: readonly ResourceStatus[]): string[] {
       (one) =>
         one.status === "would_recreate" || one.status === "unknown" || one.status === "failed" || / written; /.test(one.message ?? ""),
     )
-    .map((one) => `${nameOf(one)}: ${one.message ?? one.status}`);
+    .map((one) => {
+      const [name, message] = [nameOf(one), one.message ?? one.status];
+      return message.startsWith(`${name}: `) ? message : `${name}: ${message}`;
+    });
 }

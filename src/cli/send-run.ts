@@ -161,6 +161,17 @@ function published(call: Call<SendSettings>, event: WireEvent, say: Say): void {
   for (const line of detailLines(event)) call.host.err.write(`${line}\n`);
 }
 
+/** 0.1's line, and for what names objects without manifests what is to be done with how many. */
+function workRows({ operation, manifests, references, patches }: WireEvent["payload"]): [string, string][] {
+  const named = (references?.length ?? 0) + (patches?.length ?? 0);
+  const files = manifests?.length ?? 0;
+  return [
+    ...((operation ?? "apply") === "apply" ? [] : [["Operation", operation ?? ""] satisfies [string, string]]),
+    ...(named === 0 ? [] : [["Objects", `${named} by name`] satisfies [string, string]]),
+    ...(named > 0 && files === 0 ? [] : [["Manifests", `${files} file(s)`] satisfies [string, string]]),
+  ];
+}
+
 function detailLines(event: WireEvent): string[] {
   const ttlNs = event.ttl === undefined || event.ttl === null ? undefined : durationNs(event.ttl);
   const rows: [string, string][] = [
@@ -171,7 +182,7 @@ function detailLines(event: WireEvent): string[] {
     ["Created At", (event.created_at ?? "").replace(/\.\d+(?=Z|[+-])/, "")],
     ["TTL", ttlNs === undefined ? "" : goDuration(ttlNs / NS_PER_MS)],
   ];
-  if (event.type === "k8s_resource") rows.push(["Manifests", `${event.payload.manifests?.length ?? 0} file(s)`]);
+  if (event.type === "k8s_resource") rows.push(...workRows(event.payload));
   return ["", "Event Details:", ...rows.map(([name, value]) => `  ${`${name}:`.padEnd(13)} ${safeLine(value)}`)];
 }
 

@@ -10,6 +10,16 @@ export function cleanWords({ state, message, result }: StatusUpdate): Pick<Statu
   const said = isTerminal(state) ? (result ?? undefined) : undefined;
   return {
     message: redactText((message ?? "").slice(0, LIMITS.messageChars)),
-    result: said === undefined || state !== "failed" ? said : (redact(said) as StatusWrite["result"]),
+    result: said === undefined || state !== "failed" ? said : cleanResult(said),
   };
+}
+
+/** A diff, which 0.1 does not know, comes masked in a way that still shows what changes: a second look would tear it apart. */
+function cleanResult(said: NonNullable<StatusUpdate["result"]>): StatusWrite["result"] {
+  const clean = redact(said) as typeof said;
+  const resources = clean.resource_status?.map((one, at) => {
+    const diff = said.resource_status?.[at]?.diff;
+    return (diff ?? undefined) === undefined ? one : { ...one, diff };
+  });
+  return { ...clean, ...(resources === undefined ? {} : { resource_status: resources }) };
 }

@@ -3,7 +3,7 @@ import type { DiffView } from "../../src/cli/diff-view.ts";
 import { startTestAgent, type TestAgent } from "../support/agent.ts";
 import { type CliRun, runCli, type TemporaryDirectory, temporaryDirectory } from "../support/cli.ts";
 import { startCp, type TestControlPlane } from "../support/cp.ts";
-import { freshNamespace, kubeTest, MISSING_KUBE, type Namespace, sharedKube } from "../support/kube.ts";
+import { freshNamespace, kubeTest, MISSING_KUBE, type Namespace, sharedKube, uniqueName } from "../support/kube.ts";
 
 const AGENT = "agent-cluster-agent-1";
 
@@ -139,6 +139,27 @@ describe("diff", () => {
     240_000,
   );
 });
+
+kubeTest(
+  "a read-only agent whose account may only read says what it can see, and that it cannot tell the rest",
+  async () => {
+    await using space = await freshNamespace();
+    await space.kubectl(["create", "configmap", "there", "--from-literal=x=1"]);
+    const kubeconfig = await space.kubeconfigWith([{ apiGroups: [""], resources: ["configmaps"], verbs: ["get", "list", "watch"] }]);
+    const id = uniqueName("reader");
+    await using _reader = await startTestAgent({ cpUrl: cp.wsUrl, id, readOnly: true, cluster: { access: { kubeconfig } } });
+    const wanted = manifest(space, "ConfigMap", "there", "") + manifest(space, "ConfigMap", "new", "");
+    const run = await runCli(["diff", "--agent", id, "--cp-url", cp.url, "-f", "-"], { stdin: wanted });
+    expect(run.code).toBe(2);
+    expect(run.err).toContain("what would become of some objects cannot be told");
+    expect(view(run).plan).toBeUndefined();
+    expect(view(run).resource_status).toMatchObject([
+      { name: "there", status: "unknown", message: expect.stringContaining("this account may only read") },
+      { name: "new", status: "would_create" },
+    ]);
+  },
+  120_000,
+);
 
 describe("flags", () => {
   test("of operations become the payload that the protocol knows", async () => {

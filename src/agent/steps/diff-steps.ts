@@ -19,14 +19,14 @@ import type { KubeStepsOptions } from "./options.ts";
 /** Of one object: what is longer nobody reads. */
 const ONE_DIFF_CHARS = 1024 * 1024;
 /** Of all diffs as they stand in the report, which has to fit into one frame. */
-const ALL_DIFFS_BYTES = 8 * 1024 * 1024;
+const ALL_DIFFS_BYTES = 4 * 1024 * 1024;
 
 const UNJUDGED = "the API server did not judge it, as this account may only read and a dry run needs the right to create and patch";
 
 function wordsOf(planned: PlannedObject, { would, text }: Seen): readonly [status: string, message: string] {
   switch (would) {
     case "create":
-      return ["would_create", "Would be created"];
+      return ["would_create", text === "" ? `Would be created; ${UNJUDGED}` : "Would be created"];
     case "update":
       return ["would_update", "Would be updated"];
     case "recreate":
@@ -46,7 +46,7 @@ function wordsOf(planned: PlannedObject, { would, text }: Seen): readonly [statu
     case "unknown":
       return ["unknown", "Cannot be dry-run: an admission webhook refuses dry runs"];
     case "unjudged":
-      return ["unknown", `Exists or not, and what would change is not known; ${UNJUDGED}`];
+      return ["unknown", `Exists, and what would change is not known; ${UNJUDGED}`];
     case "unseen":
       return ["unknown", "Neither judged nor looked for: this account may not read it, nor dry-run it"];
   }

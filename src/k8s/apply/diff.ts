@@ -162,7 +162,8 @@ export async function lookOne(client: KubeClient, planned: PlannedObject, option
     return await lookWhole(client, planned, await tryObject(client, planned, false, options), options);
   } catch (error) {
     if (options.lookOnly !== true || !isForbidden(error)) throw error;
-    return { would: (await lookAt(client, planned, options)).would, text: "", print: undefined };
+    const { would, resourceVersion } = await lookAt(client, planned, options);
+    return { would: would === "unjudged" && resourceVersion === undefined ? "create" : would, text: "", print: undefined };
   }
 }
 

@@ -4,8 +4,8 @@ import type { KubeClient } from "../http/client.ts";
 import { recordOf, textOf } from "../http/json.ts";
 import { forEachLimited } from "../http/limiter.ts";
 import type { ApplyOptions } from "./apply-request.ts";
-import type { Differences } from "./diff.ts";
-import { lookOne } from "./diff.ts";
+import { type Differences, lookOne } from "./diff.ts";
+import { isClusterFault } from "./faults.ts";
 import type { Pin, WriteGuard } from "./pin.ts";
 import type { Plan, PlannedObject } from "./plan.ts";
 import { printOf, wantedOf } from "./plan-sight.ts";
@@ -23,14 +23,15 @@ export function planOf(plan: Plan, { seen }: Differences, options: ApplyOptions)
   return planToken({ wanted: plan.objects.map((planned) => wantedOf(planned, options)), prints });
 }
 
-function staleError(moved: readonly PlannedObject[], total: number, because: string): TransporterError {
+/** `exactly`: each of them has moved; otherwise one of them at least has. */
+function staleError(moved: readonly PlannedObject[], total: number, because: string, exactly = true): TransporterError {
   const rest = moved.length - NAMED;
   const named = moved.slice(0, NAMED).map(({ label }) => label);
   const which = moved.length === 0 ? "" : `: ${named.join(", ")}${rest > 0 ? ` and ${rest} more` : ""}`;
   const faults = moved.slice(0, 100).map(({ label }) => ({
     object: label,
     code: "PLAN_STALE",
-    message: "is not, or may not be, as the plan saw it",
+    message: exactly ? "is not as the plan saw it" : "is not as the plan saw it, or a neighbour in the event is not",
   }));
   return new TransporterError("PLAN_STALE", `${because}${which}`, {
     details: { moved: "cluster", object_count: total, objects: moved.slice(0, 100).map(({ label }) => label), faults },
@@ -134,11 +135,8 @@ export class PlanGuard implements WriteGuard {
         );
       case "moved": {
         const moved = verdict.objects.flatMap((at) => plan.objects[at] ?? []);
-        throw staleError(
-          moved,
-          plan.objects.length,
-          `the cluster has moved since the plan${moved.length > plan.objects.length / 64 && plan.objects.length > 64 ? ", somewhere among" : ""}`,
-        );
+        const among = verdict.exactly ? "" : ", somewhere among";
+        throw staleError(moved, plan.objects.length, `the cluster has moved since the plan${among}`, verdict.exactly);
       }
     }
   }
@@ -149,13 +147,21 @@ export class PlanGuard implements WriteGuard {
       const key = refKey(planned.ref);
       if (print === prints.get(key) || this.#written.has(key)) continue;
       // What stands as it should may have been written by the process that died, and will not be written again.
-      const stands = this.#resumed && (await lookOne(this.#client, planned, this.#options)).would === "unchanged";
-      if (stands) this.#written.add(key);
+      if (this.#resumed && (await this.#standsAsWanted(planned))) this.#written.add(key);
       else moved.push(planned);
     }
     if (moved.length === 0) return;
     const before = this.#resumed ? "; the agent was restarted in the middle, and this event itself may have changed some of it" : "";
     throw staleError(moved, plan.objects.length, `the cluster has moved since the plan${before}`);
+  }
+
+  async #standsAsWanted(planned: PlannedObject): Promise<boolean> {
+    try {
+      return (await lookOne(this.#client, planned, this.#options)).would === "unchanged";
+    } catch (error) {
+      if (this.#options.signal?.aborted === true || isClusterFault(error)) throw error;
+      return false;
+    }
   }
 
   async #look(planned: PlannedObject): Promise<Look> {

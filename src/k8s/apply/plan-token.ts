@@ -19,8 +19,8 @@ export type PlanVerdict =
   | { readonly kind: "holds" }
   | { readonly kind: "unreadable" }
   | { readonly kind: "other-manifests" }
-  /** Indices of the objects that have moved, or among which one has; empty where that cannot be told. */
-  | { readonly kind: "moved"; readonly objects: readonly number[] };
+  /** Indices of the objects that have moved, or, not `exactly`, among which some have; empty where that cannot be told. */
+  | { readonly kind: "moved"; readonly objects: readonly number[]; readonly exactly: boolean };
 
 function digest(texts: readonly string[], bytes: number): Buffer {
   const hash = createHash("sha256");
@@ -64,5 +64,5 @@ export function comparePlan(token: string, sight: Sight): PlanVerdict {
     const same = marks[at]?.equals(bytes.subarray(start, start + MARK_BYTES)) === true;
     return same ? [] : Array.from({ length: to - from }, (_one, index) => from + index);
   });
-  return { kind: "moved", objects };
+  return { kind: "moved", objects, exactly: sight.prints.length <= MOST_MARKS };
 }
