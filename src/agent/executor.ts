@@ -62,8 +62,11 @@ export interface Undone {
 export interface Undo {
   /** Whether anything may have been changed: what there was before is kept from then on, before the first change. */
   owed(): Promise<boolean>;
-  /** `known`: what was told of the objects when the event failed. May be called again. Throws the signal's reason, or what the ledger throws. */
-  run(known: readonly ResourceStatus[], signal: AbortSignal): Promise<Undone>;
+  /**
+   * `known`: what was told of the objects when the event failed; `onObject` as each is dealt with. May be called again. Throws the signal's
+   * reason, or what the ledger throws.
+   */
+  run(known: readonly ResourceStatus[], signal: AbortSignal, onObject: (object: string) => void): Promise<Undone>;
 }
 
 /** What an operation that changes nothing saw. */

@@ -1,4 +1,13 @@
-import { Backoff, failpoint, type Logger, messageOf, type Ports, toTransporterError, TransporterError } from "../kit/mod.ts";
+import {
+  Backoff,
+  failpoint,
+  type Logger,
+  messageOf,
+  type Ports,
+  type TimerHandle,
+  toTransporterError,
+  TransporterError,
+} from "../kit/mod.ts";
 import { canHeal } from "../k8s/mod.ts";
 import { CODES, type ErrorCode, type ResourceStatus } from "../protocol/mod.ts";
 import type { Undo, Undone } from "./executor.ts";
@@ -44,8 +53,8 @@ export interface RollBackOptions {
 }
 
 const NAME = "rollback";
-/** From the first request on; an API server that is started anew fits in several times. */
-const LIMIT_MS = 5 * 60_000;
+/** Without an object that was dealt with; an API server that is started anew fits in several times. */
+const STANDSTILL_MS = 5 * 60_000;
 const NAMED = 5;
 
 class Late extends Error {
@@ -119,7 +128,7 @@ function faultOf(failure: Failure, resources: readonly ResourceStatus[], faults:
 
 /**
  * Puts back what a failed event changed, and says how it ends then. That it is being put back is on disk before anything is, so that the next
- * process goes on with it and does not try the event again. What can heal is tried again for five minutes. Throws the reason of `abandon`.
+ * process goes on with it and does not try the event again. What can heal is tried again for as long as something moves, and five minutes more. Throws the reason of `abandon`.
  */
 export async function rollBack(undo: Undo, failure: Failure, options: RollBackOptions): Promise<RolledBack> {
   const { keep, ports, log, abandon } = options;
@@ -128,13 +137,22 @@ export async function rollBack(undo: Undo, failure: Failure, options: RollBackOp
     .catch((error: unknown) => log.warn("That an event is rolled back could not be recorded", { error: messageOf(error) }));
   failpoint("rollback.begun");
   const late = new AbortController();
-  const timer = ports.timers.after(LIMIT_MS, () => late.abort(new Late()), { background: true });
+  const arm = (): TimerHandle => ports.timers.after(STANDSTILL_MS, () => late.abort(new Late()), { background: true });
+  let timer = arm();
+  const moved = new Set<string>();
+  const onObject = (object: string): void => {
+    // The first time only: a fault that is met again and again is no progress.
+    if (moved.has(object)) return;
+    moved.add(object);
+    timer.cancel();
+    timer = arm();
+  };
   const signal = AbortSignal.any([abandon, late.signal]);
   const backoff = new Backoff({ firstMs: 1_000, maxMs: 15_000 }, ports.random);
   let last: Undone = { resources: failure.resources, faults: [] };
   try {
     for (;;) {
-      last = await undo.run(failure.resources, signal);
+      last = await undo.run(failure.resources, signal, onObject);
       if (last.faults.length === 0) return successOf(failure, last);
       if (!last.faults.some(({ error }) => canHeal(error))) return faultOf(failure, last.resources, last.faults);
       log.warn("Putting back what an event changed is tried again", { objects: last.faults.length });
@@ -146,7 +164,7 @@ export async function rollBack(undo: Undo, failure: Failure, options: RollBackOp
       thrown instanceof Late
         ? new TransporterError(
             "DEADLINE_EXCEEDED",
-            `putting everything back took longer than ${LIMIT_MS / 60_000} minutes and was given up`,
+            `nothing more could be put back for ${STANDSTILL_MS / 60_000} minutes, and it was given up`,
           )
         : toTransporterError(thrown);
     return faultOf(failure, last.resources, [...last.faults, { object: "", error }]);

@@ -83,7 +83,7 @@ class RollbackSteps implements ChangingSteps {
     this.#mayDelete = operation === "delete" || onImmutable === "recreate" || objects.some(mayRecreate);
     this.undo = {
       owed: async () => (await this.#whole()) !== undefined,
-      run: (known, signal) => this.#run(known, signal),
+      run: (known, signal, onObject) => this.#run(known, signal, onObject),
     };
   }
 
@@ -157,7 +157,7 @@ class RollbackSteps implements ChangingSteps {
     failpoint("rollback.kept");
   }
 
-  async #run(known: readonly ResourceStatus[], signal: AbortSignal): Promise<Undone> {
+  async #run(known: readonly ResourceStatus[], signal: AbortSignal, onObject: (object: string) => void): Promise<Undone> {
     const { keep, progress } = this.#context;
     const whole = await this.#whole();
     const byKey = new Map(known.map((status) => [keyOf(status), status]));
@@ -176,6 +176,7 @@ class RollbackSteps implements ChangingSteps {
       },
       onPutBack: (one) => {
         outcomes.set(refKey(one.target.ref), one);
+        onObject(refKey(one.target.ref));
         failpoint("rollback.object");
       },
       onWaiting: progress,
