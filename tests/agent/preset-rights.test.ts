@@ -6,7 +6,7 @@ import { scriptedCp } from "../support/scripted-cp.ts";
 
 type Json = Record<string, unknown>;
 
-const words = (status: Json): unknown[] =>
+const words = (status: Json): string[] =>
   (((status["result"] as Json | undefined)?.["resource_status"] ?? []) as Json[]).map(
     (one) => `${String(one["status"])} ${String(one["kind"])} ${String(one["name"])}`,
   );
