@@ -1,5 +1,6 @@
 import { isBuiltInGroup } from "./built-in.ts";
 import type { Arrangeable, Leaning } from "./leanings.ts";
+import type { ParsedObject } from "./object.ts";
 import { providedKindKey } from "./provides.ts";
 
 /** What an object leans on by what the API server will call, by its place in the list. */
@@ -141,6 +142,12 @@ function judgesOf(rules: readonly Rule[], { ref, plural }: Arrangeable, brought:
 function servedBy(item: Arrangeable): string | undefined {
   const { group, version, service } = looseOf(item.object?.["spec"]);
   return typeof group === "string" && typeof version === "string" && serviceKey(service) !== undefined ? `${group}/${version}` : undefined;
+}
+
+/** The groups and versions, as an apiVersion has them, that aggregated APIs among these objects serve by a service: with the names of those. */
+export function aggregatedVersions(parsed: readonly Pick<ParsedObject, "object" | "ref">[]): ReadonlyMap<string, string> {
+  const apis = parsed.map(({ ref, object }): Arrangeable => ({ ref, object, plural: undefined })).filter(isAggregatedApi);
+  return new Map(apis.flatMap((item) => (servedBy(item) === undefined ? [] : [[servedBy(item) ?? "", item.ref.name] as const])));
 }
 
 /**

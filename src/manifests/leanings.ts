@@ -85,7 +85,7 @@ export function leaningsOf(items: readonly Arrangeable[]): Leanings {
     for (const dependency of object === undefined ? [] : dependenciesOf(object)) {
       const on = placeOf(dependency);
       if (on !== undefined) own.push({ on, why: "depends_on" });
-      else outside.set(index, [...(outside.get(index) ?? []), dependency]);
+      else if (outside.get(index)?.push(dependency) === undefined) outside.set(index, [dependency]);
     }
     const namespace = ref.namespace === undefined ? undefined : namespaces.get(ref.namespace);
     if (namespace !== undefined) own.push({ on: namespace, why: "namespace" });

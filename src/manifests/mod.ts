@@ -7,6 +7,7 @@
  */
 export * from "./annotations.ts";
 export * from "./arrange.ts";
+export { aggregatedVersions } from "./backends.ts";
 export * from "./built-in.ts";
 export * from "./depends-on.ts";
 export * from "./difference.ts";

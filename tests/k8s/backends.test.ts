@@ -5,7 +5,7 @@ import { type CalledService, calledService, reviewOf } from "../support/called-s
 import { eventually } from "../support/eventually.ts";
 import { freshNamespace, kubeTest, type Namespace, uniqueName } from "../support/kube.ts";
 import { type Gate, gated } from "./gate.ts";
-import { clientOf, configMap, parsed, walk } from "./walk.ts";
+import { clientOf, configMap, parsed, refusal, walk } from "./walk.ts";
 
 function uniqueGroup(): string {
   return `${uniqueName("g")}.example.org`;
@@ -206,6 +206,12 @@ describe("an aggregated API of the event", () => {
       metadata: { name: `v1.${group}` },
       spec: { group, version: "v1", groupPriorityMinimum: 1000, versionPriority: 10, ...service.clientConfig },
     };
+    const early = { apiVersion: `${group}/v1`, kind: "Sample", metadata: { name: "early" } };
+    const refused = await refusal(walk(await clientOf(space.kube), parsed(early, api), { defaultNamespace: space.name }));
+    expect(refused.code).toBe("UNKNOWN_KIND");
+    expect(refused.remedy).toBe(
+      `APIService v1.${group} of this event will serve it, and what that is cannot be known before: send its objects in a later event.`,
+    );
     try {
       const told = await walkThrough(space, [api, gate.deployment, service.manifest], gate, service, async () => {
         expect(await space.get("apiservice", `v1.${group}`)).toBeUndefined();

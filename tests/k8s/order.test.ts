@@ -215,6 +215,16 @@ describe("depends-on", () => {
     expect(long.remedy).toBe("In config.kubernetes.io/depends-on, write /Namespace/x.");
   });
 
+  kubeTest("on more outside of the event than anybody means: refused, and none of them is asked for", async () => {
+    await using space = await freshNamespace();
+    const many = (from: number): string[] => Array.from({ length: 600 }, (_, index) => `/namespaces/${space.name}/Secret/s${from + index}`);
+    const error = await refusal(
+      (await begin(space, [dependingOn(configMap("a", {}), ...many(0)), dependingOn(configMap("b", {}), ...many(500))])).ended,
+    );
+    expect(error.code).toBe("INVALID_OBJECT");
+    expect(error.message).toBe("the event depends on 1100 objects that it does not bring; 1000 are looked for at most");
+  });
+
   kubeTest("in a circle: refused before anything is touched", async () => {
     await using space = await freshNamespace();
     const on = (name: string): string => `/namespaces/${space.name}/ConfigMap/${name}`;

@@ -17,6 +17,8 @@ export interface Outside {
   readonly refused: ReadonlyMap<ParsedObject, TransporterError>;
 }
 
+/** Each costs a request before anything is done. */
+const MAX_OUTSIDE = 1_000;
 const ANNOTATION = "config.kubernetes.io/depends-on";
 
 function groupKind({ group, kind }: { readonly group: string; readonly kind: string }): string {
@@ -90,6 +92,14 @@ export async function findOutside(
       else entry.by.push(parsed);
     }
   }
+  if (asked.size > MAX_OUTSIDE)
+    throw new TransporterError(
+      "INVALID_OBJECT",
+      `the event depends on ${asked.size} objects that it does not bring; ${MAX_OUTSIDE} are looked for at most`,
+      {
+        remedy: "Depend on fewer, or bring them in the same event.",
+      },
+    );
   await forEachLimited([...asked], client.maxInFlight, async ([key, { dependency, by }]) => {
     const [first] = by;
     if (first === undefined) return;

@@ -1,5 +1,6 @@
 import { TransporterError } from "../../kit/mod.ts";
 import {
+  aggregatedVersions,
   arrange,
   type Arrangement,
   crdProvides,
@@ -257,6 +258,19 @@ function unappliableError(one: ParsedObject): TransporterError {
   return new TransporterError("INVALID_OBJECT", `${describeRef(one.ref)}: the API server does not let this kind be applied`);
 }
 
+/** What an aggregated API of the event serves is known only when somebody answers for it, which is too late to judge anything before it is touched. */
+function unknownFault(client: KubeClient, unknown: readonly ParsedObject[], parsed: readonly ParsedObject[]): TransporterError {
+  const fault = unknownKinds(
+    client,
+    unknown.map(({ ref }) => ref),
+  );
+  const aggregated = aggregatedVersions(parsed);
+  const api = unknown.map(({ object }) => aggregated.get(object.apiVersion)).find((name) => name !== undefined);
+  if (api === undefined) return fault;
+  const remedy = `APIService ${api} of this event will serve it, and what that is cannot be known before: send its objects in a later event.`;
+  return new TransporterError(fault.code, fault.message, { details: fault.details, remedy });
+}
+
 /** The namespace that an object goes to, or is. */
 function spaceOf({ group, kind, namespace, name }: ObjectRef): string | undefined {
   return group === "" && kind === "Namespace" ? name : namespace;
@@ -270,11 +284,7 @@ function spaceOf({ group, kind, namespace, name }: ObjectRef): string | undefine
 export async function planObjects(client: KubeClient, parsed: readonly ParsedObject[], options: PlanOptions): Promise<Plan> {
   const { defaultNamespace, goOn = false, signal } = options;
   const { types, broughtAlong, unknown } = await resolveKinds(client, parsed, signal);
-  const kindFault = (some: readonly ParsedObject[]): TransporterError =>
-    unknownKinds(
-      client,
-      some.map(({ ref }) => ref),
-    );
+  const kindFault = (some: readonly ParsedObject[]): TransporterError => unknownFault(client, some, parsed);
   if (unknown.length > 0 && !goOn) throw kindFault(unknown);
   const { places, users, unappliable } = findPlaces(parsed, types, defaultNamespace);
   const [first] = unappliable;
