@@ -31,6 +31,7 @@ export { hasBeenPatched, type PatchFinding, type PatchOrder, type PatchTrace, re
 export { planRestarts } from "./apply/restart.ts";
 export { maySecret, readSecret, type SecretContent, type SecretName, writeSecret } from "./secret.ts";
 export type { Target } from "./apply/target.ts";
+export { idleIgnoring } from "./apply/treatment.ts";
 export type { Finding } from "./apply/finding.ts";
 export { deleteBatches, type DeletionOutcome, tryDeletions } from "./apply/delete.ts";
 export type { DeleteFinding } from "./apply/delete-request.ts";

@@ -83,6 +83,10 @@ describe("ownership, through control plane and agent", () => {
       expect(within.code).toBe("INVALID_OBJECT");
       expect(within.told).toContain("lies in what belongs to one manager as a whole; ignore /spec/selector");
       expect(await namespace.get("configmap", "beside")).toBeUndefined();
+      const slip = { ignore_fields: [{ kind: "Deploymnet", pointers: ["/spec/replicas"] }] };
+      const noted = await tell(stack, [configMap(name, "beside")], slip);
+      expect(noted.detail.state).toBe("completed");
+      expect(noted.told).toContain("ignore_fields /spec/replicas of Deploymnet is for no object of this event");
     },
     240_000,
   );

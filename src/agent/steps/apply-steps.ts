@@ -3,6 +3,7 @@ import {
   type ApplyOptions,
   applyPlan,
   faultDetails,
+  idleIgnoring,
   type Finding,
   type KubeClient,
   type Plan,
@@ -91,6 +92,8 @@ interface Past {
   /** By the first dry run: an object that was not there before is created, whichever attempt finds out. */
   readonly wasThere: boolean;
   done: "created" | "updated" | "recreated" | undefined;
+  /** An attempt has deleted it to make it anew, and came no further. */
+  missed?: boolean;
 }
 
 /** Applying the objects of an event, or, for a read-only agent, saying what that would do. */
@@ -127,7 +130,8 @@ export class ApplySteps implements ChangingSteps {
     this.#plan = plan;
     for (const { parsed, ref, error } of plan.refused)
       this.#tell({ ref, apiVersion: parsed.object.apiVersion }, "failed", error.message, error.code);
-    for (const idle of this.#rules?.idle(plan.objects) ?? []) note(`${idle} is for no object of this event`);
+    const idlers = [...(this.#rules?.idle(plan.objects) ?? []), ...idleIgnoring(plan.objects, options.ignoreFields)];
+    for (const idle of idlers) note(`${idle} is for no object of this event`);
     try {
       await this.#checkPlan(plan);
       this.#validation = await validatePlan(this.#client, plan, {
@@ -277,11 +281,13 @@ export class ApplySteps implements ChangingSteps {
     const before = status === "failed" && past?.done !== undefined ? ` (${past.done} by an earlier attempt)` : "";
     this.#tell(planned, truth, message === "" ? OUTCOME_MESSAGES[truth] : `${message}${before}`, error?.code);
     // An apply that arrived and whose answer was lost has done what it was sent for, and a later one finds nothing left to do.
+    if (past !== undefined && error?.details["put_back"] === false) past.missed = true;
     if (past !== undefined && uncertain) past.done ??= past.wasThere ? "updated" : "created";
   }
 
   #truthOf(planned: PlannedObject, status: ResourceOutcome["status"]): ResourceOutcome["status"] {
-    const done = this.#past.get(refKey(planned.ref))?.done;
+    const { done, missed } = this.#past.get(refKey(planned.ref)) ?? {};
+    if (missed === true && status === "created") return "recreated";
     if (done === undefined || (status !== "unchanged" && status !== "updated")) return status;
     return done;
   }

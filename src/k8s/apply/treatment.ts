@@ -38,6 +38,16 @@ function isMeant(selection: IgnoreFields, { ref, apiVersion }: PlannedObject): b
   );
 }
 
+/** What of `ignore_fields` is for none of these objects: most likely a slip of the pen. */
+export function idleIgnoring(objects: readonly PlannedObject[], ignoreFields: readonly IgnoreFields[]): string[] {
+  return ignoreFields
+    .filter((selection) => !objects.some((planned) => isMeant(selection, planned)))
+    .map(({ pointers, kind, name }) => {
+      const whose = [kind ?? "", name ?? ""].filter((word) => word !== "").join(" ");
+      return `ignore_fields ${pointers.slice(0, 5).join(", ")}${whose === "" ? "" : ` of ${whose}`}`;
+    });
+}
+
 /** The treatment of an object; its own annotations are stronger than what the event says for all. Pure. */
 export function treatmentOf(planned: PlannedObject, options: ApplyOptions): Treatment {
   const { object } = planned.parsed;
