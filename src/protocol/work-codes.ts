@@ -4,8 +4,8 @@ import type { CodeEntry } from "./error-kind.ts";
 export const WORK_CODES = {
   CAPABILITY_MISSING: {
     kind: "failed",
-    title: "The agent cannot do this type of work",
-    remedy: "Send it to an agent whose capabilities include the type.",
+    title: "The agent cannot do this",
+    remedy: "Send it to an agent whose capabilities include what is asked for, or upgrade the agent.",
   },
   DEADLINE_EXCEEDED: {
     kind: "timeout",
