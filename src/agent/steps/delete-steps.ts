@@ -135,7 +135,7 @@ export class DeleteSteps implements ChangingSteps {
       leansOn: (target) => arrangement.leansOn(target).map(({ on }) => on),
       signal,
       halt,
-      onProgress: (done, total) => progress(`${done} of ${total} objects deleted`),
+      onProgress: (done, total) => progress(`${done} of ${total} deletions sent`),
       onWaiting: progress,
       onOutcome: (outcome) => this.#note(outcome),
     });
