@@ -52,11 +52,17 @@ const CASES: readonly Told[] = [
   ["transporter-agent", `${SECURE},agent.insecure=true`, ["WARNING: agent.insecure takes any certificate"], []],
   ["transporter-agent", `${SECURE},serviceAccount.create=false`, ["WARNING: they are given to the account `default`"], []],
   ["transporter-agent", `${SECURE},serviceAccount.create=false,serviceAccount.name=me`, [], ["WARNING"]],
+  [
+    "transporter-agent",
+    `${SECURE},rbac.preset=impersonator,rbac.impersonate={shop/deployer,group:crew}`,
+    ["RIGHTS: none of its own", "act as shop/deployer, group:crew", "--service-account"],
+    ["READ-ONLY"],
+  ],
   ["transporter-agent", `${SECURE},rbac.preset=clusterAdmin`, ["RIGHTS: CLUSTER-ADMIN", "owns this cluster"], ["READ-ONLY"]],
   [
     "transporter-agent",
     `${SECURE},rbac.preset=namespaced,rbac.namespaces={shop,jobs}`,
-    ["RIGHTS: it applies the usual kinds in shop, jobs", "every account and Secret there"],
+    ["RIGHTS: it applies, deletes and restores the usual kinds in shop, jobs", "every account and Secret there"],
     ["READ-ONLY"],
   ],
   [
