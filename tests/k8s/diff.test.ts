@@ -1,66 +1,8 @@
 import { expect } from "bun:test";
-import { diffPlan, type KubeClient, planObjects } from "../../src/k8s/mod.ts";
 import type { KubeObject } from "../../src/manifests/mod.ts";
-import { freshNamespace, kubeTest, type Namespace } from "../support/kube.ts";
-import { APPLY, clientOf, configMap, deployment, parsed, walk } from "./walk.ts";
-
-interface Told {
-  readonly would: string;
-  readonly text: string;
-}
-
-/** What ours says of each object, and `CODE message` of those that are refused. */
-async function diff(
-  client: KubeClient,
-  space: Namespace,
-  objects: readonly KubeObject[],
-  options: Partial<Parameters<typeof diffPlan>[2]> = {},
-): Promise<Told[]> {
-  const plan = await planObjects(client, parsed(...objects), { defaultNamespace: space.name });
-  const { seen, faults } = await diffPlan(client, plan, { ...APPLY, ...options });
-  return plan.objects.map((planned) => {
-    const fault = faults.find((one) => one.planned === planned);
-    return seen.get(planned) ?? { would: "refused", text: `${fault?.error.code} ${fault?.error.message}` };
-  });
-}
-
-/** What kubectl diff prints, without what is only about its temporary files, and by which it ended. */
-async function kubectlDiff(space: Namespace, objects: readonly KubeObject[]): Promise<{ readonly code: number; readonly text: string }> {
-  const args = ["--namespace", space.name, "diff", "--server-side", "--field-manager=transporter", "--filename=-"];
-  const child = Bun.spawn([space.kube.kubectlPath, "--kubeconfig", space.kube.kubeconfigPath, ...args], {
-    env: { PATH: process.env["PATH"] ?? "/usr/bin:/bin", HOME: "/nonexistent", TZ: "UTC" },
-    stdin: new Blob([JSON.stringify({ apiVersion: "v1", kind: "List", items: objects })]),
-    stdout: "pipe",
-    stderr: "pipe",
-  });
-  const [text, said, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
-  if (code > 1) throw new Error(said);
-  return {
-    code,
-    text: text
-      // It takes a Secret that is not there for one that is null.
-      .replaceAll(/^@@ -1 (\+1,\d+ @@)\n-null$/gm, "@@ -0,0 $1")
-      .replaceAll(/^diff -u -N .*\n/gm, "")
-      .replaceAll(/^(---|\+\+\+) \S*\/(LIVE|MERGED)-\d+\/(\S+)\t.*$/gm, "$1 $2/$3"),
-  };
-}
-
-/** What is made up anew by each dry run of a new object. */
-function settled(text: string): string {
-  return text.replaceAll(/^([+-] {2}(?:uid|creationTimestamp)): .*$/gm, "$1: …").replaceAll(/^([+] +(?:clusterIP: |- )10\.).*$/gm, "$1…");
-}
-
-/** Both say the same, text for text; answers it. */
-async function agree(client: KubeClient, space: Namespace, objects: readonly KubeObject[]): Promise<string> {
-  const theirs = await kubectlDiff(space, objects);
-  const ours = await diff(client, space, objects);
-  // kubectl compares two directories, so it goes by the names of files.
-  const texts = ours.map(({ text }) => text).filter((text) => text !== "");
-  const sorted = texts.toSorted((a, b) => (a.slice(0, a.indexOf("\n")) < b.slice(0, b.indexOf("\n")) ? -1 : 1)).join("");
-  expect(settled(sorted)).toBe(settled(theirs.text));
-  expect(theirs.code).toBe(sorted === "" ? 0 : 1);
-  return sorted;
-}
+import { freshNamespace, kubeTest } from "../support/kube.ts";
+import { agree, diff } from "./kubectl-diff.ts";
+import { clientOf, configMap, deployment, parsed, walk } from "./walk.ts";
 
 const secret = (name: string, data: Record<string, string>): KubeObject => ({
   apiVersion: "v1",

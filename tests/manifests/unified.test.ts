@@ -3,6 +3,7 @@ import { mkdtemp, realpath, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { unifiedHunks } from "../../src/manifests/unified.ts";
+import { patched } from "../support/patched.ts";
 
 const DIFF = Bun.which("diff");
 const ROUNDS = 150;
@@ -36,27 +37,6 @@ function edited(lines: readonly string[], random: () => number): string[] {
 
 const text = (lines: readonly string[]): string => lines.map((line) => `${line}\n`).join("");
 
-/** The new text, made of the old one and the hunks. */
-function applied(old: string, hunks: string): string {
-  const source = old.split("\n");
-  const out: string[] = [];
-  let at = 0;
-  for (const line of hunks.split("\n").slice(0, -1)) {
-    const start = /^@@ -(\d+)(?:,(\d+))? /.exec(line);
-    if (start !== null) {
-      const from = Number(start[1]) - (start[2] === "0" ? 0 : 1);
-      out.push(...source.slice(at, from));
-      at = from;
-    } else if (line.startsWith("+")) out.push(line.slice(1));
-    else {
-      if (source[at] !== line.slice(1)) throw new Error(`line ${at + 1} is ${source[at]}, not ${line.slice(1)}`);
-      if (line.startsWith(" ")) out.push(line.slice(1));
-      at += 1;
-    }
-  }
-  return [...out, ...source.slice(at)].join("\n");
-}
-
 const changed = (hunks: string): number => hunks.split("\n").filter((line) => /^[+-]/.test(line)).length;
 
 test.skipIf(DIFF === null)(
@@ -70,7 +50,7 @@ test.skipIf(DIFF === null)(
         const lines = documentOf(random, [6, 20, 200][round % 3] ?? 20);
         const [old, fresh] = [text(lines), text(edited(lines, random))];
         const ours = unifiedHunks(old, fresh);
-        expect(applied(old, ours)).toBe(fresh);
+        expect(patched(old, ours)).toBe(fresh);
         await Promise.all([writeFile(join(directory, "a"), old), writeFile(join(directory, "b"), fresh)]);
         const child = Bun.spawn([DIFF ?? "diff", "-u", "a", "b"], { cwd: directory, stdin: "ignore", stdout: "pipe" });
         const theirs = (await child.stdout.text()).split("\n").slice(2).join("\n");
