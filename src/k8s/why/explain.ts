@@ -31,11 +31,12 @@ const TELLING_TAIL = 30;
 /** So many lines of a log stand in the text; the details have more. */
 const LINES_IN_TEXT = 3;
 
-/** The same words, whatever the names of pods in them. */
+/** The same words, whatever the names of pods and the numbers of ports in them. */
 function bare(text: string): string {
   return text
     .replaceAll(/"[^"]*"/g, '""')
     .replaceAll("Error creating: ", "")
+    .replaceAll(/\d+/g, "0")
     .toLowerCase();
 }
 

@@ -12,6 +12,8 @@ export interface LogLines {
 }
 
 const LINES = 10;
+/** More are asked for, as empty ones do not count. */
+const TAIL = 3 * LINES;
 const LINE_CHARS = 300;
 /** Of the answer, so that one line of megabytes is no trouble. */
 const LIMIT_BYTES = 32 * 1024;
@@ -32,7 +34,7 @@ export async function lastLines(
   previous: boolean,
   signal: AbortSignal | undefined,
 ): Promise<LogLines | undefined> {
-  const query = new URLSearchParams({ container, tailLines: String(LINES), limitBytes: String(LIMIT_BYTES) });
+  const query = new URLSearchParams({ container, tailLines: String(TAIL), limitBytes: String(LIMIT_BYTES) });
   if (previous) query.set("previous", "true");
   const path = `/api/v1/namespaces/${encodeURIComponent(pod.namespace)}/pods/${encodeURIComponent(pod.name)}/log?${query.toString()}`;
   const answer = await client.send({ method: "GET", path, accept: "text/plain, */*", signal });

@@ -74,6 +74,10 @@ describe("what a pod says of itself", () => {
       what: "container",
       culprit: { container: "main", previous: false },
     });
+    const again = { name: "main", restartCount: 2, state: { terminated: { exitCode: 1 } } };
+    expect(troubleOf(pod({ phase: "Running", containerStatuses: [again] }))?.text).toBe(
+      "pod one: container main ended with code 1 after 2 restarts",
+    );
     expect(troubleOf(pod({ phase: "Failed", reason: "Evicted", message: "the node was low on memory" }))?.text).toBe(
       "pod one failed: Evicted: the node was low on memory",
     );

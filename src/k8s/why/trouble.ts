@@ -30,8 +30,9 @@ function memoryHint(pod: Json, container: string, reason: string | undefined): s
   return reason === "OOMKilled" && limit !== undefined ? `; its memory limit is ${limit}` : "";
 }
 
-function restartsOf(pod: Json, container: string): number {
-  return numberOf(statusesOf(pod).find((one) => one["name"] === container)?.["restartCount"]) ?? 0;
+function restartsOf(pod: Json, container: string): string {
+  const restarts = numberOf(statusesOf(pod).find((one) => one["name"] === container)?.["restartCount"]) ?? 0;
+  return restarts === 0 ? "" : ` after ${restarts} ${restarts === 1 ? "restart" : "restarts"}`;
 }
 
 function ofStuck(pod: Json, stuck: StuckContainer): Trouble {
@@ -45,8 +46,7 @@ function ofStuck(pod: Json, stuck: StuckContainer): Trouble {
       text: `pod ${name}: the image ${JSON.stringify(image)} of container ${container} cannot be pulled (${reason}${words})`,
       what: "image",
     };
-  const restarts = restartsOf(pod, container);
-  const again = restarts > 0 ? ` after ${restarts} ${restarts === 1 ? "restart" : "restarts"}` : "";
+  const again = restartsOf(pod, container);
   const last = recordOf(recordOf(statusesOf(pod).find((one) => one["name"] === container)?.["lastState"])["terminated"]);
   const text = `pod ${name}: container ${container} (image ${JSON.stringify(image)}) is in ${reason}${again}${words}`;
   // What never started wrote nothing.
@@ -65,7 +65,7 @@ function ofEnded(pod: Json): Trouble | undefined {
     const message = textOf(ended["message"]) ?? "";
     return {
       text:
-        `pod ${subjectOf(pod).name}: container ${container} ended with code ${code}${reason === undefined ? "" : ` (${reason})`}` +
+        `pod ${subjectOf(pod).name}: container ${container} ended with code ${code}${reason === undefined ? "" : ` (${reason})`}${restartsOf(pod, container)}` +
         `${message === "" ? "" : `: ${cut(message)}`}${memoryHint(pod, container, reason)}`,
       what: "container",
       culprit: { container, previous: false },
