@@ -249,6 +249,31 @@ describe("fields that are left to others", () => {
     },
   );
 
+  kubeTest("an item that is its own value: what an operator has taken away stays away", async () => {
+    await using namespace = await freshNamespace();
+    const client = await clientOf(namespace.kube);
+    const held = (a: string): KubeObject => ({
+      ...configMap("held", { a }),
+      metadata: { name: "held", finalizers: ["example.org/ours", "example.org/theirs"] },
+    });
+    const options = { defaultNamespace: namespace.name, ignoreFields: [{ kind: "ConfigMap", pointers: ["/metadata/finalizers/1"] }] };
+    const finalizers = async (list: unknown): Promise<string> =>
+      namespace.kubectl(["patch", "configmap", "held", "--type=merge", "--patch", JSON.stringify({ metadata: { finalizers: list } })]);
+    try {
+      await walk(client, parsed(held("1")), options);
+      expect((await live(namespace, "configmap", "held"))["metadata"]).toMatchObject({
+        finalizers: ["example.org/ours", "example.org/theirs"],
+      });
+      await finalizers(["example.org/ours"]);
+      await walk(client, parsed(held("2")), options);
+      const after = await live(namespace, "configmap", "held");
+      expect(after).toMatchObject({ data: { a: "2" }, metadata: { finalizers: ["example.org/ours"] } });
+      expect(ours(after)["f:metadata"]).toEqual({ "f:finalizers": { 'v:"example.org/ours"': {} } });
+    } finally {
+      await finalizers(null);
+    }
+  });
+
   kubeTest("a part of what has one owner as a whole is refused before anything is touched, naming what can be ignored", async () => {
     await using namespace = await freshNamespace();
     const client = await clientOf(namespace.kube);

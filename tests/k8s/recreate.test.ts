@@ -145,6 +145,22 @@ describe("an object that may be made anew", () => {
     expect(await uidOf(namespace, "deployment", "web")).toBe(uid);
   });
 
+  kubeTest("is left alone where a field of it belongs to somebody else, unless that may be taken", async () => {
+    await using namespace = await freshNamespace();
+    const client = await clientOf(namespace.kube);
+    const options = { defaultNamespace: namespace.name, ...RECREATE };
+    const sealed = (value: string): KubeObject => ({ ...configMap("sealed", { value }), immutable: true });
+    await namespace.kubectl(["apply", "--server-side", "--field-manager=rival", "-f", "-"], JSON.stringify(sealed("theirs")));
+    const uid = await uidOf(namespace, "configmap", "sealed");
+    const error = await refusal(walk(client, parsed(sealed("ours")), options));
+    expect(error.code).toBe("FIELD_CONFLICT");
+    expect(error.message).toContain('.data.value belongs to field manager "rival"');
+    expect(await uidOf(namespace, "configmap", "sealed")).toBe(uid);
+    expect((await walk(client, parsed(sealed("ours")), { ...options, forceConflicts: true })).told).toEqual([
+      `recreated ConfigMap ${namespace.name}/sealed`,
+    ]);
+  });
+
   kubeTest("is put back with all that was booked, where the new one is refused in earnest", async () => {
     await using namespace = await freshNamespace();
     const client = await clientOf(namespace.kube);
@@ -217,6 +233,28 @@ describe("an object that may be made anew", () => {
     expect((await walk(client, parsed(configMap("held", { value: "2" })), options)).told).toEqual([
       `created ConfigMap ${namespace.name}/held`,
     ]);
+  });
+
+  kubeTest("is made all the same when the deadline passes after its deletion", async () => {
+    await using namespace = await freshNamespace();
+    const client = await clientOf(namespace.kube);
+    const held = (value: string): KubeObject => ({
+      ...configMap("held", { value }),
+      immutable: true,
+      metadata: { name: "held", finalizers: ["example.org/hold"] },
+    });
+    const options = { defaultNamespace: namespace.name, ...RECREATE };
+    await walk(client, parsed(held("1")), options);
+    const late = new AbortController();
+    const walking = walk(client, parsed({ ...held("2"), metadata: { name: "held" } }), { ...options, signal: late.signal });
+    const ending = async (): Promise<string> =>
+      namespace.kubectl(["get", "configmap", "held", "--output=jsonpath={.metadata.deletionTimestamp}"]);
+    await eventually(async () => (await ending()) !== "");
+    late.abort(new Error("the deadline has passed"));
+    await namespace.kubectl(["patch", "configmap", "held", "--type=merge", "--patch", '{"metadata":{"finalizers":null}}']);
+    await walking.catch(() => undefined);
+    expect(await namespace.get("configmap", "held")).toMatchObject({ data: { value: "2" } });
+    expect(await ending()).toBe("");
   });
 });
 

@@ -149,11 +149,15 @@ class ObjectTrial {
   async #refused(answer: KubeAnswer, before: Before, found: Finding): Promise<Finding> {
     const error = applyRefusal(answer, this.#planned);
     if (!isConflict(error) || !isRecord(before)) throw error;
+    const others = applyRefusal(answer, this.#planned, found.legacy);
+    const conflicts = found.legacy.size === 0 || isConflict(others);
     // With force, a dry run answers what the apply will after a migration.
     const forced = await this.#send(before, found, true);
-    if (forced.status >= 300) throw applyRefusal(forced, this.#planned);
-    const others = applyRefusal(answer, this.#planned, found.legacy);
-    if (found.legacy.size === 0 || isConflict(others)) throw withTimes(others, this.#planned, metadataBefore(before));
+    const refusal = forced.status >= 300 ? applyRefusal(forced, this.#planned) : undefined;
+    // To make an object anew takes others' fields from them, too.
+    if (conflicts && (refusal === undefined || refusal.code === "IMMUTABLE_FIELD"))
+      throw withTimes(others, this.#planned, metadataBefore(before));
+    if (refusal !== undefined) throw refusal;
     return found;
   }
 

@@ -90,8 +90,10 @@ class ObjectWrite {
   }
 
   #mustSettle(): boolean {
-    if (this.#finding === undefined || this.#finding.would === "unknown") return this.#ignored !== undefined;
-    return this.#finding.legacy.size > 0 || this.#finding.gives === true;
+    const finding = this.#finding;
+    // Nobody has looked.
+    if (finding === undefined || finding.would === "unknown") return this.#ignored !== undefined || (finding?.legacy.size ?? 0) > 0;
+    return finding.legacy.size > 0 || finding.gives === true;
   }
 
   async #settle(): Promise<string | undefined> {
