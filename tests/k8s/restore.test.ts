@@ -31,6 +31,7 @@ async function keepTargets(client: KubeClient, targets: readonly Target[]): Prom
         fieldManager: "transporter",
         mayDelete,
         wasMade: () => false,
+        goneMs: 1_000,
         signal: new AbortController().signal,
         pieces,
         piece: (nth) => Promise.resolve(kept[nth] ?? ""),
@@ -155,7 +156,7 @@ describe("putting back what an event changed", () => {
     await walk(client, parsed({ ...owned, metadata: { name: "owned", ownerReferences: [reference] } }), { defaultNamespace: space.name });
     const [owner, secret] = [await read(space, "configmaps", "owner"), await read(space, "secrets", "owned")];
     const way = await keep(client, space, [configMap("owner", {}), { apiVersion: "v1", kind: "Secret", metadata: { name: "owned" } }]);
-    await space.kubectl(["delete", "configmap/owner", "secret/owned"]);
+    await space.kubectl(["delete", "--ignore-not-found", "configmap/owner", "secret/owned"]);
     expect(words(await way.back(true)).toSorted()).toEqual(["restored ConfigMap owner made again", "restored Secret owned made again"]);
     const [ownerNow, secretNow] = [await read(space, "configmaps", "owner"), await read(space, "secrets", "owned")];
     const made = (one: Json): Json => {
@@ -189,6 +190,23 @@ describe("putting back what an event changed", () => {
     // Where the event may delete, it is deleted and made again.
     expect(words(await way.back(true)).toSorted()).toEqual(["left ConfigMap plain", "restored ConfigMap frozen made again"]);
     expect(await space.get("configmap", "frozen")).not.toHaveProperty("immutable");
+  });
+
+  kubeTest("what is held by a finalizer is named with it, whether it is to go or to be made again", async () => {
+    const kube = await sharedKube();
+    await using space = await freshNamespace(kube);
+    const client = await clientOf(kube);
+    const hold = (name: string): KubeObject => ({ ...configMap(name, { a: "1" }), metadata: { name, finalizers: ["example.com/hold"] } });
+    await walk(client, parsed(hold("old")), { defaultNamespace: space.name });
+    const way = await keep(client, space, [hold("old"), hold("new")]);
+    await walk(client, parsed(hold("new")), { defaultNamespace: space.name });
+    await space.kubectl(["delete", "configmap", "old", "--wait=false"]);
+    const held = (name: string): string =>
+      `ConfigMap ${space.name}/${name} is being deleted and is not gone after 1 s, held by the finalizers example.com/hold`;
+    const last = new Map((await way.back(true)).map((one) => [one.target.ref.name, one]));
+    expect([last.get("old")?.error?.message, last.get("new")?.error?.message]).toEqual([held("old"), held("new")]);
+    for (const name of ["old", "new"])
+      await space.kubectl(["patch", "configmap", name, "--type=json", "--patch", '[{"op":"remove","path":"/metadata/finalizers"}]']);
   });
 
   kubeTest("rights that putting back would take are asked for before", async () => {

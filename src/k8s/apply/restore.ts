@@ -52,13 +52,14 @@ export interface RestoreOptions {
   readonly signal: AbortSignal;
   readonly pieces: number;
   readonly piece: (nth: number) => Promise<string>;
+  /** For what was deleted to be gone; a minute when nothing is said. */
+  readonly goneMs?: number;
   readonly onPutBack: (one: PutBack) => void;
   readonly onWaiting?: (text: string) => void;
 }
 
 /** Others may write to an object while it is put back; each time it is read again. */
 const MAX_TRIES = 8;
-/** For what was deleted to be gone. */
 const GONE_MS = 60_000;
 const PAUSE_MS = 250;
 
@@ -237,7 +238,9 @@ class Restoring {
   /** Deletes the very object that was read, and waits until it is gone. */
   async #delete(target: Target, live: Json): Promise<void> {
     const leaving = await this.#sendDelete(target, live);
-    if (leaving !== undefined) await this.#gone([leaving]);
+    if (leaving === undefined) return;
+    const staying = (await this.#gone([leaving])).get(target);
+    if (staying !== undefined) throw staying;
   }
 
   async #sendDelete(target: Target, live: Json): Promise<Leaving | undefined> {
@@ -258,9 +261,9 @@ class Restoring {
   }
 
   async #gone(leaving: readonly Leaving[]): Promise<ReadonlyMap<Target, TransporterError>> {
-    const { signal, onWaiting } = this.#options;
+    const { signal, onWaiting, goneMs = GONE_MS } = this.#options;
     const ending = await awaitGone(this.#client, leaving, {
-      timeoutMs: GONE_MS,
+      timeoutMs: goneMs,
       signal,
       onWaiting: (staying) =>
         onWaiting?.(
@@ -275,7 +278,7 @@ class Restoring {
       ending.staying.map(({ target, object }) => {
         const finalizers = recordOf(object?.["metadata"])["finalizers"];
         const held = Array.isArray(finalizers) && finalizers.length > 0 ? `, held by the finalizers ${finalizers.join(", ")}` : "";
-        const text = `${target.label} is being deleted and is not gone after ${GONE_MS / 1000} s${held}`;
+        const text = `${target.label} is being deleted and is not gone after ${goneMs / 1000} s${held}`;
         return [target, new TransporterError("VERIFY_TIMEOUT", text, { details: { object: target.label } })];
       }),
     );
