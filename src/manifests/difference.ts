@@ -39,7 +39,7 @@ export function differenceText(difference: Difference): string {
 
 /** A diff of at most so many characters, cut between two lines; what is cut is said in a line that readers of patches pass over. */
 export function cutDifference(text: string, chars: number): string {
-  if (text.length <= chars) return text;
+  if (text.length <= chars || text === "") return text;
   const end = text.lastIndexOf("\n", Math.max(0, chars - 80)) + 1;
   const left = text.slice(end).split("\n").length - 1;
   return `${text.slice(0, end)}\\ ${left} more lines are not shown: the report would get too large\n`;

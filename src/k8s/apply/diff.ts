@@ -1,5 +1,5 @@
 import { messageOf, TransporterError } from "../../kit/mod.ts";
-import { differenceText, namespacesProvided, stringifyObject } from "../../manifests/mod.ts";
+import { cutDifference, differenceText, namespacesProvided, stringifyObject } from "../../manifests/mod.ts";
 import type { KubeClient } from "../http/client.ts";
 import { collectionPath } from "../http/discovery.ts";
 import { isRecord, type Json, readExact, recordOf, textOf } from "../http/json.ts";
@@ -42,6 +42,8 @@ export interface Differences {
   readonly more: boolean;
 }
 
+/** Of all texts together so many characters are held; of what comes after them only that there is a difference. */
+const HELD_CHARS = 16 * 1024 * 1024;
 /** As often as kubectl does it, an object that changes between two looks is looked at again. */
 const MAX_LOOKS = 4;
 
@@ -184,10 +186,14 @@ export async function diffPlan(client: KubeClient, plan: Plan, options: DiffOpti
   const brought = namespacesProvided(plan.objects.map(({ parsed }) => parsed));
   const seen = new Map<PlannedObject, Seen>();
   const faults: Fault[] = [];
+  let held = 0;
   await forEachLimited(plan.objects, client.maxInFlight, async (planned) => {
     if (faults.length >= MAX_FAULTS) return;
     try {
-      seen.set(planned, planned.deferral === undefined ? await lookOne(client, planned, options) : lookAtDeferred(planned));
+      const one = planned.deferral === undefined ? await lookOne(client, planned, options) : lookAtDeferred(planned);
+      const text = held < HELD_CHARS ? one.text : cutDifference(one.text, 0);
+      held += text.length;
+      seen.set(planned, { ...one, text });
     } catch (error) {
       if (options.signal?.aborted === true || isClusterFault(error)) throw error;
       const fault = error instanceof TransporterError ? error : new TransporterError("INTERNAL", messageOf(error), { cause: error });
