@@ -19,7 +19,7 @@ const PREREQUISITE_MS = 60_000;
 const READY_MS = 120_000;
 /** Without these the API server cannot judge what leans on them. */
 const NEEDED_TO_TRY: ReadonlySet<LeaningReason> = new Set(["namespace", "definition", "conversion"]);
-/** API servers hear of a webhook's configuration by a watch, and nothing tells when they have. */
+/** API servers hear of webhooks and policies by a watch, and nothing tells when they have. */
 const SETTLE_MS = 1_000;
 
 function isNamespace({ ref }: Target): boolean {
@@ -157,7 +157,7 @@ export class Walk {
 
   async #strand({ batches }: Strand): Promise<void> {
     const leanedOn = batches.flatMap(({ objects }) => objects.flatMap((planned) => this.#leanedOnBy(planned)));
-    if (leanedOn.some((planned) => this.#isNewWebhook(planned))) await this.#client.ports.timers.sleep(SETTLE_MS, this.#looking);
+    if (leanedOn.some((planned) => this.#isNewGuard(planned))) await this.#client.ports.timers.sleep(SETTLE_MS, this.#looking);
     for (const batch of batches) {
       if (this.#ends || this.#halted) return;
       await this.#apply(batch);
@@ -202,16 +202,16 @@ export class Walk {
     if (quick.some(isDefinition)) await this.#awaitServing();
     await this.#demandReady([...slow, ...batch.awaitsOutside], this.#options.readyTimeoutMs ?? READY_MS);
     this.#noteStanding(slow);
-    if (!this.#ends && slow.some((planned) => this.#isNewWebhook(planned))) await this.#client.ports.timers.sleep(SETTLE_MS, this.#looking);
+    if (!this.#ends && slow.some((planned) => this.#isNewGuard(planned))) await this.#client.ports.timers.sleep(SETTLE_MS, this.#looking);
   }
 
   #noteStanding(awaited: readonly PlannedObject[]): void {
     for (const planned of awaited) if (!this.#holdUps.isBroken(planned)) this.#stands.add(planned.parsed);
   }
 
-  #isNewWebhook(planned: PlannedObject): boolean {
-    const isWebhook = planned.ref.group === "admissionregistration.k8s.io" && planned.ref.kind.endsWith("WebhookConfiguration");
-    return isWebhook && this.outcomes.get(planned)?.status !== "unchanged";
+  /** A webhook's configuration or a policy that API servers may not heed yet. */
+  #isNewGuard(planned: PlannedObject): boolean {
+    return planned.ref.group === "admissionregistration.k8s.io" && this.outcomes.get(planned)?.status !== "unchanged";
   }
 
   /** Waits for the targets. Going on, the others are still waited for when one has failed. */
