@@ -179,6 +179,20 @@ describe("on_failure: rollback", () => {
     expect(brief(status)).toEqual(["pending fresh"]);
   });
 
+  kubeTest("an agent without a disk puts back as well, and says what it could not", async () => {
+    await using space = await freshNamespace(await sharedKube());
+    await using cp = await scriptedCp({ protocol: 2 });
+    await using _agent = await startTestAgent({ cpUrl: cp.url, cluster: { access: { kubeconfig: space.kube.kubeconfigPath } } });
+    (await cp.connection()).send(
+      eventFrame("memory", [configMap("fresh", space.name), sick("web", space.name)], {
+        payload: { on_failure: "rollback", verify_timeout: "2s" },
+      }),
+    );
+    expect(brief(await cp.ended("memory", 60_000))).toEqual(["removed fresh", "removed web"]);
+    const told = cp.statuses("memory").map((one) => String(one["message"]));
+    expect(told.filter((message) => message.startsWith("This agent keeps nothing on disk"))).toHaveLength(1);
+  });
+
   kubeTest("a deletion that cannot be finished is taken back, but for what holds it; a namespace is not deleted so at all", async () => {
     await using at = await place();
     const { space } = at;

@@ -224,5 +224,7 @@ describe("putting back what an event changed", () => {
       message: `the account may not delete configmaps in namespace ${space.name}, and it is needed`,
     });
     await demandRights(await clientOf(kube), needs, "it is needed", undefined);
+    const named = { apiGroups: [""], resources: ["configmaps"], resourceNames: [plan.objects[0]?.ref.name ?? ""], verbs: ["delete"] };
+    await demandRights(await clientOf(kube, await space.kubeconfigWith([named])), needs, "it is needed", undefined);
   });
 });

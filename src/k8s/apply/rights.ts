@@ -26,8 +26,13 @@ export class Needs {
   }
 }
 
-/** What the API server says; undefined where it does not answer such questions. */
-async function isAllowed(client: KubeClient, { verb, example }: Need, signal: AbortSignal | undefined): Promise<boolean | undefined> {
+/** What the API server says, of all objects of the kind or of one by its name; undefined where it does not answer such questions. */
+async function isAllowed(
+  client: KubeClient,
+  { verb, example }: Need,
+  name: string | undefined,
+  signal: AbortSignal | undefined,
+): Promise<boolean | undefined> {
   const { group, version, plural: resource } = example.type;
   const { namespace } = example.ref;
   const answer = await client.send({
@@ -37,7 +42,16 @@ async function isAllowed(client: KubeClient, { verb, example }: Need, signal: Ab
     body: JSON.stringify({
       apiVersion: "authorization.k8s.io/v1",
       kind: "SelfSubjectAccessReview",
-      spec: { resourceAttributes: { group, version, resource, verb, ...(namespace === undefined ? {} : { namespace }) } },
+      spec: {
+        resourceAttributes: {
+          group,
+          version,
+          resource,
+          verb,
+          ...(namespace === undefined ? {} : { namespace }),
+          ...(name === undefined ? {} : { name }),
+        },
+      },
     }),
     repeatable: true,
     signal,
@@ -45,7 +59,7 @@ async function isAllowed(client: KubeClient, { verb, example }: Need, signal: Ab
   return answer.status === 201 ? recordOf(parseRecord(answer.text)["status"])["allowed"] === true : undefined;
 }
 
-/** Throws FORBIDDEN that names everything the account may not do; `why` says what for. A right to single objects by name is not seen here. */
+/** Throws FORBIDDEN that names everything the account may not do; `why` says what for. */
 export async function demandRights(
   client: KubeClient,
   needs: readonly Need[],
@@ -54,7 +68,9 @@ export async function demandRights(
 ): Promise<void> {
   const lacking: Need[] = [];
   await forEachLimited(needs, client.maxInFlight, async (need) => {
-    if ((await isAllowed(client, need, signal)) === false) lacking.push(need);
+    if ((await isAllowed(client, need, undefined, signal)) !== false) return;
+    // A role may name the objects that it is for; one is asked for in place of all.
+    if ((await isAllowed(client, need, need.example.ref.name, signal)) === false) lacking.push(need);
   });
   if (lacking.length === 0) return;
   const texts = lacking.map(({ verb, example: { type, ref } }) => {
