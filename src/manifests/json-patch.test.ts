@@ -35,6 +35,19 @@ describe("a JSON patch", () => {
     expect(misfitOf(OBJECT, [operation], false)).toBe(why);
   });
 
+  test("that doubles what it copies is stopped, as the API server stops it", () => {
+    const doubling = Array.from({ length: 10_000 }, () => ({ op: "copy", from: "/list", path: "/list/-" }));
+    expect(misfitOf(OBJECT, doubling, false)).toMatch(
+      /^operation \d\d \(copy \/list\/-\): the patch copies more than 3145728 characters in all$/,
+    );
+  });
+
+  test("that goes deeper than any object is stopped, too", () => {
+    const deeper: { op: string; from: string; path: string }[] = [];
+    for (let path = "/a"; path.length < 100_000; path += path) deeper.push({ op: "copy", from: "/a", path: `${path}/a` });
+    expect(misfitOf({ a: {} }, deeper, false)).toMatch(/^operation 13 \(copy (\/a){150}\): the object has nothing so deep$/);
+  });
+
   test("shows no value where none may be seen", () => {
     expect(misfitOf({ data: { word: "hidden" } }, [{ op: "test", path: "/data/word", value: "guess" }], true)).toBe(
       "operation 1 (test /data/word): the value is another",

@@ -56,8 +56,30 @@ function isAlike(a: unknown, b: unknown): boolean {
   return keys.length === Object.keys(b).length && keys.every((key) => Object.hasOwn(b, key) && isAlike(a[key], b[key]));
 }
 
-function carryOut(root: unknown, operation: JsonOperation): void {
-  const path = parsePointer(operation.path);
+/** What copies may add up to, as for the API server: a list that is copied into itself again and again doubles each time. */
+const MAX_COPIED_CHARS = 3 * 1024 * 1024;
+
+interface Copied {
+  chars: number;
+}
+
+function copyOf(value: unknown, copied: Copied): unknown {
+  copied.chars += stringifyObject(value).length;
+  if (copied.chars > MAX_COPIED_CHARS) throw new Misfit(`the patch copies more than ${MAX_COPIED_CHARS} characters in all`);
+  return structuredClone(value);
+}
+
+const SHOWN_PATH_CHARS = 300;
+/** Deeper than any object is. */
+const MAX_POINTER_CHARS = 4_096;
+
+function pathOf(pointer: string): PointerPath {
+  if (pointer.length > MAX_POINTER_CHARS) throw new Misfit("the object has nothing so deep");
+  return parsePointer(pointer);
+}
+
+function carryOut(root: unknown, operation: JsonOperation, copied: Copied): void {
+  const path = pathOf(operation.path);
   switch (operation.op) {
     case "test": {
       const found = valueAt(root, path);
@@ -70,8 +92,9 @@ function carryOut(root: unknown, operation: JsonOperation): void {
       place(root, path, structuredClone(operation.value), operation.op);
       return;
     default: {
-      const from = parsePointer(operation.from ?? "");
-      const value = structuredClone(valueAt(root, from));
+      const from = pathOf(operation.from ?? "");
+      const found = valueAt(root, from);
+      const value = operation.op === "move" ? found : copyOf(found, copied);
       if (operation.op === "move") place(root, from, undefined, "remove");
       place(root, path, value, "add");
     }
@@ -89,13 +112,17 @@ function shown(value: unknown): string {
  */
 export function misfitOf(object: unknown, operations: readonly JsonOperation[], hideValues: boolean): string | undefined {
   const root: unknown = structuredClone(object);
+  const copied: Copied = { chars: 0 };
   for (const [index, operation] of operations.entries()) {
     try {
-      carryOut(root, operation);
+      carryOut(root, operation, copied);
     } catch (error) {
+      const what = `operation ${index + 1} (${operation.op} ${operation.path.slice(0, SHOWN_PATH_CHARS)})`;
+      // Copied into itself, an object gets deeper than can be walked.
+      if (error instanceof RangeError) return `${what}: the object becomes too deep`;
       if (!(error instanceof Misfit)) throw error;
       const why = hideValues && operation.op === "test" && error.message.startsWith("there is ") ? "the value is another" : error.message;
-      return `operation ${index + 1} (${operation.op} ${operation.path}): ${why}`;
+      return `${what}: ${why}`;
     }
   }
   return undefined;
