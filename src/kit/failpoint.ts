@@ -42,6 +42,8 @@ export const FAILPOINTS = [
   "rollback.kept",
   "rollback.begun",
   "rollback.object",
+  // An agent that makes an object anew: the old one is gone, the new one is not there.
+  "recreate.gone",
   // Producer.
   "producer.built",
   "producer.sent",

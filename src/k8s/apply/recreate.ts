@@ -1,4 +1,4 @@
-import { toTransporterError, TransporterError } from "../../kit/mod.ts";
+import { failpoint, toTransporterError, TransporterError } from "../../kit/mod.ts";
 import type { KubeClient } from "../http/client.ts";
 import { numberOf, recordOf, textOf, type Json } from "../http/json.ts";
 import { refusesDryRun } from "../http/status-error.ts";
@@ -126,6 +126,7 @@ export async function recreateObject(
     const finding = { would: "delete", uid } as const;
     await deleteObject(client, planned, finding, deletion(options));
     await demandGone(client, planned, uid, options.goneTimeoutMs);
+    failpoint("recreate.gone");
   }
   let failure: TransporterError;
   try {
