@@ -32,7 +32,7 @@ async function place(): Promise<Place> {
 const resources = (status: Json): Json[] => (status["result"] as Json)["resource_status"] as Json[];
 const brief = (status: Json): string[] =>
   resources(status).map(
-    (one) => `${String(one["status"])} ${String(one["name"])}${one["code"] === undefined ? "" : ` ${String(one["code"])}`}`,
+    (one) => `${String(one["status"])} ${String(one["name"])}${typeof one["code"] === "string" ? ` ${one["code"]}` : ""}`,
   );
 
 function dependent(name: string, namespace: string, on: string): string {
