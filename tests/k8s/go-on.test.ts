@@ -1,6 +1,7 @@
 import { describe, expect } from "bun:test";
 import { applyPlan, planObjects, type ResourceOutcome, validatePlan } from "../../src/k8s/mod.ts";
 import type { KubeObject } from "../../src/manifests/mod.ts";
+import { eventually } from "../support/eventually.ts";
 import { freshNamespace, kubeTest, type Namespace, uniqueName } from "../support/kube.ts";
 import { annotated, dependingOn, gated, inWave } from "./gate.ts";
 import { APPLY, clientOf, configMap, deployment, parsed } from "./walk.ts";
@@ -97,7 +98,11 @@ describe("going on past what fails", () => {
     ]);
     ended.catch(() => undefined);
     // Only when the one has failed for good is the other let through.
-    await space.kubectl(["wait", "deployment/stuck", "--for=condition=Progressing=false", "--timeout=60s"]);
+    const condition = "--output=jsonpath={.items[?(@.metadata.name=='stuck')].status.conditions[?(@.type=='Progressing')].status}";
+    await eventually(async () => (await space.kubectl(["get", "deployments", condition])) === "False", {
+      timeoutMs: 50_000,
+      what: "the end of its deadline",
+    });
     await gate.open();
     const told = await ended;
     expect(told[0]).toStartWith("created stuck: not ready: ");
