@@ -2,6 +2,7 @@ import { describe, expect } from "bun:test";
 import { apartFrame } from "../support/agent.ts";
 import { eventually } from "../support/eventually.ts";
 import { kubeTest, type Rule } from "../support/kube.ts";
+import { webhookThatIsDown } from "../support/webhook.ts";
 import { configMapWith, endingOf, manifest, operating, reference } from "./operate.ts";
 
 type Json = Record<string, unknown>;
@@ -142,6 +143,26 @@ describe("on its way", () => {
     const payload = on.cp.keep({ operation: "delete", references: [reference("v1", "ConfigMap", "one", namespace)] });
     (await on.cp.connection()).send(apartFrame("apart", payload));
     expect(endingOf(await on.cp.ended("apart", 60_000)).told).toEqual(["deleted ConfigMap one"]);
+  });
+
+  kubeTest("a patch that a webhook stands in the way of is tried again, and carried out once", async () => {
+    await using on = await operating();
+    const { name: namespace } = on.space;
+    await on.space.kubectl(["create", "configmap", "one", "--from-literal=value=x"]);
+    await using webhook = await webhookThatIsDown(on.space);
+    const patch = '[{"op":"add","path":"/metadata/labels","value":{"a":"b"}},{"op":"move","from":"/data/value","path":"/data/moved"}]';
+    const id = await on.begin(
+      { operation: "patch", patches: [{ ...reference("v1", "ConfigMap", "one", namespace), type: "json", patch }] },
+      { event: { retry: { attempts: 20, backoff: "500ms", max_backoff: "1s" } } },
+    );
+    await eventually(() => on.cp.statuses(id).some((status) => String(status["message"]).startsWith("Attempt 1 of 20 failed")), {
+      timeoutMs: 60_000,
+      what: "the first attempt's end",
+    });
+    await webhook.up();
+    const ended = await on.ended(id);
+    expect(ended.told).toEqual(["updated ConfigMap one"]);
+    expect(((await on.space.get("configmap", "one")) as Json)["data"]).toEqual({ moved: "x" });
   });
 
   kubeTest("a deletion that is called back while it waits ends, and says what had been taken", async () => {
