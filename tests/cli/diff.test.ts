@@ -239,6 +239,14 @@ describe("flags", () => {
     expect(await dry("-f", namespace, "--operation=apply")).toEqual({ manifests: [await Bun.file(namespace).text()] });
   });
 
+  test("what is sent is said in the event's own words, and goes where only control planes that know operations listen", async () => {
+    const run = await runCli(["send", "k8s", "--agent=nobody", "--cp-url", cp.url, "--operation=delete", "--ref=cm/a,cm/b"]);
+    expect(run.code).toBe(0);
+    expect(run.err).toContain(`Sending event to Control Plane at ${cp.url}/v1/events...\n`);
+    expect(run.err).toContain("  Operation:    delete\n  Objects:      2 by name\n");
+    expect(run.err).not.toContain("Manifests:");
+  });
+
   const REFUSED: readonly (readonly [string, RegExp])[] = [
     ["--ref=web --operation=delete", /--ref "web" is not an object's kind and name/],
     ["--ref=widget/w --operation=delete", /"widget" is not one that every cluster has/],

@@ -97,6 +97,7 @@ function eventText(event: EventDetail, nowMs: number): string {
     ["Revision", event.revision],
     ["Attempts", event.attempts],
     ["Trace", event.traceparent],
+    ["CloudEvent", event.cloudevent === undefined ? "" : `${event.cloudevent.id} of ${event.cloudevent.source}`],
     ["Payload", `${event.payload_bytes} bytes, sha256 ${event.payload_sha256}`],
   ]);
   const log = event.log
