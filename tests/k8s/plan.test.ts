@@ -10,7 +10,7 @@ import {
   validatePlan,
 } from "../../src/k8s/mod.ts";
 import type { KubeObject } from "../../src/manifests/mod.ts";
-import { comparePlan, planToken } from "../../src/k8s/apply/plan-token.ts";
+import { comparePlan, planToken } from "../../src/k8s/diff/plan-token.ts";
 import { freshNamespace, kubeTest, type Namespace } from "../support/kube.ts";
 import { eventually } from "../support/eventually.ts";
 import { APPLY, clientOf, configMap, deployment, parsed, refusal, walk } from "./walk.ts";

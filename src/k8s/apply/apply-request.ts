@@ -1,8 +1,8 @@
 import type { KubeClient } from "../http/client.ts";
 import { collectionPath } from "../http/discovery.ts";
 import { isRecord, parseRecord, recordOf, textOf, type Json } from "../http/json.ts";
-import { managedFieldsOf, ownApplyFields, ownApplyTimeMs, type ManagedFields } from "./managers.ts";
-import { type Pin, pinnedBody, type WriteGuard } from "./pin.ts";
+import { managedFieldsOf, ownApplyFields, ownApplyTimeMs, type ManagedFields } from "../ownership/managers.ts";
+import { type Pin, pinnedBody, type WriteGuard } from "../diff/pin.ts";
 import type { PlannedObject } from "./plan.ts";
 import { pathOf } from "./target.ts";
 import { errorOfAnswer } from "../http/status-error.ts";

@@ -5,7 +5,7 @@ import { type AppliedMetadata, applyRefusal, isTaken, metadataOf, sendCreate, ty
 import { type Finding, newFinding, type Written } from "./finding.ts";
 import type { PlannedObject } from "./plan.ts";
 import { refusesDryRun } from "../http/status-error.ts";
-import { readMetadata } from "./migrate.ts";
+import { readMetadata } from "../ownership/migrate.ts";
 
 function alreadyThere(planned: PlannedObject, there: AppliedMetadata | undefined): TransporterError {
   const made = there?.createdAt === undefined ? "" : `, since ${there.createdAt}`;

@@ -18,7 +18,7 @@ import type { ResourceType } from "../http/discovery.ts";
 import { parseRecord, recordOf } from "../http/json.ts";
 import { forEachLimited } from "../http/limiter.ts";
 import { errorOfAnswer } from "../http/status-error.ts";
-import { unknownKinds } from "./locate.ts";
+import { unknownKinds } from "../change/locate.ts";
 import { findOutside, type Outside } from "./outside.ts";
 import { type Target, targetOf } from "./target.ts";
 

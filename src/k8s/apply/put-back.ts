@@ -5,8 +5,8 @@ import { collectionPath } from "../http/discovery.ts";
 import { type Json, readExact, recordOf, textOf } from "../http/json.ts";
 import { errorOfAnswer } from "../http/status-error.ts";
 import { metadataOf } from "./apply-request.ts";
-import { type ManagedFields, managedFieldsOf } from "./managers.ts";
-import { patchManagers, readMetadata } from "./migrate.ts";
+import { type ManagedFields, managedFieldsOf } from "../ownership/managers.ts";
+import { patchManagers, readMetadata } from "../ownership/migrate.ts";
 import { pathOf, type Target } from "./target.ts";
 
 /** Controllers write to what was just made; each time it is read again. */

@@ -6,10 +6,10 @@ import type { KubeAnswer } from "../http/transport.ts";
 import { awaitGone } from "../ready/await-gone.ts";
 import { explainAllStaying, listStaying } from "../ready/explain-staying.ts";
 import { applyRefusal, isTaken, metadataOf, sendApply, sendCreate, type ApplyOptions } from "./apply-request.ts";
-import { deleteObject, type DeleteOptions, tryDelete } from "./delete-request.ts";
+import { deleteObject, type DeleteOptions, tryDelete } from "../change/delete-request.ts";
 import { type Finding, newFinding, type Written } from "./finding.ts";
-import type { Ignored } from "./ignore-fields.ts";
-import { demandPinned } from "./pin.ts";
+import type { Ignored } from "../ownership/ignore-fields.ts";
+import { demandPinned } from "../diff/pin.ts";
 import type { PlannedObject } from "./plan.ts";
 import { putBack, readObject } from "./put-back.ts";
 

@@ -2,11 +2,11 @@ import { TransporterError } from "../../kit/mod.ts";
 import type { KubeClient } from "../http/client.ts";
 import { type Conflict, conflictText } from "../http/conflicts.ts";
 import { type Json, recordsOf, textOf } from "../http/json.ts";
-import { differingPaths } from "./content.ts";
+import { differingPaths } from "../ownership/content.ts";
 import type { AppliedMetadata } from "./apply-request.ts";
 import type { PlannedObject } from "./plan.ts";
 import { readObject } from "./put-back.ts";
-import { isPrecious } from "./treatment.ts";
+import { isPrecious } from "../ownership/treatment.ts";
 
 /** When a manager last changed something in this way; undefined when the API server does not say. */
 function lastWritten(metadata: AppliedMetadata, { manager, subresource }: Conflict): string | undefined {

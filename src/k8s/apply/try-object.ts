@@ -16,19 +16,19 @@ import {
   sendDryCreate,
   type ApplyOptions,
 } from "./apply-request.ts";
-import { isSameContent } from "./content.ts";
+import { isSameContent } from "../ownership/content.ts";
 import { tryCreate } from "./create.ts";
 import { isForbidden } from "./faults.ts";
 import { type Finding, newFinding } from "./finding.ts";
-import { entriesOf, type Ignored, ignoredOf, ownsIgnored } from "./ignore-fields.ts";
-import { legacyManagers } from "./managers.ts";
-import { readMetadata } from "./migrate.ts";
+import { entriesOf, type Ignored, ignoredOf, ownsIgnored } from "../ownership/ignore-fields.ts";
+import { legacyManagers } from "../ownership/managers.ts";
+import { readMetadata } from "../ownership/migrate.ts";
 import type { PlannedObject } from "./plan.ts";
-import { provesSame } from "./prove-same.ts";
+import { provesSame } from "../ownership/prove-same.ts";
 import { readObject } from "./put-back.ts";
 import { tryRecreate } from "./recreate.ts";
 import { explainImmutable, withTimes } from "./refusal.ts";
-import { type Treatment, treatmentOf } from "./treatment.ts";
+import { type Treatment, treatmentOf } from "../ownership/treatment.ts";
 
 /** A controller may write between the look at what is there and the trial; both are of use only when they are of the same state. */
 const MAX_TRIALS = 3;

@@ -3,12 +3,12 @@ import type { KubeClient } from "../http/client.ts";
 import { applyRefusal, metadataOf, provesNoChange, sendApply, type ApplyOptions } from "./apply-request.ts";
 import { createObject } from "./create.ts";
 import type { Finding, Written } from "./finding.ts";
-import { type Ignored, ignoredOf } from "./ignore-fields.ts";
-import { readMetadata, settleOwnership } from "./migrate.ts";
+import { type Ignored, ignoredOf } from "../ownership/ignore-fields.ts";
+import { readMetadata, settleOwnership } from "../ownership/migrate.ts";
 import type { PlannedObject } from "./plan.ts";
 import { recreateObject } from "./recreate.ts";
 import { explainImmutable, withTimes } from "./refusal.ts";
-import { type Treatment, treatmentOf } from "./treatment.ts";
+import { type Treatment, treatmentOf } from "../ownership/treatment.ts";
 
 /** A proof that nothing would change is not acted on when it is older. */
 const PROOF_MS = 30_000;

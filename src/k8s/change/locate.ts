@@ -2,7 +2,7 @@ import { TransporterError } from "../../kit/mod.ts";
 import { crdProvides, describeRef, type ObjectRef, type ParsedObject, providedKindKey } from "../../manifests/mod.ts";
 import type { KubeClient } from "../http/client.ts";
 import { apiVersionOf, type KindRef } from "../http/discovery.ts";
-import { type Target, targetOf } from "./target.ts";
+import { type Target, targetOf } from "../apply/target.ts";
 
 /** An object that an event means, by a manifest or by its name alone, with its place in the cluster. */
 export interface Located extends Target {

@@ -2,7 +2,7 @@ import { messageOf, toTransporterError, TransporterError } from "../../kit/mod.t
 import type { KubeClient } from "../http/client.ts";
 import { numberOf, textOf } from "../http/json.ts";
 import { forEachLimited } from "../http/limiter.ts";
-import { type Fault, faultsError, isClusterFault, isForbidden, MAX_FAULTS } from "./faults.ts";
+import { type Fault, faultsError, isClusterFault, isForbidden, MAX_FAULTS } from "../apply/faults.ts";
 import type { Located } from "./locate.ts";
 import {
   hasBeenPatched,

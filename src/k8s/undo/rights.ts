@@ -2,7 +2,7 @@ import { TransporterError } from "../../kit/mod.ts";
 import type { KubeClient } from "../http/client.ts";
 import { parseRecord, recordOf } from "../http/json.ts";
 import { forEachLimited } from "../http/limiter.ts";
-import type { Target } from "./target.ts";
+import type { Target } from "../apply/target.ts";
 
 /** Something that an account will have to do to objects of one kind in one place. */
 export interface Need {

@@ -4,10 +4,10 @@ import type { KubeClient } from "../http/client.ts";
 import { type Json, parseRecord, recordOf, textOf } from "../http/json.ts";
 import { errorOfAnswer, refusesDryRun } from "../http/status-error.ts";
 import type { KubeAnswer } from "../http/transport.ts";
-import { METADATA_ONLY } from "./apply-request.ts";
+import { METADATA_ONLY } from "../apply/apply-request.ts";
 import { type Located, unknownKinds } from "./locate.ts";
-import { pathOf, type Target } from "./target.ts";
-import { isForbidden } from "./faults.ts";
+import { pathOf, type Target } from "../apply/target.ts";
+import { isForbidden } from "../apply/faults.ts";
 
 export interface DeleteOptions {
   readonly propagation: Propagation;

@@ -1,12 +1,12 @@
 import { TransporterError } from "../../kit/mod.ts";
-import { METADATA_ONLY, metadataOf, type AppliedMetadata, type ApplyOptions } from "./apply-request.ts";
+import { METADATA_ONLY, metadataOf, type AppliedMetadata, type ApplyOptions } from "../apply/apply-request.ts";
 import { type Ignored, withoutIgnored } from "./ignore-fields.ts";
 import type { KubeClient } from "../http/client.ts";
 import type { Json } from "../http/json.ts";
 import type { KubeAnswer } from "../http/transport.ts";
 import { type ManagedFields, managersPatch, migrateManagers } from "./managers.ts";
-import { demandPinned } from "./pin.ts";
-import { pathOf, type Target } from "./target.ts";
+import { demandPinned } from "../diff/pin.ts";
+import { pathOf, type Target } from "../apply/target.ts";
 import { errorOfAnswer } from "../http/status-error.ts";
 
 /** Others may write to the object between our reading and our patch; each time it is read again. */

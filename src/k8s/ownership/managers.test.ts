@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import * as fc from "fast-check";
-import { isPlain } from "./apply-request.ts";
+import { isPlain } from "../apply/apply-request.ts";
 import type { Json } from "../http/json.ts";
 import { legacyManagers, migrateManagers, uniteFields } from "./managers.ts";
 

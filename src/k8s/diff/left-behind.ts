@@ -1,5 +1,5 @@
 import { isRecord, type Json, recordOf } from "../http/json.ts";
-import { isOwnApply, managedFieldsOf, migrateManagers } from "./managers.ts";
+import { isOwnApply, managedFieldsOf, migrateManagers } from "../ownership/managers.ts";
 
 /** A set of fields in FieldsV1 notation, or undefined for an empty one. */
 type Fields = Json | undefined;

@@ -1,7 +1,7 @@
 import { forcesConflicts, ignoredPointers, onImmutableOf } from "../../manifests/mod.ts";
 import type { IgnoreFields } from "../../protocol/mod.ts";
-import type { ApplyOptions } from "./apply-request.ts";
-import type { PlannedObject } from "./plan.ts";
+import type { ApplyOptions } from "../apply/apply-request.ts";
+import type { PlannedObject } from "../apply/plan.ts";
 
 /** How one object is to be treated: what the event says for all, and the object for itself. */
 export interface Treatment {

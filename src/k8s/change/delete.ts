@@ -4,10 +4,10 @@ import { forEachLimited } from "../http/limiter.ts";
 import { awaitGone, type Leaving, type Staying } from "../ready/await-gone.ts";
 import { explainAllStaying, listStaying, type NotGone } from "../ready/explain-staying.ts";
 import { deleteObject, type DeleteFinding, type DeleteOptions, lookAtDoomed, tryDelete } from "./delete-request.ts";
-import { type Fault, faultsError, isClusterFault, MAX_FAULTS } from "./faults.ts";
+import { type Fault, faultsError, isClusterFault, MAX_FAULTS } from "../apply/faults.ts";
 import type { Located } from "./locate.ts";
-import type { Target } from "./target.ts";
-import { isForbidden } from "./faults.ts";
+import type { Target } from "../apply/target.ts";
+import { isForbidden } from "../apply/faults.ts";
 
 export interface TryDeletionsOptions extends DeleteOptions {
   /** Nothing will be deleted: where the account may not try, that an object is there or not is better than no answer. */

@@ -7,7 +7,7 @@ import { isRecord, type Json, parseRecord, recordOf, recordsOf, textOf } from ".
 import { errorOfAnswer, refusesDryRun } from "../http/status-error.ts";
 import type { KubeAnswer } from "../http/transport.ts";
 import type { Located } from "./locate.ts";
-import { pathOf, type Target } from "./target.ts";
+import { pathOf, type Target } from "../apply/target.ts";
 
 /** One object and how it is to be changed. */
 export interface PatchOrder {

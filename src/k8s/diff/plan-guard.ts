@@ -3,14 +3,14 @@ import { refKey } from "../../manifests/mod.ts";
 import type { KubeClient } from "../http/client.ts";
 import { recordOf, textOf } from "../http/json.ts";
 import { forEachLimited } from "../http/limiter.ts";
-import type { ApplyOptions } from "./apply-request.ts";
+import type { ApplyOptions } from "../apply/apply-request.ts";
 import { type Differences, lookOne } from "./diff.ts";
-import { isClusterFault } from "./faults.ts";
+import { isClusterFault } from "../apply/faults.ts";
 import type { Pin, WriteGuard } from "./pin.ts";
-import type { Plan, PlannedObject } from "./plan.ts";
+import type { Plan, PlannedObject } from "../apply/plan.ts";
 import { printOf, wantedOf } from "./plan-sight.ts";
 import { comparePlan, planToken } from "./plan-token.ts";
-import { readObject } from "./put-back.ts";
+import { readObject } from "../apply/put-back.ts";
 
 /** Others may write to the object in ways that do not matter between a look and a write; each time it is looked at again. */
 const MAX_TRIES = 5;

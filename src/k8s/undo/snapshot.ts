@@ -4,7 +4,7 @@ import type { KubeClient } from "../http/client.ts";
 import { forEachLimited } from "../http/limiter.ts";
 import { errorOfAnswer } from "../http/status-error.ts";
 import { type Need, Needs } from "./rights.ts";
-import { pathOf, type Target, targetOf } from "./target.ts";
+import { pathOf, type Target, targetOf } from "../apply/target.ts";
 
 /** An object as it was before an event changed anything: all it takes to put it back. */
 export interface Kept {

@@ -7,7 +7,7 @@ import { readExact, recordOf, type Json } from "../http/json.ts";
 import { forEachLimited } from "../http/limiter.ts";
 import { errorOfAnswer } from "../http/status-error.ts";
 import type { KubeAnswer } from "../http/transport.ts";
-import { putBack } from "./put-back.ts";
+import { putBack } from "../apply/put-back.ts";
 import {
   contentOperations,
   differingFields,
@@ -25,7 +25,7 @@ import {
   withOwners,
 } from "./restore-content.ts";
 import { type Kept, readPiece, restoreRank } from "./snapshot.ts";
-import { pathOf, type Target } from "./target.ts";
+import { pathOf, type Target } from "../apply/target.ts";
 
 /**
  * What became of one object.

@@ -1,7 +1,7 @@
 import { TransporterError } from "../../kit/mod.ts";
 import { stringifyObject } from "../../manifests/mod.ts";
 import { type Json, readExact, recordOf, textOf } from "../http/json.ts";
-import type { PlannedObject } from "./plan.ts";
+import type { PlannedObject } from "../apply/plan.ts";
 
 /** The one version of an object that a write is for; without values: none, it must not exist. */
 export interface Pin {

@@ -1,10 +1,10 @@
 import type { KubeClient } from "../http/client.ts";
 import type { Json } from "../http/json.ts";
-import type { ApplyOptions } from "./apply-request.ts";
-import { ignoredOf } from "./ignore-fields.ts";
+import type { ApplyOptions } from "../apply/apply-request.ts";
+import { ignoredOf } from "../ownership/ignore-fields.ts";
 import { livePrint } from "./live-print.ts";
-import type { PlannedObject } from "./plan.ts";
-import { treatmentOf } from "./treatment.ts";
+import type { PlannedObject } from "../apply/plan.ts";
+import { treatmentOf } from "../ownership/treatment.ts";
 
 /** The print of an object as it stands; what is left to others may become whatever they like. */
 export async function printOf(client: KubeClient, planned: PlannedObject, live: Json | undefined, options: ApplyOptions): Promise<string> {

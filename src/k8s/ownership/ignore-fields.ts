@@ -5,7 +5,7 @@ import { recordOf, type Json } from "../http/json.ts";
 import type { Schema } from "../http/schema.ts";
 import { type FieldPath, ownsField, resolvePointer, valueAt, withoutField, withValueAt } from "./field-path.ts";
 import { managedFieldsOf, isOwnApply, type ManagedFields } from "./managers.ts";
-import type { PlannedObject } from "./plan.ts";
+import type { PlannedObject } from "../apply/plan.ts";
 import type { Treatment } from "./treatment.ts";
 
 /** The fields of one object that are left to others once it exists. */

@@ -5,19 +5,19 @@ import { collectionPath } from "../http/discovery.ts";
 import { isRecord, type Json, readExact, recordOf, textOf } from "../http/json.ts";
 import { forEachLimited } from "../http/limiter.ts";
 import { refusesDryRun } from "../http/status-error.ts";
-import { applyRefusal, type ApplyOptions, sendApply } from "./apply-request.ts";
-import { type Fault, isClusterFault, isForbidden, MAX_FAULTS } from "./faults.ts";
-import type { Finding } from "./finding.ts";
-import { ignoredOf } from "./ignore-fields.ts";
+import { applyRefusal, type ApplyOptions, sendApply } from "../apply/apply-request.ts";
+import { type Fault, isClusterFault, isForbidden, MAX_FAULTS } from "../apply/faults.ts";
+import type { Finding } from "../apply/finding.ts";
+import { ignoredOf } from "../ownership/ignore-fields.ts";
 import { mergePatch, withoutLeftBehind } from "./left-behind.ts";
-import { legacyManagers, managedFieldsOf } from "./managers.ts";
+import { legacyManagers, managedFieldsOf } from "../ownership/managers.ts";
 import { livePrint } from "./live-print.ts";
 import { printOf } from "./plan-sight.ts";
-import type { Plan, PlannedObject } from "./plan.ts";
-import { readObject, remakeable } from "./put-back.ts";
-import { pathOf } from "./target.ts";
-import { treatmentOf } from "./treatment.ts";
-import { lookAt, tryObject } from "./try-object.ts";
+import type { Plan, PlannedObject } from "../apply/plan.ts";
+import { readObject, remakeable } from "../apply/put-back.ts";
+import { pathOf } from "../apply/target.ts";
+import { treatmentOf } from "../ownership/treatment.ts";
+import { lookAt, tryObject } from "../apply/try-object.ts";
 
 /** What an apply would do to one object. */
 export interface Seen {

@@ -2,7 +2,7 @@ import { TransporterError } from "../../kit/mod.ts";
 import type { KubeClient } from "../http/client.ts";
 import { type Json, recordOf, textOf } from "../http/json.ts";
 import { forEachLimited } from "../http/limiter.ts";
-import { type Fault, faultsError, isClusterFault } from "./faults.ts";
+import { type Fault, faultsError, isClusterFault } from "../apply/faults.ts";
 import type { Located } from "./locate.ts";
 import { notFound, type PatchOrder, readObject } from "./patch-request.ts";
 
