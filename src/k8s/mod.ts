@@ -1,14 +1,14 @@
 /**
- * The cluster: how to reach it, what it serves, the four verbs of an event (plan, validate, apply, verify), one file each, and Secrets that
- * the program itself keeps.
+ * The cluster, by corners: `access` (how to reach it, as whom), `http` (requests, watches, what it serves), `apply` (plan, try, walk, write), `ownership`
+ * (whose fields are whose), `change` (delete, patch, restart), `diff` (what would change, and plans), `undo` (what was, and putting it back), `ready` and `why`
+ * (whether things are ready, and why not); and Secrets that the program itself keeps.
  *
- * It refuses before it touches: every kind and namespace is looked up and every object is judged by the API server's own strict dry run
- * first; what cannot be judged yet, because its namespace or definition comes with the event, is judged just before its own apply. It
- * refuses to take fields from other managers unless told to, to follow redirects, and to run a program that the operator's own kubeconfig
- * does not name.
+ * It refuses before it touches: every kind and namespace is looked up and every object is judged by the API server itself first; what cannot
+ * be judged yet, because its namespace or definition comes with the event, is judged just before its own apply. It refuses to take fields from
+ * other managers unless told to, to follow redirects, and to run a program that the operator's own kubeconfig does not name.
  *
- * It promises to send each object exactly as it was parsed, to tell truly what became of it, to wait by watching, to say why something is
- * not ready in words that help, to keep few requests in flight, and to wait as a throttling API server tells it.
+ * It promises to send each object exactly as it was parsed, as whom the event says and nobody else, to tell truly what became of it, to wait by
+ * watching, to say why something is not ready in words that help, to keep few requests in flight, and to wait as a throttling API server tells it.
  */
 export type { InClusterOptions, KubeAccess, KubeAccessOptions, KubeCredentials, KubeTls } from "./access/access.ts";
 export { applyPlan, type ApplyPlanOptions, type ResourceOutcome } from "./apply/apply.ts";
