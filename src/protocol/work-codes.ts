@@ -61,7 +61,7 @@ export const WORK_CODES = {
   },
   VERIFY_TIMEOUT: {
     kind: "timeout",
-    title: "An object was applied and did not become ready in time",
+    title: "An object did not become ready, or gone, in time",
     remedy: "The message says what it was waiting for; give a longer verify_timeout if it only needs time.",
   },
   ALREADY_EXISTS: {

@@ -81,7 +81,7 @@ async function hasOnlyItsIdentity({ may, namespace, identitySecret }: Account): 
 }
 
 describe("the rights of a preset, as the API server sees them", () => {
-  kubeTest("namespaced: what an apply needs in its namespaces, and nothing anywhere else", async () => {
+  kubeTest("namespaced: what every operation needs in its namespaces, and nothing anywhere else", async () => {
     const kube = await sharedKube();
     await using space = await freshNamespace(kube);
     await using other = await freshNamespace(kube);
@@ -101,7 +101,11 @@ describe("the rights of a preset, as the API server sees them", () => {
     const { may } = account;
     await hasOnlyItsIdentity(account);
     const here = { namespace: space.name };
-    expect(await may("delete", "configmaps", here)).toBe(false);
+    // For the operation delete, for making anew and for rolling back, of what it may make.
+    expect(await may("delete", "configmaps", here)).toBe(true);
+    expect(await may("deletecollection", "configmaps", here)).toBe(false);
+    expect(await may("delete", "configmaps", { namespace: other.name })).toBe(false);
+    expect(await may("get", "pods/log", here)).toBe(true);
     expect(await may("create", "pods/exec", here)).toBe(false);
     expect(await may("create", "serviceaccounts/token", here)).toBe(false);
     expect(await may("create", "roles", { ...here, group: "rbac.authorization.k8s.io" })).toBe(false);
