@@ -131,13 +131,14 @@ export function metadataIn(metadata: Json): AppliedMetadata {
 
 /**
  * True when the answer to an apply proves that it changed nothing: the API server stamps our entry whenever our apply changes something,
- * so a stamp clearly older than the answer (both of the server's clock, to the second) was set by an earlier one.
+ * so a stamp clearly older than the answer (both of the server's clock, to the second) was set by an earlier one. Older by more than the `tookMs`
+ * that the answer took: a webhook may be asked for long after the stamp was set.
  */
-export function provesNoChange(answer: KubeAnswer, managedFields: ManagedFields, fieldManager: string): boolean {
+export function provesNoChange(answer: KubeAnswer, managedFields: ManagedFields, fieldManager: string, tookMs: number): boolean {
   const answeredAtMs = Date.parse(answer.headers.get("date") ?? "");
   const appliedAtMs = ownApplyTimeMs(managedFields, fieldManager);
   // NaN compares false: without a Date nothing is proven.
-  return appliedAtMs !== undefined && answeredAtMs - appliedAtMs >= 2_000;
+  return appliedAtMs !== undefined && answeredAtMs - appliedAtMs >= 2_000 + tookMs;
 }
 
 /**

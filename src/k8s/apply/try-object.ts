@@ -133,7 +133,8 @@ class ObjectTrial {
     const { fieldManager } = this.#options;
     const { resourceVersion, generation, managedFields } = metadataOf(answer);
     const legacy = legacyManagers(managedFields, fieldManager);
-    const unchanged = legacy.size === 0 && provesNoChange(answer, managedFields, fieldManager);
+    const tookMs = this.#client.ports.clock.monotonic() - found.atMs;
+    const unchanged = legacy.size === 0 && provesNoChange(answer, managedFields, fieldManager, tookMs);
     return { ...found, would: unchanged ? "unchanged" : "update", resourceVersion, generation, legacy };
   }
 

@@ -57,6 +57,8 @@ class ObjectWrite {
     const settled = isNew || !this.#mustSettle() ? undefined : await this.#settle();
     const strict = finding === undefined || finding.would === "unknown";
     const { pin } = this.#options;
+    const { clock } = this.#client.ports;
+    const sentAtMs = clock.monotonic();
     // Settling has made a version of its own.
     const moved = pin === undefined || settled === undefined ? pin : { ...pin, resourceVersion: settled };
     const answer = await sendApply(
@@ -76,7 +78,8 @@ class ObjectWrite {
     const made = answer.sentBefore === true && finding?.would === "create";
     if (answer.status === 201 || made) return { status: "created", generation };
     const before = settled ?? finding?.resourceVersion;
-    const untouched = answer.sentBefore !== true && provesNoChange(answer, managedFields, this.#options.fieldManager);
+    const tookMs = clock.monotonic() - sentAtMs;
+    const untouched = answer.sentBefore !== true && provesNoChange(answer, managedFields, this.#options.fieldManager, tookMs);
     const unchanged = resourceVersion === before || untouched;
     return { status: unchanged ? "unchanged" : "updated", generation };
   }

@@ -167,6 +167,31 @@ describe("an apply that is certain to change nothing", () => {
     expect(proves(object, there("b", "a"))).toBe(false);
   });
 
+  test("takes no other item for one of its own when it looks at their order", () => {
+    const key = (port: number): string => `k:{"port":${port},"protocol":"TCP"}`;
+    const fields = { "f:spec": { "f:ports": { [key(80)]: { ".": {}, "f:port": {} }, [key(81)]: { ".": {}, "f:port": {} } } } };
+    const object = { apiVersion: "apps/v1", kind: "Things", metadata: { name: "t" }, spec: { ports: [{ port: 80 }, { port: 81 }] } };
+    const there = (...ports: readonly (readonly [number, string])[]): Json => ({
+      ...object,
+      metadata: { name: "t", managedFields: [{ ...OWN, fieldsV1: fields }] },
+      spec: { ports: ports.map(([port, protocol]) => ({ port, protocol })) },
+    });
+    expect(proves(object, there([80, "UDP"], [80, "TCP"], [81, "TCP"]))).toBe(true);
+    expect(proves(object, there([80, "UDP"], [81, "TCP"], [80, "TCP"]))).toBe(false);
+  });
+
+  test("takes what was empty when it was booked, and what others have filled, for theirs alone", () => {
+    const object = { apiVersion: "apps/v1", kind: "Things", metadata: { name: "t", labels: { tier: "web" } } };
+    const there = (...others: readonly Json[]): Json => {
+      const managedFields = [{ ...OWN, fieldsV1: { "f:metadata": { "f:labels": {} } } }, ...others];
+      return { ...object, metadata: { ...object.metadata, managedFields } };
+    };
+    const other = { manager: "kubectl", operation: "Update", apiVersion: "apps/v1" };
+    expect(proves(object, there({ ...other, fieldsV1: { "f:metadata": { "f:labels": { "f:tier": {} } } } }))).toBe(false);
+    // As a whole it may belong to both.
+    expect(proves(object, there({ ...other, fieldsV1: { "f:metadata": { "f:labels": {} } } }))).toBe(true);
+  });
+
   test("is told of integers that no number holds only where they are the same", () => {
     const fields = { "f:spec": { "f:big": {} } };
     const object = { apiVersion: "apps/v1", kind: "Things", metadata: { name: "t" }, spec: { big: 9007199254740993n } };

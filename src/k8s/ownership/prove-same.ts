@@ -22,24 +22,25 @@ function same(a: unknown, b: unknown): boolean {
   return keys.length === Object.keys(b).length && keys.every((key) => Object.hasOwn(b, key) && same(a[key], b[key]));
 }
 
-/** The one item of a list whose merge keys have these values; undefined where there is none, or more than one. */
-function itemOf(list: readonly unknown[], keys: Json): Json | undefined {
-  const found = list.filter((item): item is Json => isRecord(item) && Object.entries(keys).every(([key, value]) => same(item[key], value)));
-  return found.length === 1 ? found[0] : undefined;
+/** Where in a list the one item is that this is true of; undefined where there is none, or more than one. */
+function placeOf(list: readonly unknown[], isMeant: (item: unknown) => boolean): number | undefined {
+  const first = list.findIndex(isMeant);
+  return first < 0 || list.findLastIndex(isMeant) !== first ? undefined : first;
+}
+
+function hasKeys(item: unknown, keys: Json): item is Json {
+  return isRecord(item) && Object.entries(keys).every(([key, value]) => same(item[key], value));
 }
 
 /**
- * The item of a manifest that is booked under these merge keys. A port without a protocol is TCP, the one merge key of built-in kinds that is
- * left out in earnest; had it stood there when it was booked, it would be booked as a field, too.
+ * Where the item of a manifest is that is booked under these merge keys. A port without a protocol is TCP, the one merge key of built-in kinds
+ * that is left out in earnest; had it stood there when it was booked, it would be booked as a field, too.
  */
-function writtenItemOf(list: readonly unknown[], keys: Json): Json | undefined {
-  const exact = itemOf(list, keys);
+function writtenPlaceOf(list: readonly unknown[], keys: Json): number | undefined {
+  const exact = placeOf(list, (item) => hasKeys(item, keys));
   const { protocol, ...others } = keys;
   if (exact !== undefined || protocol !== "TCP") return exact;
-  return itemOf(
-    list.filter((item) => isRecord(item) && item["protocol"] === undefined),
-    others,
-  );
+  return placeOf(list, (item) => hasKeys(item, others) && item["protocol"] === undefined);
 }
 
 function parsed(text: string): unknown {
@@ -50,64 +51,54 @@ function parsed(text: string): unknown {
   }
 }
 
-function sameFields(fields: Json, wanted: unknown, live: unknown, depth: number): boolean {
+/** What other managers have of a field or an item. */
+function below(others: readonly Json[], key: string): readonly Json[] {
+  return others.length === 0 ? others : others.flatMap((fields) => (isRecord(fields[key]) ? [fields[key]] : []));
+}
+
+function sameFields(fields: Json, wanted: unknown, live: unknown, others: readonly Json[], depth: number): boolean {
   // Deeper than any schema: what goes on is not judged here.
   if (depth > 100) return false;
-  // Owned as a whole.
-  if (isEmpty(fields)) return same(wanted, live);
-  if (Array.isArray(wanted)) return Array.isArray(live) && sameItems(fields, wanted, live, depth);
-  return isRecord(wanted) && isRecord(live) && sameEntries(fields, wanted, live, depth);
+  // Owned as a whole; or it was empty when it was booked, and others have filled it.
+  if (isEmpty(fields)) return same(wanted, live) && others.every((theirs) => Object.keys(theirs).every((key) => key === SELF));
+  if (Array.isArray(wanted)) return Array.isArray(live) && sameItems(fields, wanted, live, others, depth);
+  return isRecord(wanted) && isRecord(live) && sameEntries(fields, wanted, live, others, depth);
 }
 
 /** Every field of the manifest is ours and as it says, and nothing is ours that it does not have. */
-function sameEntries(fields: Json, wanted: Json, live: Json, depth: number): boolean {
+function sameEntries(fields: Json, wanted: Json, live: Json, others: readonly Json[], depth: number): boolean {
   let owned = 0;
   for (const [key, inner] of Object.entries(fields)) {
     if (key === SELF) continue;
     const name = key.slice(FIELD.length);
     if (!key.startsWith(FIELD) || !Object.hasOwn(wanted, name) || !Object.hasOwn(live, name)) return false;
-    if (!sameFields(recordOf(inner), wanted[name], live[name], depth + 1)) return false;
+    if (!sameFields(recordOf(inner), wanted[name], live[name], below(others, key), depth + 1)) return false;
     owned += 1;
   }
   return owned === Object.keys(wanted).length;
 }
 
-/** A list whose items are owned one by one. Where they stand says nothing, but their order among each other may. */
-function sameItems(fields: Json, wanted: readonly unknown[], live: readonly unknown[], depth: number): boolean {
-  let owned = 0;
+/** A list whose items are owned one by one. Where they stand says nothing, but their order among each other does. */
+function sameItems(fields: Json, wanted: readonly unknown[], live: readonly unknown[], others: readonly Json[], depth: number): boolean {
+  /** Where in the cluster the items of the manifest stand. */
+  const places = new Map<number, number>();
   for (const [key, inner] of Object.entries(fields)) {
     if (key === SELF) continue;
     const value = parsed(key.slice(ITEM.length));
-    if (key.startsWith(VALUE)) {
-      if (!wanted.some((item) => same(item, value)) || !live.some((item) => same(item, value))) return false;
-    } else if (key.startsWith(ITEM) && isRecord(value)) {
-      const [ours, theirs] = [writtenItemOf(wanted, value), itemOf(live, value)];
-      if (ours === undefined || theirs === undefined) return false;
-      if (!sameFields(recordOf(inner), ours, theirs, depth + 1)) return false;
-    } else {
-      return false;
-    }
-    owned += 1;
+    const isItem = key.startsWith(ITEM) && isRecord(value);
+    if (!isItem && !key.startsWith(VALUE)) return false;
+    const ours = isItem ? writtenPlaceOf(wanted, value) : placeOf(wanted, (item) => same(item, value));
+    const theirs = placeOf(live, (item) => (isItem ? hasKeys(item, value) : same(item, value)));
+    if (ours === undefined || theirs === undefined) return false;
+    if (isItem && !sameFields(recordOf(inner), wanted[ours], live[theirs], below(others, key), depth + 1)) return false;
+    places.set(ours, theirs);
   }
-  return owned === wanted.length && sameOrder(wanted, live);
+  return places.size === wanted.length && isRising(wanted.map((_item, at) => places.get(at) ?? -1));
 }
 
-/** A merge puts the items of a manifest into its order. As each has its like, the first field that both have and that differs tells. */
-function sameOrder(wanted: readonly unknown[], live: readonly unknown[]): boolean {
-  let at = 0;
-  for (const item of wanted) {
-    while (at < live.length && !covers(live[at], item)) at += 1;
-    if (at >= live.length) return false;
-    at += 1;
-  }
-  return true;
-}
-
-/** Whether an item of the cluster holds all that one of the manifest says. */
-function covers(live: unknown, wanted: unknown): boolean {
-  if (Array.isArray(wanted)) return Array.isArray(live) && wanted.every((item) => live.some((one) => covers(one, item)));
-  if (!isRecord(wanted)) return same(wanted, live);
-  return isRecord(live) && Object.entries(wanted).every(([key, value]) => Object.hasOwn(live, key) && covers(live[key], value));
+/** A merge puts the items of a manifest into its order. */
+function isRising(places: readonly number[]): boolean {
+  return places.every((place, at) => at === 0 || place > (places[at - 1] ?? -1));
 }
 
 /** What an apply says beside its fields: these are no fields that anybody owns. */
@@ -133,13 +124,17 @@ function withoutEmptyTime(metadata: Json): Json {
 export function provesSame(object: Json, live: Json, fieldManager: string): boolean {
   const metadata = recordOf(live["metadata"]);
   const managers = managedFieldsOf(metadata);
-  const [own, ...more] = managers.filter((entry) => isOwnApply(entry, fieldManager));
-  if (own === undefined || more.length > 0 || legacyManagers(managers, fieldManager).size > 0) return false;
-  if (own["apiVersion"] !== object["apiVersion"] || live["apiVersion"] !== object["apiVersion"]) return false;
-  if (metadata["deletionTimestamp"] !== undefined) return false;
+  if (live["apiVersion"] !== object["apiVersion"] || metadata["deletionTimestamp"] !== undefined) return false;
   const ourMetadata = withoutEmptyTime(without(recordOf(object["metadata"]), NAME));
   const { metadata: _written, ...rest } = without(object, IDENTITY);
   const wanted = isEmpty(ourMetadata) ? rest : { ...rest, metadata: ourMetadata };
+  // A bare Namespace: applying a name books nothing, and a second apply would only book the server's own label to `before-first-apply`.
+  if (managers.length === 0) return isEmpty(wanted);
+  const [own, ...more] = managers.filter((entry) => isOwnApply(entry, fieldManager));
+  if (own === undefined || more.length > 0 || legacyManagers(managers, fieldManager).size > 0) return false;
+  if (own["apiVersion"] !== object["apiVersion"]) return false;
   const fields = recordOf(own["fieldsV1"]);
-  return isEmpty(fields) ? isEmpty(wanted) : sameFields(fields, wanted, live, 0);
+  if (isEmpty(fields)) return isEmpty(wanted);
+  const others = managers.filter((entry) => entry !== own).map((entry) => recordOf(entry["fieldsV1"]));
+  return sameFields(fields, wanted, live, others, 0);
 }
