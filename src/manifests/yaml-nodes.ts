@@ -14,6 +14,7 @@ import {
 } from "yaml";
 import type { FaultAt } from "./place.ts";
 import { Differences } from "./yaml-differences.ts";
+import { readEverydayYaml } from "./yaml-everyday.ts";
 
 /** What `!!` stands for. */
 export const TAG_PREFIX = "tag:yaml.org,2002:";
@@ -157,6 +158,11 @@ export function parseYamlNodes(text: string, fault: FaultAt, limits: YamlLimits)
   if (blank === text.length) return undefined;
   if (text.startsWith("%", blank)) throw fault(blank, "directives are not understood, as for kubectl", "Remove the line.");
   new Differences(text, fault).inText();
+  return readEverydayYaml(text, limits) ?? readAllYaml(text, fault, limits);
+}
+
+/** The same by yaml's own reader, which knows everything that can stand in a document that is not blank. */
+export function readAllYaml(text: string, fault: FaultAt, limits: YamlLimits): YamlNode | undefined {
   const documents = [...new Composer(COMPOSE_OPTIONS).compose(tokensOf(text, fault, limits), true, text.length)];
   for (const document of documents) {
     const [error] = document.errors;
