@@ -282,6 +282,41 @@ describe("what nobody can bring back", () => {
     expect((await refusal(walk(client, parsed(other), options))).code).toBe("IMMUTABLE_FIELD");
   });
 
+  kubeTest("neither is a StatefulSet that takes its volume claims with it", async () => {
+    await using namespace = await freshNamespace();
+    const client = await clientOf(namespace.kube);
+    const options = { defaultNamespace: namespace.name, ...RECREATE };
+    const set = (serviceName: string, annotations: Record<string, string> = {}): KubeObject => {
+      const persistentVolumeClaimRetentionPolicy = { whenDeleted: "Delete", whenScaled: "Retain" };
+      const spec = { ...(selecting("db", "a", 0)["spec"] as Json), serviceName, persistentVolumeClaimRetentionPolicy };
+      return { apiVersion: "apps/v1", kind: "StatefulSet", metadata: { name: "db", annotations }, spec };
+    };
+    await walk(client, parsed(set("one")), options);
+    const uid = await uidOf(namespace, "statefulset", "db");
+    const error = await refusal(walk(client, parsed(set("two")), options));
+    expect(error.code).toBe("IMMUTABLE_FIELD");
+    expect(error.message).toContain("with it would go the volume claims of its pods");
+    expect(await uidOf(namespace, "statefulset", "db")).toBe(uid);
+    const itself = set("two", { "transporter.dev/on-immutable": "recreate" });
+    expect((await walk(client, parsed(itself), options)).told).toEqual([`recreated StatefulSet ${namespace.name}/db`]);
+  });
+
+  kubeTest("nor an object whose manifest means the very one that is there", async () => {
+    await using namespace = await freshNamespace();
+    const client = await clientOf(namespace.kube);
+    const options = { defaultNamespace: namespace.name, ...RECREATE };
+    const sealed = (value: string, metadata: Json = {}): KubeObject => ({
+      ...configMap("sealed", { value }),
+      immutable: true,
+      metadata: { name: "sealed", ...metadata },
+    });
+    await walk(client, parsed(sealed("1")), options);
+    const uid = await uidOf(namespace, "configmap", "sealed");
+    const error = await refusal(walk(client, parsed(sealed("2", { uid })), options));
+    expect(error.message).toContain("its manifest names a metadata.uid");
+    expect(await uidOf(namespace, "configmap", "sealed")).toBe(uid);
+  });
+
   kubeTest("a definition and a namespace neither", async () => {
     await using namespace = await freshNamespace();
     const client = await clientOf(namespace.kube);
@@ -300,6 +335,8 @@ describe("what nobody can bring back", () => {
     });
     try {
       await walk(client, parsed(crd("Namespaced")), RECREATE);
+      // Before that its scope may still be changed.
+      await namespace.kubectl(["wait", "--for=condition=Established", "--timeout=30s", `crd/${name}s.${group}`]);
       const error = await refusal(walk(client, parsed(crd("Cluster")), RECREATE));
       expect(error.code).toBe("IMMUTABLE_FIELD");
       expect(error.message).toContain("spec.scope");

@@ -192,6 +192,29 @@ describe("putting back what an event changed", () => {
     expect(await space.get("configmap", "frozen")).not.toHaveProperty("immutable");
   });
 
+  kubeTest("a volume claim is never deleted, even where the event may: what it binds cannot be taken back", async () => {
+    const kube = await sharedKube();
+    await using space = await freshNamespace(kube);
+    const client = await clientOf(kube);
+    const claim = (labels: Record<string, string>): KubeObject => ({
+      apiVersion: "v1",
+      kind: "PersistentVolumeClaim",
+      metadata: { name: "disk", labels },
+      spec: { accessModes: ["ReadWriteOnce"], storageClassName: "nobody-makes-it", resources: { requests: { storage: "1Gi" } } },
+    });
+    await walk(client, parsed(claim({})), { defaultNamespace: space.name });
+    const uid = ((await read(space, "persistentvolumeclaims", "disk"))["metadata"] as Json)["uid"];
+    const way = await keep(client, space, [claim({ tier: "data" })]);
+    await walk(client, parsed(claim({ tier: "data" })), { defaultNamespace: space.name });
+    // As the binder does for its first pod: what was before cannot be written any more.
+    await space.kubectl(["patch", "pvc", "disk", "--patch", JSON.stringify({ spec: { volumeName: uniqueName("volume") } })]);
+    expect(words(await way.back(true))).toEqual([
+      expect.stringMatching(/^left PersistentVolumeClaim disk .*spec: Forbidden: spec is immutable/),
+    ]);
+    expect((await read(space, "persistentvolumeclaims", "disk"))["metadata"]).toMatchObject({ uid });
+    expect((await read(space, "persistentvolumeclaims", "disk"))["metadata"]).not.toHaveProperty("deletionTimestamp");
+  });
+
   kubeTest("what is held by a finalizer is named with it, whether it is to go or to be made again", async () => {
     const kube = await sharedKube();
     await using space = await freshNamespace(kube);

@@ -8,7 +8,9 @@ import { explainAllStaying, listStaying } from "../ready/explain-staying.ts";
 import { applyRefusal, isTaken, metadataOf, sendApply, sendCreate, type ApplyOptions } from "./apply-request.ts";
 import { deleteObject, type DeleteOptions, tryDelete } from "../change/delete-request.ts";
 import { type Finding, newFinding, type Written } from "./finding.ts";
+import { ON_IMMUTABLE_ANNOTATION, onImmutableOf } from "../../manifests/mod.ts";
 import type { Ignored } from "../ownership/ignore-fields.ts";
+import { lossWith } from "../ownership/treatment.ts";
 import { demandPinned } from "../diff/pin.ts";
 import type { PlannedObject } from "./plan.ts";
 import { putBack, readObject } from "./put-back.ts";
@@ -26,6 +28,23 @@ function bodyOf(planned: PlannedObject, ignored: Ignored | undefined, live: Json
   return ignored === undefined ? planned.body : ignored.bodyLike(live);
 }
 
+/** What no API server refuses before it is too late. */
+function refuseRemaking({ label, parsed }: PlannedObject, live: Json): void {
+  const refuse = (why: string, remedy: string): TransporterError =>
+    new TransporterError("IMMUTABLE_FIELD", `${label}: a field of it cannot be changed, and it is not deleted and made anew: ${why}`, {
+      details: { object: label },
+      remedy,
+    });
+  if (parsed.object.metadata["uid"] !== undefined)
+    throw refuse("its manifest names a metadata.uid, which the new one would not have", "Leave metadata.uid out of the manifest.");
+  const loss = onImmutableOf(parsed.object) === "recreate" ? undefined : lossWith(live);
+  if (loss !== undefined)
+    throw refuse(
+      `with it would go ${loss}`,
+      `Have the policy say Retain first; or have the object itself ask for it by the annotation ${ON_IMMUTABLE_ANNOTATION}: recreate.`,
+    );
+}
+
 /**
  * Has the API server judge, without doing it, whether an object may be deleted and made anew from its manifest. Throws what it refuses: then
  * nothing must be deleted.
@@ -39,6 +58,7 @@ export async function tryRecreate(
   const atMs = client.ports.clock.monotonic();
   const live = await readObject(client, planned, options.signal);
   if (live === undefined) return newFinding(atMs);
+  refuseRemaking(planned, live);
   const body = bodyOf(planned, ignored, live);
   // Whoever finds the name taken has found nothing wrong with the object.
   const answer = await sendCreate(client, planned, options, { dryRun: true, body });
@@ -122,9 +142,12 @@ export async function recreateObject(
   demandPinned(planned.label, live === undefined ? undefined : recordOf(live["metadata"]), pin);
   const body = live === undefined ? planned.body : bodyOf(planned, ignored, live);
   if (live !== undefined) {
+    refuseRemaking(planned, live);
     const uid = textOf(recordOf(live["metadata"])["uid"]);
     const finding = { would: "delete", uid } as const;
-    await deleteObject(client, planned, finding, deletion(options));
+    signal?.throwIfAborted();
+    // A deletion that is broken off may have arrived.
+    await deleteObject(client, planned, finding, deletion(steadfast));
     await demandGone(client, planned, uid, options.goneTimeoutMs);
     failpoint("recreate.gone");
   }

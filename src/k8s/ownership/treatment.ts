@@ -2,6 +2,7 @@ import { forcesConflicts, ignoredPointers, onImmutableOf } from "../../manifests
 import type { IgnoreFields } from "../../protocol/mod.ts";
 import type { ApplyOptions } from "../apply/apply-request.ts";
 import type { PlannedObject } from "../apply/plan.ts";
+import { type Json, recordOf } from "../http/json.ts";
 
 /** How one object is to be treated: what the event says for all, and the object for itself. */
 export interface Treatment {
@@ -23,6 +24,18 @@ const PRECIOUS: ReadonlySet<string> = new Set([
 /** Whether the event-wide `on_immutable: recreate` passes such a kind by. */
 export function isPrecious(ref: { readonly group: string; readonly kind: string }): boolean {
   return PRECIOUS.has(`${ref.group}/${ref.kind}`);
+}
+
+/** What would be lost for good with an object of a kind that can be made anew in general; undefined where nothing would. */
+export function lossWith({ kind, spec }: Json): string | undefined {
+  const policy = recordOf(recordOf(spec)["persistentVolumeClaimRetentionPolicy"]);
+  if (kind !== "StatefulSet" || policy["whenDeleted"] !== "Delete") return undefined;
+  return "the volume claims of its pods (persistentVolumeClaimRetentionPolicy.whenDeleted: Delete)";
+}
+
+/** Whether what goes with this object nobody can bring back. */
+export function isIrreplaceable(ref: { readonly group: string; readonly kind: string }, live: Json): boolean {
+  return isPrecious(ref) || lossWith(live) !== undefined;
 }
 
 function matches(wanted: string | null | undefined, is: string | undefined): boolean {

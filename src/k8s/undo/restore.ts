@@ -7,6 +7,7 @@ import { readExact, recordOf, type Json } from "../http/json.ts";
 import { forEachLimited } from "../http/limiter.ts";
 import { errorOfAnswer } from "../http/status-error.ts";
 import type { KubeAnswer } from "../http/transport.ts";
+import { isIrreplaceable } from "../ownership/treatment.ts";
 import { putBack } from "../apply/put-back.ts";
 import {
   contentOperations,
@@ -142,7 +143,8 @@ class Restoring {
       if (live === undefined) return this.#remake(target, before);
       const replaced = uidOf(live) !== uidOf(before);
       if (replaced && (await this.#wasRemade(target, live, before))) return { status: "restored", note: "made again" };
-      if (replaced && !(mayDelete && isTouchedBy(live, fieldManager))) throw this.#notOurs(target, "is another object by now");
+      if (replaced && !(mayDelete && isTouchedBy(live, fieldManager) && !isIrreplaceable(target.ref, live)))
+        throw this.#notOurs(target, "is another object by now");
       if (replaced || (isEnding(live) && !isEnding(before))) {
         if (mayDelete) await this.#delete(target, live);
         else if (!wasWritten(live, before, kept.seenAtMs, fieldManager))
@@ -189,7 +191,8 @@ class Restoring {
     if (operations.length > 0) {
       const answer = await this.#patch(target, guarded(operations, versionOf(live)));
       if (answer.status === 409) return [];
-      if (answer.status === 422 && mayDelete && errorOfAnswer(answer, target.label).code === "IMMUTABLE_FIELD") return "immutable";
+      const replaceable = mayDelete && !isIrreplaceable(target.ref, live);
+      if (answer.status === 422 && replaceable && errorOfAnswer(answer, target.label).code === "IMMUTABLE_FIELD") return "immutable";
       now = this.#object(answer, target);
       const differing = differingFields(now, before, fieldManager);
       if (differing.length > 0) return differing;
