@@ -6,6 +6,7 @@ import { differingPaths } from "../ownership/content.ts";
 import type { AppliedMetadata } from "./apply-request.ts";
 import type { PlannedObject } from "./plan.ts";
 import { readObject } from "./put-back.ts";
+import { redactText } from "../../redaction/mod.ts";
 import { isPrecious } from "../ownership/treatment.ts";
 
 /** When a manager last changed something in this way; undefined when the API server does not say. */
@@ -74,5 +75,6 @@ export async function explainImmutable(
 /** The API server writes the refused value out in full, or how it differs line by line; what matters stands around it. */
 function shortened(words: string): string {
   const [first = ""] = words.replaceAll(/Invalid value: .{200,}?: (?=field is immutable|may not|cannot)/gs, "").split("\n");
-  return first.slice(0, 600);
+  // Half of a secret nobody would know later.
+  return redactText(first).slice(0, 600);
 }

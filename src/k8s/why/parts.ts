@@ -1,4 +1,5 @@
 import type { KubeClient } from "../http/client.ts";
+import { redactText } from "../../redaction/mod.ts";
 import { parseRecord, recordOf, recordsOf, textOf, type Json } from "../http/json.ts";
 
 const MESSAGE_CHARS = 500;
@@ -20,9 +21,9 @@ export function subjectOf(object: Json): Subject {
   };
 }
 
-/** One line of bearable length. */
+/** One line of bearable length; without secrets, as half of one, or one in other spaces, nobody would know later. */
 export function cut(text: string, most = MESSAGE_CHARS): string {
-  const line = text.replaceAll(/\s+/g, " ").trim();
+  const line = redactText(text).replaceAll(/\s+/g, " ").trim();
   return line.length > most ? `${line.slice(0, most)}…` : line;
 }
 
