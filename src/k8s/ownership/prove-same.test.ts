@@ -122,6 +122,15 @@ describe("an apply that is certain to change nothing", () => {
     );
   });
 
+  test("of a bare name is certain where nobody is booked for anything", () => {
+    // What an API server 1.36 has after an apply of a Namespace that is nothing but a name.
+    const bare = { apiVersion: "v1", kind: "Namespace", metadata: { name: "shop" } };
+    const there = { ...bare, metadata: { name: "shop", uid: "u", labels: { "kubernetes.io/metadata.name": "shop" } }, spec: {} };
+    expect(proves(bare, there)).toBe(true);
+    expect(proves({ ...bare, metadata: { name: "shop", labels: { "kubernetes.io/metadata.name": "shop" } } }, there)).toBe(false);
+    expect(proves(bare, { ...there, metadata: { ...there.metadata, deletionTimestamp: "2026-01-01T00:00:00Z" } })).toBe(false);
+  });
+
   test("knows a port without a protocol for TCP, and only where the protocol was not written before either", () => {
     const booked = (tcp: Json): Json => ({
       "f:spec": {
