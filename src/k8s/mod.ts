@@ -28,7 +28,7 @@ export { demandRights } from "./undo/rights.ts";
 export { takeSnapshot } from "./undo/snapshot.ts";
 export { patchAll, type PatchOutcome, tryPatches } from "./change/patch.ts";
 export { hasBeenPatched, type PatchFinding, type PatchOrder, type PatchTrace, readTrace } from "./change/patch-request.ts";
-export { planRestarts } from "./change/restart.ts";
+export { planRestarts, type RestartPlan } from "./change/restart.ts";
 export { maySecret, readSecret, type SecretContent, type SecretName, writeSecret } from "./secret.ts";
 export type { Target } from "./apply/target.ts";
 export { idleIgnoring } from "./ownership/treatment.ts";

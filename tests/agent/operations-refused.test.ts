@@ -47,6 +47,34 @@ describe("an account that may not", () => {
   });
 });
 
+describe("a restart", () => {
+  kubeTest(
+    "of what is not there, or cannot be restarted, is refused as a whole, and goes on without it where that was asked for",
+    async () => {
+      await using on = await operating();
+      const { name: namespace } = on.space;
+      await on.space.kubectl(["create", "configmap", "settings"]);
+      await on.space.kubectl(["create", "deployment", "web", "--image=example.test/main:1"]);
+      const references = [
+        reference("v1", "ConfigMap", "settings", namespace),
+        reference("apps/v1", "Deployment", "web", namespace),
+        reference("apps/v1", "Deployment", "nowhere", namespace),
+      ];
+      const restartedAt = async (): Promise<boolean> => JSON.stringify(await on.space.get("deployment", "web")).includes("restartedAt");
+      const refused = await on.run({ operation: "restart", references });
+      expect(refused.told).toEqual(["failed ConfigMap settings", "pending Deployment web", "failed Deployment nowhere"]);
+      expect(await restartedAt()).toBe(false);
+      const ended = await on.run({ operation: "restart", on_failure: "continue", references });
+      expect(ended.told).toEqual(["failed ConfigMap settings", "restarted Deployment web", "failed Deployment nowhere"]);
+      expect(ended.resources.map(({ code }) => code)).toEqual(["INVALID_OBJECT", undefined, "OBJECT_NOT_FOUND"]);
+      expect(ended.state).toBe("failed");
+      expect(ended.code).toBe("INVALID_OBJECT");
+      expect(ended.message).toStartWith("2 of 3 objects failed (1 were restarted), first: ConfigMap ");
+      expect(await restartedAt()).toBe(true);
+    },
+  );
+});
+
 describe("a read-only agent", () => {
   kubeTest("says what each operation would do, and changes nothing", async () => {
     await using on = await operating({ readOnly: true });

@@ -1,4 +1,4 @@
-import { failpoint } from "../../kit/mod.ts";
+import { failpoint, type TransporterError } from "../../kit/mod.ts";
 import {
   type Awaited,
   type KubeClient,
@@ -11,6 +11,7 @@ import {
   planRestarts,
   type ReadyRules,
   readyRules,
+  type RestartPlan,
   type Target,
   tryPatches,
   verifyTargets,
@@ -21,7 +22,7 @@ import type { StepContext } from "../executor.ts";
 import type { ChangingSteps } from "./changing.ts";
 import { statusOf } from "./object-status.ts";
 import type { KubeStepsOptions } from "./options.ts";
-import { faultsByLabel, partialFailure } from "./partial-failure.ts";
+import { type Failure, faultsByLabel, partialFailure } from "./partial-failure.ts";
 import { PatchMemory } from "./patch-memory.ts";
 
 const UNJUDGED = "the API server did not judge it, as this account may only read and a dry run needs the right to patch";
@@ -55,6 +56,8 @@ export class PatchSteps implements ChangingSteps {
   readonly #texts = new Map<ParsedObject, PatchText>();
   #located: readonly Located[] = [];
   #orders: readonly HintedOrder[] = [];
+  /** What cannot be restarted, of an event that goes on without it. */
+  #refused: RestartPlan["refused"] = [];
   #findings = new Map<Located, PatchFinding>();
   #rules: ReadyRules | undefined;
   #awaited: readonly Awaited[] = [];
@@ -108,12 +111,14 @@ export class PatchSteps implements ChangingSteps {
   preview(): Promise<void> {
     for (const { target, hint } of this.#orders)
       this.#statuses.set(target.parsed, this.#previewOf(target, this.#findings.get(target), hint));
+    this.#tellRefused();
     return Promise.resolve();
   }
 
   async apply(): Promise<void> {
     const { progress, halt, signal, options } = this.#context;
     for (const { target } of this.#orders) this.#tell(target, "pending", "not tried");
+    this.#tellRefused();
     const once = this.#orders.some(({ target }) => !this.#isRepeatable(target));
     await this.#memory.remember(this.#objects, this.#findings, once);
     const outcomes = await patchAll(this.#client, this.#orders, this.#findings, {
@@ -124,14 +129,18 @@ export class PatchSteps implements ChangingSteps {
       onProgress: (done, total) => progress(`${done} of ${total} objects ${this.#isRestart ? "restarted" : "patched"}`),
       onOutcome: (outcome) => this.#note(outcome),
     });
-    const failures = outcomes.flatMap(({ target, error }) => (error === undefined ? [] : [{ planned: target, error }]));
+    const failures = this.#inOrder([...this.#refused, ...outcomes]);
     const changed = outcomes.filter(({ status }) => status === "updated" || status === "unchanged").length;
-    const ordered = new Set(this.#orders.map(({ target }) => target));
+    const ordered = new Set([...this.#orders, ...this.#refused].map(({ target }) => target));
     this.#awaited = [
       ...this.#located.filter((target) => !ordered.has(target)).map((target) => ({ target, generation: undefined })),
       ...outcomes.filter(({ status }) => status === "updated" || status === "unchanged"),
     ];
-    const failure = partialFailure(failures, outcomes.length, `${changed} were ${this.#isRestart ? "restarted" : "patched"}`);
+    const failure = partialFailure(
+      failures,
+      this.#refused.length + outcomes.length,
+      `${changed} were ${this.#isRestart ? "restarted" : "patched"}`,
+    );
     if (failure !== undefined) throw failure;
     if (outcomes.some(({ status }) => status === "pending")) halt.throwIfAborted();
   }
@@ -193,7 +202,25 @@ export class PatchSteps implements ChangingSteps {
     const known = this.#memory.restartAtMs;
     const atMs = known ?? this.#client.ports.clock.now();
     this.#memory.restartAtMs = atMs;
-    return planRestarts(this.#client, due, { atMs, again: known !== undefined, signal: this.#context.signal });
+    const { signal, options } = this.#context;
+    const tolerant = options.onFailure === "continue";
+    const { orders, refused } = await planRestarts(this.#client, due, { atMs, again: known !== undefined, tolerant, signal });
+    this.#refused = refused;
+    return orders;
+  }
+
+  #tellRefused(): void {
+    for (const { target, error } of this.#refused)
+      this.#tell(target, "failed", error.message, isErrorCode(error.code) ? error.code : undefined);
+  }
+
+  /** What failed, in the order of the event. */
+  #inOrder(all: readonly { readonly target: Located; readonly error?: TransporterError | undefined }[]): Failure[] {
+    const failed = new Map(all.flatMap(({ target, error }) => (error === undefined ? [] : [[target, error] as const])));
+    return this.#located.flatMap((planned) => {
+      const error = failed.get(planned);
+      return error === undefined ? [] : [{ planned, error }];
+    });
   }
 
   #orderFor(target: Located): HintedOrder[] {

@@ -65,21 +65,36 @@ export interface RestartOptions {
   readonly atMs: number;
   /** An attempt before may have restarted some. */
   readonly again: boolean;
+  /** What cannot be restarted does not keep the others from it. */
+  readonly tolerant: boolean;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** How each object is restarted; changes nothing. Throws one error for all that cannot be. */
-export async function planRestarts(client: KubeClient, targets: readonly Located[], options: RestartOptions): Promise<RestartOrder[]> {
+export interface RestartPlan {
+  readonly orders: readonly RestartOrder[];
+  /** What cannot be restarted, where that is not to keep the others from it. */
+  readonly refused: readonly { readonly target: Located; readonly error: TransporterError }[];
+}
+
+/** How each object is restarted; changes nothing. Throws one error for all that cannot be, unless it is to be tolerant. */
+export async function planRestarts(client: KubeClient, targets: readonly Located[], options: RestartOptions): Promise<RestartPlan> {
   const orders = new Map<Located, RestartOrder>();
-  const faults: Fault[] = [];
+  const refused = new Map<Located, TransporterError>();
   await forEachLimited(targets, client.maxInFlight, async (target) => {
     try {
       orders.set(target, await orderFor(client, target, options));
     } catch (error) {
       if (options.signal?.aborted === true || !(error instanceof TransporterError) || isClusterFault(error)) throw error;
-      faults.push({ planned: target, error });
+      refused.set(target, error);
     }
   });
-  if (faults.length > 0) throw faultsError(faults, targets, false);
-  return targets.flatMap((target) => orders.get(target) ?? []);
+  const faults = [...refused].map(([planned, error]): Fault => ({ planned, error }));
+  if (faults.length > 0 && !options.tolerant) throw faultsError(faults, targets, false);
+  return {
+    orders: targets.flatMap((target) => orders.get(target) ?? []),
+    refused: targets.flatMap((target) => {
+      const error = refused.get(target);
+      return error === undefined ? [] : [{ target, error }];
+    }),
+  };
 }
