@@ -55,6 +55,30 @@ describe("rolled back", () => {
     expect(JSON.stringify(((await on.space.get("deployment", "web")) as Json)["spec"])).not.toContain("image-error");
   });
 
+  kubeTest("what the event had not changed and was not ready still says why", async () => {
+    await using on = await operating();
+    const { name: namespace } = on.space;
+    const manifests = [
+      manifest({
+        apiVersion: "apps/v1",
+        kind: "Deployment",
+        metadata: { name: "ill", namespace },
+        spec: {
+          selector: { matchLabels: { app: "ill" } },
+          template: {
+            metadata: { labels: { app: "ill", "transporter.dev/image-error": "true" } },
+            spec: { containers: [{ name: "main", image: "example.test/main:1" }] },
+          },
+        },
+      }),
+    ];
+    expect((await on.run({ verify_timeout: "1s", manifests })).told).toEqual(["created Deployment ill"]);
+    const ended = await on.run({ on_failure: "rollback", verify_timeout: "1s", manifests });
+    expect(ended.told).toEqual(["unchanged Deployment ill"]);
+    expect(ended.messages[0]).toMatch(/^not ready: 0 of 1 pods .*; Not changed by the event$/s);
+    expect(ended.message).toEndWith("rolled back: nothing had been changed");
+  });
+
   kubeTest("of a create everything that was made is removed", async () => {
     await using on = await operating();
     const { name: namespace } = on.space;

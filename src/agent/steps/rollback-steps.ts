@@ -54,7 +54,8 @@ function told(one: PutBack, known: ResourceStatus | undefined): ResourceStatus {
   const failed = known !== undefined && (known.status === "failed" || known.code !== undefined || known.message?.startsWith("not ready: "));
   if (status === "left") {
     // Also where a process that came after a crash could not tell: now it is known.
-    const base = known === undefined || known.status === "unchanged" ? statusOf(target, "unchanged", "Not changed by the event") : known;
+    const words = `${failed === true ? `${known?.message ?? ""}; ` : ""}Not changed by the event`;
+    const base = known === undefined || known.status === "unchanged" ? statusOf(target, "unchanged", words) : known;
     return note === undefined ? base : { ...base, message: `${base.message === undefined ? "" : `${base.message}; `}${note}` };
   }
   const words = note === undefined ? WORDS[status] : `${WORDS[status]} (${note})`;
