@@ -32,13 +32,20 @@ export const MANIFEST_SETTINGS = {
 
 type SourceCall = Omit<Call<typeof MANIFEST_SETTINGS>, "values" | "origins"> & { readonly values: ValuesOf<typeof MANIFEST_SETTINGS> };
 
-/** Every manifest that the flags name; `optional`: none is none. Throws USAGE, FILE_UNREADABLE, EMPTY_MANIFESTS. */
-export async function collectManifests(call: SourceCall, optional = false): Promise<ManifestText[]> {
+/**
+ * Every manifest that the flags name. Where there is none, `optional` is none, and what to give is said by `remedy`. Throws USAGE,
+ * FILE_UNREADABLE, EMPTY_MANIFESTS.
+ */
+export async function collectManifests(
+  call: SourceCall,
+  optional = false,
+  remedy = "Give -f FILE (or DIR, URL, -), --manifest FILE, or -k DIR.",
+): Promise<ManifestText[]> {
   const { values, host, ports, signal } = call;
   const sources = [...values.manifest, ...values.filename];
   if (sources.length === 0 && values.kustomize.length === 0) {
     if (optional) return [];
-    throw new TransporterError("USAGE", "no manifest was given", { remedy: "Give -f FILE (or DIR, URL, -), --manifest FILE, or -k DIR." });
+    throw new TransporterError("USAGE", "no manifest was given", { remedy });
   }
   const manifests = await readManifests(sources, {
     recursive: values.recursive,

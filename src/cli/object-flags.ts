@@ -25,19 +25,36 @@ export function readReference(text: string, namespace: string | undefined): Refe
 type Selection = Pick<IgnoreFields, "kind" | "name">;
 
 /** `KIND=…` and `KIND/NAME=…` in front of a value say which objects it is for. A comparison (`==`) is none. */
-const SELECTED = /^([A-Z][A-Za-z0-9]*)(?:\/([a-z0-9][a-z0-9.:-]*))?=(?!=)(.*)$/s;
+const SELECTED = /^([A-Za-z][A-Za-z0-9]*)(?:\/([a-z0-9][a-z0-9.:-]*))?=(?!=)(.*)$/s;
 
-function selected(text: string): { readonly selection: Selection; readonly value: string } {
-  const [, kind, name, value] = SELECTED.exec(text) ?? [];
+/** A kind in a flag's own words. Of those that not every cluster has only the kind itself is known, as manifests write it. */
+function kindOf(word: string, flag: string): string {
+  const known = knownKind(word);
+  if (known !== undefined) return known.kind;
+  if (/^[A-Z]/.test(word)) return word;
+  throw usage(
+    `--${flag}: the kind ${JSON.stringify(word)} is not one that every cluster has`,
+    "Write the kind as manifests do, as in Widget=… or Widget/web=….",
+  );
+}
+
+function selected(text: string, flag: string): { readonly selection: Selection; readonly value: string } {
+  const [, word, name, value] = SELECTED.exec(text) ?? [];
   if (value === undefined) return { selection: {}, value: text };
+  const kind = word === undefined ? undefined : kindOf(word, flag);
   return { selection: { ...(kind === undefined ? {} : { kind }), ...(name === undefined ? {} : { name }) }, value };
 }
 
-/** `--ignore-field`: JSON pointers, gathered by the objects that they are for. */
+/** `--ignore-field`: JSON pointers, gathered by the objects that they are for. Throws USAGE. */
 export function readIgnoreFields(texts: readonly string[]): IgnoreFields[] {
   const gathered = new Map<string, { readonly selection: Selection; readonly pointers: string[] }>();
   for (const text of texts) {
-    const { selection, value } = selected(text);
+    const { selection, value } = selected(text, "ignore-field");
+    if (!value.startsWith("/"))
+      throw usage(
+        `--ignore-field ${JSON.stringify(text)} is not a JSON pointer to a field`,
+        "Write a JSON pointer, as in /spec/replicas or Deployment/web=/spec/replicas.",
+      );
     const key = JSON.stringify(selection);
     const known = gathered.get(key);
     if (known === undefined) gathered.set(key, { selection, pointers: [value] });
@@ -50,12 +67,12 @@ export function readIgnoreFields(texts: readonly string[]): IgnoreFields[] {
 export function readReadyWhen(ready: readonly string[], failed: readonly string[]): ReadyWhen[] {
   const hopeless = new Map(
     failed.map((text) => {
-      const { selection, value } = selected(text);
+      const { selection, value } = selected(text, "failed-when");
       return [JSON.stringify(selection), value] as const;
     }),
   );
   const out = ready.map((text): ReadyWhen => {
-    const { selection, value } = selected(text);
+    const { selection, value } = selected(text, "ready-when");
     const key = JSON.stringify(selection);
     const other = hopeless.get(key);
     hopeless.delete(key);

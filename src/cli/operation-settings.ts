@@ -124,6 +124,16 @@ function refuseForeign(values: OperationValues): void {
   only("type", values.type !== undefined, "patch");
   only("cascade", values.cascade !== undefined, "delete");
   only("plan", values.plan !== undefined, "apply");
+  only("force-conflicts", values["force-conflicts"], "apply", "diff");
+  only("ignore-field", values["ignore-field"].length > 0, "apply", "diff");
+  only("on-immutable", values["on-immutable"] !== undefined, "apply", "diff");
+  only("ready-when", values["ready-when"].length > 0, "apply", "create", "restart", "patch");
+}
+
+/** What to give where neither a manifest nor a name was given. */
+export function manifestRemedy(operation: OperationValues["operation"]): string {
+  const byName = operation === "delete" || operation === "restart" ? "--ref KIND/NAME, " : "";
+  return `Give ${byName}-f FILE (or DIR, URL, -), --manifest FILE, or -k DIR.`;
 }
 
 async function patchesOf(values: OperationValues, readFile: (path: string) => Promise<string>): Promise<OperationPayload> {
@@ -138,6 +148,8 @@ async function patchesOf(values: OperationValues, readFile: (path: string) => Pr
 /** What is to be done with the objects, and how, as an event's payload says it. Throws USAGE, and what reading the patch's file gives. */
 export async function operationPayload(values: OperationValues, readFile: (path: string) => Promise<string>): Promise<OperationPayload> {
   refuseForeign(values);
+  if (values.plan !== undefined && !/^p1-[\w-]+$/.test(values.plan))
+    throw usage(`--plan ${JSON.stringify(values.plan.slice(0, 80))} is no plan`, "Give it as `transporter diff` prints it, p1-….");
   const { operation, ref, namespace, cascade, plan, "on-failure": onFailure } = values;
   const ready = readReadyWhen(values["ready-when"], values["failed-when"]);
   const named = operation === "patch" ? await patchesOf(values, readFile) : {};

@@ -4,7 +4,7 @@ import { LIMITS } from "../../protocol/mod.ts";
 import { buildK8sEvent, readTextFile } from "../../producer/mod.ts";
 import { command } from "../command.ts";
 import { collectManifests, countObjects, MANIFEST_SETTINGS } from "../manifest-sources.ts";
-import { OPERATION_SETTINGS, operationPayload } from "../operation-settings.ts";
+import { manifestRemedy, OPERATION_SETTINGS, operationPayload } from "../operation-settings.ts";
 import { SEND_SETTINGS } from "../send-settings.ts";
 import { checkMode, fieldsOf, printDryRun, sendEvent } from "../send-run.ts";
 
@@ -42,7 +42,7 @@ export const sendK8s = command({
         remedy: "`transporter get agents` lists them.",
       });
     const operation = await operationPayload(values, (path) => readTextFile(path));
-    const manifests = await collectManifests(call, values.ref.length > 0);
+    const manifests = await collectManifests(call, values.ref.length > 0, manifestRemedy(values.operation));
     const event = buildK8sEvent(
       {
         agent: values.agent,
