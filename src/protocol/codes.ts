@@ -22,7 +22,8 @@ export const CODES = {
   EMPTY_MANIFESTS: {
     kind: "invalid",
     title: "A k8s_resource event without manifests",
-    remedy: "Put at least one non-empty manifest into `payload.manifests`.",
+    remedy:
+      "Put at least one non-empty manifest into `payload.manifests`; to delete or restart, `references` do as well, and a patch needs `patches`.",
   },
   EMPTY_SCRIPT: { kind: "invalid", title: "A script event without a script", remedy: "Put the script into `payload.script`." },
   EMPTY_POLICY_RULES: {

@@ -49,7 +49,7 @@ export const WORK_CODES = {
   ADMISSION_DENIED: {
     kind: "denied",
     title: "An admission webhook or policy refused the object",
-    remedy: "Correct what the webhook names.",
+    remedy: "Correct what the webhook or the policy names, or ask whoever runs it.",
   },
   QUOTA_EXCEEDED: { kind: "denied", title: "A quota of the namespace refuses the object", remedy: "Raise the quota or ask for less." },
   NAMESPACE_TERMINATING: { kind: "conflict", title: "The namespace is being deleted", remedy: "Wait until it is gone, then send again." },

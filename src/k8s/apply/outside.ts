@@ -35,12 +35,21 @@ async function typesByKind(client: KubeClient, signal: AbortSignal | undefined):
   return types;
 }
 
+function written({ kind, namespace, name }: Dependency): string {
+  return namespace === undefined ? `/${kind}/${name}` : `/namespaces/${namespace}/${kind}/${name}`;
+}
+
 /** What is wrong with a dependency that the cluster cannot even be asked for. */
 function misnamed(dependency: Dependency, type: ResourceType | undefined): { readonly text: string; readonly remedy?: string } | undefined {
   const { group, kind, namespace, name } = dependency;
   const label = describeDependency(dependency);
   if (type === undefined)
-    return { text: `${label}, and the cluster does not know a kind ${kind} in ${group === "" ? "the core group" : group}` };
+    return {
+      text: `${label}, and the cluster does not know a kind ${kind} in ${group === "" ? "the core group" : `the group ${group}`}`,
+      ...(/^v\d/.test(group)
+        ? { remedy: `In ${ANNOTATION}, write the group without its version, and nothing for that of v1: ${written(dependency)}.` }
+        : {}),
+    };
   if (type.namespaced && namespace === undefined)
     return { text: `${label} without a namespace`, remedy: `In ${ANNOTATION}, write ${group}/namespaces/NAMESPACE/${kind}/${name}.` };
   if (!type.namespaced && namespace !== undefined)

@@ -132,6 +132,11 @@ export async function patchRefusal(
   const error = errorOfAnswer(clean, target.label);
   if (answer.status === 409 && isPinned(order))
     return new TransporterError(error.code, error.message, { details: { ...error.details, pinned: true }, remedy: error.remedy });
+  if (error.code === "IMMUTABLE_FIELD")
+    return new TransporterError(error.code, error.message, {
+      details: error.details,
+      remedy: "Keep the field as it is. A patch makes nothing anew; an apply with --on-immutable recreate does.",
+    });
   if (error.code === "INVALID_OBJECT" && answer.status === 400 && DECODING.test(error.message))
     return invalid(error.message.slice(target.label.length + 2));
   return error;

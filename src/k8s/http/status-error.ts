@@ -135,6 +135,18 @@ function judgeInvalid(refusal: Refusal): Judged {
   return { code: IMMUTABLE.test(message) ? "IMMUTABLE_FIELD" : "INVALID_OBJECT", text, ...details };
 }
 
+/** Source: k8s.io/apiserver/pkg/admission/plugin/webhook/errors */
+const WEBHOOK_DOWN = /failed calling webhook "/;
+
+function judgeFailure({ message }: Refusal): Judged {
+  if (!WEBHOOK_DOWN.test(message)) return { code: "APPLY_FAILED", text: message };
+  return {
+    code: "APPLY_FAILED",
+    text: message,
+    remedy: "The webhook that has to judge the object does not answer: look at the pods behind it, then send again.",
+  };
+}
+
 function judge(refusal: Refusal, ours: ReadonlySet<string>): Judged {
   const { httpStatus, message } = refusal;
   switch (httpStatus) {
@@ -160,9 +172,7 @@ function judge(refusal: Refusal, ours: ReadonlySet<string>): Judged {
       return { code: "KUBE_UNAVAILABLE", text: message };
     case 500:
       // Server-side apply gives its own faults of the object as 500 without a reason.
-      return TYPED_PREFIX.test(message) || /field not declared in schema/.test(message)
-        ? judgeInvalid(refusal)
-        : { code: "APPLY_FAILED", text: message };
+      return TYPED_PREFIX.test(message) || /field not declared in schema/.test(message) ? judgeInvalid(refusal) : judgeFailure(refusal);
     default:
       return { code: "APPLY_FAILED", text: `${message} (HTTP ${httpStatus})` };
   }
