@@ -430,7 +430,9 @@ describe.concurrent("a broker that fails", () => {
       const queue = await open(memphis.url("one", { "ack-wait-ms": 1_000 }), IMPATIENT);
       const held = Promise.withResolvers<Settlement>();
       const consumer = await consume(queue, ({ id }) => (id === "held" ? held.promise : Promise.resolve(DONE)));
-      await publish(queue, "held");
+      const patient = await open(memphis.url("one"));
+      await publish(patient, "held");
+      await patient.close();
       await eventually(() => consumer.ids().includes("held"));
       memphis.nats.pause();
       const startedMs = performance.now();

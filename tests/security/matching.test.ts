@@ -29,7 +29,7 @@ const JUDGED: readonly (readonly [file: string, pattern: string, because: string
     "(\\\\{0,8}[\"'](?:data",
     "each of its repetitions is bounded, and what follows ends at the next brace: 2 MB take 150 ms",
   ],
-  ["src/k8s/http/status-error.ts", "field is immutable|", CUT],
+  ["src/k8s/http/status-error.ts", "(?:is|are) immutable|", CUT],
   ["src/k8s/http/status-error.ts", "cannot [a-z]+ resource|", CUT],
   ["src/k8s/http/status-error.ts", "does not support dry run|", CUT],
 ];
