@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { boundedLines, boundedText } from "./bounded.ts";
+import { answerText, boundedLines, boundedText } from "./bounded.ts";
 
 function stream(...pieces: readonly string[]): { readonly body: ReadableStream<Uint8Array>; readonly wasCancelled: () => boolean } {
   let at = 0;
@@ -30,6 +30,14 @@ test("an answer is read up to its bound, and given up beyond", async () => {
   const endless = stream("ab", "cde", "f");
   await expect(boundedText(endless.body, 4)).rejects.toThrow("larger than 4 bytes");
   expect(endless.wasCancelled()).toBe(true);
+});
+
+test("an answer that says how long it is keeps to the same bound", async () => {
+  const answer = (text: string, headers: Record<string, string>): Response => new Response(stream(text).body, { headers });
+  expect(await answerText(answer("abcä", { "content-length": "5" }), 5)).toBe("abcä");
+  expect(await answerText(answer("abc", {}), 3)).toBe("abc");
+  await expect(answerText(answer("abcd", { "content-length": "4" }), 3)).rejects.toThrow("larger than 3 bytes");
+  await expect(answerText(answer("abcd", { "content-length": "2", "content-encoding": "gzip" }), 3)).rejects.toThrow("larger than 3 bytes");
 });
 
 test("lines come whole however they were cut, and a line without end is given up", async () => {

@@ -2,8 +2,9 @@ import { TransporterError, messageOf, type Ports } from "../../kit/mod.ts";
 import type { ActingIdentity } from "../../protocol/mod.ts";
 import type { KubeAccess } from "../access/access.ts";
 import type { HeaderLine } from "../access/impersonation.ts";
-import { boundedText } from "./bounded.ts";
+import { answerText } from "./bounded.ts";
 import { LinesFetch, repeatsHeader } from "./fetch-lines.ts";
+import { Tidy } from "./tidy.ts";
 
 export type KubeMethod = "GET" | "POST" | "PATCH" | "PUT" | "DELETE";
 
@@ -64,11 +65,13 @@ export class Transport {
   readonly #userAgent: string;
   readonly #identity: readonly HeaderLine[];
   readonly #lines: LinesFetch | undefined;
+  readonly #tidy: Tidy;
 
   /** `identity` says for whom each request is meant to be; empty: for whoever the credentials are of. */
   constructor(access: KubeAccess, ports: Ports, userAgent: string, identity: readonly HeaderLine[]) {
     this.#access = access;
     this.#ports = ports;
+    this.#tidy = new Tidy(ports.clock);
     this.#userAgent = userAgent;
     this.#identity = identity;
     this.#lines = repeatsHeader(identity) ? new LinesFetch() : undefined;
@@ -79,7 +82,8 @@ export class Transport {
     const abort = new AbortController();
     return this.#guarded(abort, request, request.timeoutMs, async () => {
       const response = await this.#fetch(request, abort.signal);
-      return { status: response.status, headers: response.headers, text: await boundedText(response.body) };
+      this.#tidy.answered();
+      return { status: response.status, headers: response.headers, text: await answerText(response) };
     });
   }
 
