@@ -31,7 +31,8 @@ export { hasBeenPatched, type PatchFinding, type PatchOrder, type PatchTrace, re
 export { planRestarts, type RestartPlan } from "./change/restart.ts";
 export { maySecret, readSecret, type SecretContent, type SecretName, writeSecret } from "./secret.ts";
 export type { Target } from "./apply/target.ts";
-export { idleIgnoring } from "./ownership/treatment.ts";
+export { ignoredOf } from "./ownership/ignore-fields.ts";
+export { idleIgnoring, ignoredFieldsOf } from "./ownership/treatment.ts";
 export type { Finding } from "./apply/finding.ts";
 export { deleteBatches, type DeletionOutcome, tryDeletions } from "./change/delete.ts";
 export type { DeleteFinding } from "./change/delete-request.ts";

@@ -217,4 +217,19 @@ describe("on_failure: rollback", () => {
       message: expect.stringContaining("cannot be deleted with on_failure: rollback"),
     });
   });
+
+  kubeTest("what the event leaves to others stays as they have made it meanwhile", async () => {
+    await using at = await place();
+    const { name } = at.space;
+    const colours = (size: string): string =>
+      JSON.stringify({ apiVersion: "v1", kind: "ConfigMap", metadata: { name: "colours", namespace: name }, data: { color: "red", size } });
+    expect(await at.carryOut([colours("small")])).toMatchObject({ state: "completed" });
+    const id = uniqueName("event");
+    const ignore_fields = [{ kind: "ConfigMap", pointers: ["/data/color"] }];
+    await at.send(id, [colours("large"), sick("ill", name)], { ignore_fields, verify_timeout: "10s" });
+    await eventually(async () => ((await data(at.space, "colours")) as Json)["size"] === "large", { what: "the event's write" });
+    await at.space.kubectl(["patch", "configmap", "colours", "--field-manager=painter", "--patch", '{"data":{"color":"green"}}']);
+    expect(brief(await at.cp.ended(id, 60_000))).toEqual(["restored colours", "removed ill"]);
+    expect(await data(at.space, "colours")).toEqual({ color: "green", size: "small" });
+  });
 });

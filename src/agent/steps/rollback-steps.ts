@@ -1,5 +1,14 @@
 import { failpoint, messageOf, TransporterError } from "../../kit/mod.ts";
-import { demandRights, type KubeClient, type PutBack, restoreSnapshot, takeSnapshot, type Target } from "../../k8s/mod.ts";
+import {
+  demandRights,
+  ignoredFieldsOf,
+  ignoredOf,
+  type KubeClient,
+  type PutBack,
+  restoreSnapshot,
+  takeSnapshot,
+  type Target,
+} from "../../k8s/mod.ts";
 import { ON_IMMUTABLE_ANNOTATION, type ParsedObject, refKey } from "../../manifests/mod.ts";
 import type { ResourceStatus } from "../../protocol/mod.ts";
 import type { StepContext, Undo, Undone } from "../executor.ts";
@@ -14,6 +23,8 @@ const IRREPLACEABLE: ReadonlySet<string> = new Set([
   "/PersistentVolumeClaim",
   "apiextensions.k8s.io/CustomResourceDefinition",
 ]);
+
+type Fields = Readonly<Record<string, unknown>>;
 
 /** What the ledger keeps beside the pieces, once all of them are there. */
 interface Whole {
@@ -70,6 +81,8 @@ class RollbackSteps implements ChangingSteps {
   readonly #objects: readonly ParsedObject[];
   readonly #context: StepContext;
   readonly #fieldManager: string;
+  readonly #defaultNamespace: string;
+  #parsed: ReadonlyMap<string, ParsedObject> | undefined;
   readonly #mayDelete: boolean;
   readonly undo: Undo;
   /** Something kept it from being begun. */
@@ -81,6 +94,7 @@ class RollbackSteps implements ChangingSteps {
     this.#objects = objects;
     this.#context = context;
     this.#fieldManager = options.fieldManager;
+    this.#defaultNamespace = options.defaultNamespace;
     const { operation, onImmutable } = context.options;
     this.#mayDelete = operation === "delete" || onImmutable === "recreate" || objects.some(mayRecreate);
     this.undo = {
@@ -159,6 +173,21 @@ class RollbackSteps implements ChangingSteps {
     failpoint("rollback.kept");
   }
 
+  /** What an apply leaves to others it has not changed, so that what they have made of it meanwhile stays. */
+  async #aim(target: Target, before: Fields, live: Fields, signal: AbortSignal): Promise<Fields> {
+    const { operation, ignoreFields } = this.#context.options;
+    const parsed = operation === "apply" ? this.#parsedOf(target) : undefined;
+    if (parsed === undefined) return before;
+    const meant = { ...target, apiVersion: parsed.object.apiVersion, parsed, deferral: undefined };
+    const ignored = await ignoredOf(this.#client, meant, { ignored: ignoredFieldsOf(meant, ignoreFields) }, signal);
+    return ignored?.asIn(live, before) ?? before;
+  }
+
+  #parsedOf({ ref }: Target): ParsedObject | undefined {
+    this.#parsed ??= new Map(this.#objects.map((parsed) => [refKey(parsed.ref, this.#defaultNamespace), parsed]));
+    return this.#parsed.get(refKey(ref, this.#defaultNamespace));
+  }
+
   async #run(known: readonly ResourceStatus[], signal: AbortSignal, onObject: (object: string) => void): Promise<Undone> {
     const { keep, progress } = this.#context;
     const whole = await this.#whole();
@@ -169,6 +198,7 @@ class RollbackSteps implements ChangingSteps {
       fieldManager: this.#fieldManager,
       mayDelete: whole.mayDelete,
       wasMade: ({ ref }) => byKey.get(refKey(ref))?.status === "created",
+      aim: (target, before, live) => this.#aim(target, before, live, signal),
       signal,
       pieces: whole.pieces,
       async piece(nth) {

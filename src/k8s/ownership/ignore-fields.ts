@@ -18,11 +18,16 @@ export interface Ignored {
    * For dry runs, and for an object that is made anew.
    */
   bodyLike(live: Json): string;
+  /** A copy of an object with the values that these fields have in another. */
+  asIn(live: Json, object: Json): Json;
   /** A copy of an object without these fields. */
   withoutThem(object: Json): Json;
 }
 
-function unusable(planned: PlannedObject, pointer: string, problem: string): TransporterError {
+/** As much of an object as it takes to know its fields. */
+type Meant = Pick<PlannedObject, "ref" | "label" | "parsed" | "deferral">;
+
+function unusable(planned: Meant, pointer: string, problem: string): TransporterError {
   return new TransporterError("INVALID_OBJECT", `${planned.label}: the field to ignore ${pointer} ${problem}`, {
     details: { object: planned.label, pointer },
     remedy: "Correct ignore_fields of the event, or the annotation transporter.dev/ignore-fields of the object.",
@@ -30,7 +35,7 @@ function unusable(planned: PlannedObject, pointer: string, problem: string): Tra
 }
 
 /** The object as it is sent: with the namespace that it goes to. */
-function sentObject(planned: PlannedObject): Json {
+function sentObject(planned: Meant): Json {
   const { object } = planned.parsed;
   const { namespace: _written, ...metadata } = object.metadata;
   const { namespace } = planned.ref;
@@ -41,7 +46,7 @@ function sentObject(planned: PlannedObject): Json {
 const SCHEMA_MS = 15_000;
 const SCHEMA_LOOK_MS = 250;
 
-async function schemaOf(client: KubeClient, planned: PlannedObject, signal: AbortSignal | undefined): Promise<Schema | undefined> {
+async function schemaOf(client: KubeClient, planned: Meant, signal: AbortSignal | undefined): Promise<Schema | undefined> {
   const { clock, timers } = client.ports;
   const startedMs = clock.monotonic();
   for (;;) {
@@ -52,7 +57,7 @@ async function schemaOf(client: KubeClient, planned: PlannedObject, signal: Abor
   }
 }
 
-function pathsOf(planned: PlannedObject, schema: Schema | undefined, pointers: readonly string[]): FieldPath[] {
+function pathsOf(planned: Meant, schema: Schema | undefined, pointers: readonly string[]): FieldPath[] {
   return pointers.flatMap((pointer) => {
     const resolved = resolvePointer(planned.parsed.object, schema, parsePointer(pointer));
     if (resolved.kind === "refused") throw unusable(planned, pointer, resolved.problem);
@@ -66,8 +71,8 @@ function pathsOf(planned: PlannedObject, schema: Schema | undefined, pointers: r
  */
 export async function ignoredOf(
   client: KubeClient,
-  planned: PlannedObject,
-  { ignored }: Treatment,
+  planned: Meant,
+  { ignored }: Pick<Treatment, "ignored">,
   signal: AbortSignal | undefined,
 ): Promise<Ignored | undefined> {
   if (ignored.length === 0) return undefined;
@@ -81,6 +86,8 @@ export async function ignoredOf(
     paths,
     body: like(() => undefined),
     bodyLike: (live) => like((path) => valueAt(live, schema, path)),
+    asIn: (live, object) =>
+      recordOf(paths.reduce<unknown>((left, path) => withValueAt(left, schema, path, valueAt(live, schema, path)), object)),
     withoutThem: (object) => recordOf(paths.reduce<unknown>((left, path) => withValueAt(left, schema, path, undefined), object)),
   };
 }

@@ -42,7 +42,7 @@ function matches(wanted: string | null | undefined, is: string | undefined): boo
   return (wanted ?? "") === "" || wanted === is;
 }
 
-function isMeant(selection: IgnoreFields, { ref, apiVersion }: PlannedObject): boolean {
+function isMeant(selection: IgnoreFields, { ref, apiVersion }: Pick<PlannedObject, "ref" | "apiVersion">): boolean {
   return (
     matches(selection.api_version, apiVersion) &&
     matches(selection.kind, ref.kind) &&
@@ -61,14 +61,22 @@ export function idleIgnoring(objects: readonly PlannedObject[], ignoreFields: re
     });
 }
 
+/** JSON pointers to the fields of an object that are left to others. Pure. */
+export function ignoredFieldsOf(
+  planned: Pick<PlannedObject, "ref" | "apiVersion" | "parsed">,
+  ignoreFields: readonly IgnoreFields[],
+): readonly string[] {
+  const fromEvent = ignoreFields.filter((one) => isMeant(one, planned)).flatMap(({ pointers }) => pointers);
+  return [...new Set([...fromEvent, ...ignoredPointers(planned.parsed.object)])];
+}
+
 /** The treatment of an object; its own annotations are stronger than what the event says for all. Pure. */
 export function treatmentOf(planned: PlannedObject, options: ApplyOptions): Treatment {
   const { object } = planned.parsed;
-  const fromEvent = (options.ignoreFields ?? []).filter((one) => isMeant(one, planned)).flatMap(({ pointers }) => pointers);
   const forAll = options.onImmutable === "recreate" && !isPrecious(planned.ref) ? "recreate" : "fail";
   return {
     forceConflicts: forcesConflicts(object) ?? options.forceConflicts,
     recreate: (onImmutableOf(object) ?? forAll) === "recreate",
-    ignored: [...new Set([...fromEvent, ...ignoredPointers(object)])],
+    ignored: ignoredFieldsOf(planned, options.ignoreFields ?? []),
   };
 }

@@ -50,6 +50,8 @@ export interface RestoreOptions {
   readonly mayDelete: boolean;
   /** What the event is known to have made; of the rest the API server's bookkeeping tells. */
   readonly wasMade: (target: Target) => boolean;
+  /** What an object is to become: as it was before, but for what the event leaves to others. */
+  readonly aim?: (target: Target, before: Json, live: Json) => Promise<Json>;
   readonly signal: AbortSignal;
   readonly pieces: number;
   readonly piece: (nth: number) => Promise<string>;
@@ -135,12 +137,13 @@ class Restoring {
   async #restore(kept: Kept): Promise<Omit<PutBack, "target">> {
     const { fieldManager, mayDelete } = this.#options;
     const { target } = kept;
-    const before = recordOf(readExact(kept.before ?? "{}"));
+    const was = recordOf(readExact(kept.before ?? "{}"));
     let differing: string[] = [];
     for (let tries = 1; tries <= MAX_TRIES; tries += 1) {
       if (tries > 1) await this.#pause();
       const live = await this.#read(target);
-      if (live === undefined) return this.#remake(target, before);
+      if (live === undefined) return this.#remake(target, was);
+      const before = (await this.#options.aim?.(target, was, live)) ?? was;
       const replaced = uidOf(live) !== uidOf(before);
       if (replaced && (await this.#wasRemade(target, live, before))) return { status: "restored", note: "made again" };
       if (replaced && !(mayDelete && isTouchedBy(live, fieldManager) && !isIrreplaceable(target.ref, live)))
