@@ -118,6 +118,13 @@ function statusOf(ending: Ending): Status {
   return ending.status;
 }
 
+test("a read-only agent vouches for no more than its own process: the one before may have been allowed to write", async () => {
+  const fresh = trial({}, { readOnly: true });
+  expect(statusOf(await fresh.ending)).toMatchObject({ message: "Read-only: nothing was changed" });
+  const resumed = trial({}, { readOnly: true, execution: { resumed: true, recovered: true } });
+  expect(statusOf(await resumed.ending).message).toContain("since the agent's restart; what the event may have changed before that stays");
+});
+
 describe("what can heal", () => {
   test("is tried again, from the first step on, and each failure is told", async () => {
     const { manual, said, steps, ending } = trial({ failures: [AWAY, AWAY] });

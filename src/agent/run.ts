@@ -27,6 +27,8 @@ const SCRIPT_MESSAGE = "Running script";
 export const RESUMED_MESSAGE = "Execution resumed after a restart of the agent";
 export const COMPLETED_MESSAGE = "Event completed successfully";
 export const READ_ONLY_MESSAGE = "Read-only: nothing was changed";
+/** It may have been another kind of agent that began it. */
+const READ_ONLY_SINCE = `${READ_ONLY_MESSAGE} since the agent's restart; what the event may have changed before that stays`;
 
 /** While it stood where, as people say it. */
 const CANCELLED_WHILE: Readonly<Record<RunningPhase, string>> = {
@@ -159,7 +161,7 @@ export class Run {
     if (found !== undefined) return completedStatus(found.message, { ...resultOf(this.#closing()), plan: found.plan });
     if (this.#options.readOnly) {
       await steps.preview();
-      return completedStatus(READ_ONLY_MESSAGE, resultOf(this.#closing()));
+      return completedStatus(this.#execution.resumed ? READ_ONLY_SINCE : READ_ONLY_MESSAGE, resultOf(this.#closing()));
     }
     this.#enter("applying", PHASE_MESSAGES.applying);
     await this.#recorded;

@@ -218,6 +218,30 @@ describe("on_failure: rollback", () => {
     });
   });
 
+  kubeTest("a StatefulSet that takes its volume claims along is not deleted so either", async () => {
+    await using at = await place();
+    const { space } = at;
+    const set = {
+      apiVersion: "apps/v1",
+      kind: "StatefulSet",
+      metadata: { name: "db" },
+      spec: {
+        serviceName: "db",
+        replicas: 0,
+        persistentVolumeClaimRetentionPolicy: { whenDeleted: "Delete", whenScaled: "Retain" },
+        selector: { matchLabels: { app: "db" } },
+        template: { metadata: { labels: { app: "db" } }, spec: { containers: [{ name: "main", image: "none" }] } },
+      },
+    };
+    await space.kubectl(["apply", "--server-side", "-f", "-"], JSON.stringify(set));
+    const references = [{ api_version: "apps/v1", kind: "StatefulSet", namespace: space.name, name: "db" }];
+    expect(await at.carryOut([], { operation: "delete", references })).toMatchObject({
+      details: { code: "INVALID_OBJECT" },
+      message: expect.stringContaining("with it would go the volume claims of its pods"),
+    });
+    expect((await space.get("statefulset", "db"))?.["metadata"]).not.toHaveProperty("deletionTimestamp");
+  });
+
   kubeTest("what the event leaves to others stays as they have made it meanwhile", async () => {
     await using at = await place();
     const { name } = at.space;

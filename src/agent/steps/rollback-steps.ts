@@ -165,6 +165,7 @@ class RollbackSteps implements ChangingSteps {
     const { pieces, needs } = await takeSnapshot(this.#client, this.#inner.targets(), {
       signal,
       mayDelete: this.#mayDelete,
+      isDoomed: () => this.#context.options.operation === "delete",
       save: (piece, nth) => keep.set(pieceName(nth), piece).catch(notKept),
       onProgress: (done, total) => progress(`${done} of ${total} objects read, so that they can be put back`),
     });

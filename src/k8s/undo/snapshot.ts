@@ -2,7 +2,9 @@ import { TransporterError } from "../../kit/mod.ts";
 import { type ObjectRef, splitApiVersion, stageOf, STAGES } from "../../manifests/mod.ts";
 import type { KubeClient } from "../http/client.ts";
 import { forEachLimited } from "../http/limiter.ts";
+import { parseRecord } from "../http/json.ts";
 import { errorOfAnswer } from "../http/status-error.ts";
+import { lossWith } from "../ownership/treatment.ts";
 import { type Need, Needs } from "./rights.ts";
 import { pathOf, type Target, targetOf } from "../apply/target.ts";
 
@@ -22,6 +24,8 @@ export interface SnapshotOptions {
   readonly onProgress?: (done: number, total: number) => void;
   /** Whether the event may delete objects that are there. */
   readonly mayDelete: boolean;
+  /** Of these it is certain. */
+  readonly isDoomed?: (target: Target) => boolean;
 }
 
 export interface Snapshot {
@@ -113,6 +117,17 @@ function addNeeds(needs: Needs, { target, before }: Kept, mayDelete: boolean): v
   else needs.add("patch", target);
 }
 
+/** What nobody sees by the name of a kind: with some objects goes what no snapshot of them holds. */
+function refuseLoss({ target, before }: Kept): void {
+  const loss = before === undefined || target.ref.kind !== "StatefulSet" ? undefined : lossWith(parseRecord(before));
+  if (loss === undefined) return;
+  throw new TransporterError(
+    "INVALID_OBJECT",
+    `${target.label} cannot be deleted with on_failure: rollback: with it would go ${loss}, which could not be brought back`,
+    { details: { objects: [target.label] }, remedy: "Send what deletes it as an event of its own, without on_failure: rollback." },
+  );
+}
+
 /** Reads every object and hands it over to be kept. Changes nothing. */
 export async function takeSnapshot(client: KubeClient, targets: readonly Target[], options: SnapshotOptions): Promise<Snapshot> {
   const { signal, save, onProgress, mayDelete } = options;
@@ -131,6 +146,7 @@ export async function takeSnapshot(client: KubeClient, targets: readonly Target[
     await forEachLimited(batch, client.maxInFlight, async (target) => {
       const kept = await look(client, target, signal);
       addNeeds(needs, kept, mayDelete);
+      if (options.isDoomed?.(target) === true) refuseLoss(kept);
       lines.set(target, lineOf(kept));
     });
     for (const target of batch) {
