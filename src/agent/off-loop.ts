@@ -1,6 +1,6 @@
 import type { ErrorCode } from "../protocol/mod.ts";
 import { type TimerHandle, type Timers, TransporterError, workerHref } from "../kit/mod.ts";
-import { type ParsedObject, parseManifests } from "../manifests/mod.ts";
+import { parseEverydayManifests, type ParsedObject, parseManifests } from "../manifests/mod.ts";
 import { type Decoded, decodeFrame } from "./delivery.ts";
 import type { EncodedPayload, ManifestSource } from "./ledger.ts";
 import { manifestsOf, type PayloadVerdict, verdictOf } from "./payload.ts";
@@ -39,6 +39,8 @@ export interface Parsing {
 
 /** Above this many characters, of a payload encoded or not, a text is parsed off the main loop. */
 export const OFF_LOOP_CHARS = 256 * 1024;
+/** Up to this many, everyday YAML is parsed at once all the same: some 50 ms cost less than a worker, which takes 20 MiB to begin with. */
+const QUICK_CHARS = 512 * 1024;
 /** A worker without work is ended, so that its memory goes back. */
 const IDLE_MS = 5_000;
 /** No text within the limits takes this long; whatever does is given up with its worker. */
@@ -145,6 +147,8 @@ export function createParsing(timers: Timers, offLoopChars: number = OFF_LOOP_CH
     },
     async manifests(source) {
       if (source.length <= offLoopChars) return parseManifests(manifestsOf(source));
+      const quick = typeof source === "string" && source.length <= QUICK_CHARS ? parseEverydayManifests(manifestsOf(source)) : undefined;
+      if (quick !== undefined) return quick;
       return manifests.run({ kind: "manifests", source }, (_answer, objects) => objects);
     },
     async payload(encoded) {

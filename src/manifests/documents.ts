@@ -2,7 +2,7 @@ import { TransporterError } from "../kit/mod.ts";
 import { type BuildLimits, buildValue, type Offsets } from "./build.ts";
 import { JsonReader } from "./json-reader.ts";
 import { type FaultAt, faultsOf, LinedText, type Place } from "./place.ts";
-import { parseYamlNodes } from "./yaml-nodes.ts";
+import { NotEveryday, parseYamlNodes } from "./yaml-nodes.ts";
 
 /** One document that is not empty, as a value. */
 export interface ManifestDocument {
@@ -91,6 +91,7 @@ class ManifestReader {
       try {
         this.#readYaml(consumed);
       } catch (yamlFault) {
+        if (yamlFault instanceof NotEveryday) throw yamlFault;
         throw this.documents.length === before ? furtherOf(jsonFault, yamlFault) : yamlFault;
       }
     }

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { TransporterError } from "../kit/mod.ts";
-import { parseManifests, stringifyObject } from "./mod.ts";
+import { parseEverydayManifests, parseManifests, stringifyObject } from "./mod.ts";
 
 function failureOf(manifests: readonly string[], limits = {}): TransporterError {
   try {
@@ -296,5 +296,24 @@ describe("an object that stands twice", () => {
       `apiVersion: ${apiVersion}\nkind: Deployment\nmetadata: {name: a, namespace: ${namespace}}\n`;
     expect(failureOf([deployment("apps/v1", "x"), deployment("apps/v1beta1", "x")]).code).toBe("DUPLICATE_OBJECT");
     expect(parseManifests([deployment("apps/v1", "x"), deployment("apps/v1", "z"), deployment("example.com/v1", "x")])).toHaveLength(3);
+  });
+});
+
+describe("everyday manifests", () => {
+  const everyday = withField(" 0644\n");
+
+  test("are the same as ever", () => {
+    expect(parseEverydayManifests([everyday, '{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"b"}}'])).toEqual(
+      parseManifests([everyday, '{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"b"}}']),
+    );
+  });
+
+  test("are all of them, or it is said that they are not", () => {
+    expect(parseEverydayManifests([everyday, withField(" &anchor 1\n", "b")])).toBeUndefined();
+    expect(parseEverydayManifests(["{ apiVersion: v1, &a kind: ConfigMap }\n"])).toBeUndefined();
+  });
+
+  test("have the same faults", () => {
+    expect(() => parseEverydayManifests([everyday, everyday])).toThrow(failureOf([everyday, everyday]).message);
   });
 });

@@ -131,6 +131,13 @@ export interface YamlLimits {
   readonly depth: number;
   /** How many pieces yaml's lexer may cut it into: time and memory grow with them. */
   readonly tokens: number;
+  /** What is not everyday YAML is not read at all: NotEveryday. */
+  readonly everydayOnly?: boolean;
+}
+
+/** Read on somebody's loop, all of YAML would hold it up for too long. */
+export class NotEveryday extends Error {
+  override readonly name = "NotEveryday";
 }
 
 /** yaml's composer calls itself for every level, so levels are counted before it sees them. */
@@ -158,7 +165,9 @@ export function parseYamlNodes(text: string, fault: FaultAt, limits: YamlLimits)
   if (blank === text.length) return undefined;
   if (text.startsWith("%", blank)) throw fault(blank, "directives are not understood, as for kubectl", "Remove the line.");
   new Differences(text, fault).inText();
-  return readEverydayYaml(text, limits) ?? readAllYaml(text, fault, limits);
+  const everyday = readEverydayYaml(text, limits);
+  if (everyday === undefined && limits.everydayOnly === true) throw new NotEveryday("not everyday YAML");
+  return everyday ?? readAllYaml(text, fault, limits);
 }
 
 /** The same by yaml's own reader, which knows everything that can stand in a document that is not blank. */
