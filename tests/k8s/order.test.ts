@@ -207,6 +207,9 @@ describe("depends-on", () => {
     expect(unknown.message).toBe(
       `ConfigMap ${space.name}/a depends on Nothing none, and the cluster does not know a kind Nothing in example.invalid`,
     );
+    const versioned = await ask(`v1/namespaces/${space.name}/ConfigMap/b`);
+    expect(versioned.message).toContain("the cluster does not know a kind ConfigMap in v1");
+    expect(versioned.remedy).toContain(`nothing for that of v1: /namespaces/${space.name}/ConfigMap/b.`);
     const short = await ask("apps/Deployment/db");
     expect(short.message).toBe(`ConfigMap ${space.name}/a depends on Deployment db without a namespace`);
     expect(short.remedy).toBe("In config.kubernetes.io/depends-on, write apps/namespaces/NAMESPACE/Deployment/db.");

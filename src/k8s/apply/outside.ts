@@ -45,7 +45,7 @@ function misnamed(dependency: Dependency, type: ResourceType | undefined): { rea
   const label = describeDependency(dependency);
   if (type === undefined)
     return {
-      text: `${label}, and the cluster does not know a kind ${kind} in ${group === "" ? "the core group" : `the group ${group}`}`,
+      text: `${label}, and the cluster does not know a kind ${kind} in ${group === "" ? "the core group" : group}`,
       ...(/^v\d/.test(group)
         ? { remedy: `In ${ANNOTATION}, write the group without its version, and nothing for that of v1: ${written(dependency)}.` }
         : {}),
