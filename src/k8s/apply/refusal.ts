@@ -72,9 +72,22 @@ export async function explainImmutable(
   });
 }
 
+const VALUE = "Invalid value: ";
+const LONG_VALUE_CHARS = 200;
+const VERDICT = /: (?:field is immutable|may not|cannot)/g;
+
+/** Without a value that is longer than what is worth reading, where it is clear at which words it ends. */
+function withoutLongValue(words: string): string {
+  const start = words.indexOf(VALUE);
+  if (start < 0) return words;
+  VERDICT.lastIndex = start + VALUE.length + LONG_VALUE_CHARS;
+  const end = VERDICT.exec(words)?.index;
+  return end === undefined ? words : `${words.slice(0, start)}${words.slice(end + 2)}`;
+}
+
 /** The API server writes the refused value out in full, or how it differs line by line; what matters stands around it. */
 function shortened(words: string): string {
-  const [first = ""] = words.replaceAll(/Invalid value: .{200,}?: (?=field is immutable|may not|cannot)/gs, "").split("\n");
+  const [first = ""] = withoutLongValue(words).split("\n");
   // Half of a secret nobody would know later.
   return redactText(first).slice(0, 600);
 }
