@@ -65,7 +65,7 @@ export async function runTests({ args, env = {}, timeoutMs = 30_000, sideBySide 
  * What mostly starts other programs and waits for them, beside all the rest. What may want the default ports (examples, the quickstart) is
  * in one lane, where one file runs after the other.
  */
-const SECOND_LANE = /^tests\/(charts|crash|docs|e2e-local|image|operations|queues|release|sandbox|upgrade)\//;
+const SECOND_LANE = /^tests\/(charts|crash|differential|docs|e2e-local|image|operations|queues|release|sandbox|stories|upgrade)\//;
 
 /** Each file in one of two lanes, as paths that `bun test` takes for paths. */
 export function lanesOf(files: readonly string[]): readonly (readonly string[])[] {
