@@ -39,7 +39,7 @@ export interface Parsing {
 
 /** Above this many characters, of a payload encoded or not, a text is parsed off the main loop. */
 export const OFF_LOOP_CHARS = 256 * 1024;
-/** Up to this many, everyday YAML is parsed at once all the same: some 50 ms cost less than a worker, which takes 20 MiB to begin with. */
+/** Up to this many, everyday YAML is parsed at once all the same: some 50 ms cost less than starting a worker. */
 const QUICK_CHARS = 512 * 1024;
 /** A worker without work is ended, so that its memory goes back. */
 const IDLE_MS = 5_000;

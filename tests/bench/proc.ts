@@ -30,6 +30,26 @@ export function memoryOf(pid: number): Memory {
   return { rssBytes: bytes("VmRSS"), anonymousBytes: bytes("RssAnon"), peakBytes: bytes("VmHWM") };
 }
 
+/** The most memory of its own that a process had while this was open, as far as twenty looks a second see it. */
+export class AnonymousPeak implements Disposable {
+  #bytes = 0;
+  readonly #timer: ReturnType<typeof setInterval>;
+
+  constructor(pid: number) {
+    this.#timer = setInterval(() => {
+      this.#bytes = Math.max(this.#bytes, memoryOf(pid).anonymousBytes);
+    }, 50);
+  }
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  [Symbol.dispose](): void {
+    clearInterval(this.#timer);
+  }
+}
+
 /** The value below which `share` (0 to 1) of the samples lie: an observed one, never one in between. */
 export function percentile(samples: readonly number[], share: number): number {
   if (samples.length === 0) throw new Error("no samples");

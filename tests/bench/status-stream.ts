@@ -33,7 +33,7 @@ export class StatusStream implements AsyncDisposable {
   }
 
   /** Resolves when the event's end is told; rejects unless it completed. */
-  end(eventId: string, timeoutMs = 120_000): Promise<EventEnd> {
+  end(eventId: string, timeoutMs = 600_000): Promise<EventEnd> {
     const told = Promise.withResolvers<EventEnd>();
     const timer = setTimeout(() => told.reject(new Error(`event ${eventId} did not end within ${timeoutMs} ms`)), timeoutMs);
     const began = new Map<string, number>();
