@@ -1,6 +1,6 @@
 import { type QueueTarget, contradiction, memphisQueue, queueOfUrl } from "../config/mod.ts";
 import { TransporterError, failpoint, silentLogger } from "../kit/mod.ts";
-import { type Accepted, NS_PER_MS, needsOperations, type WireEvent, durationNs } from "../protocol/mod.ts";
+import { type Accepted, NS_PER_MS, needsCapability, type WireEvent, durationNs } from "../protocol/mod.ts";
 import { type EventFields, type ReadyEvent, checkQueueSize, enqueueEvent, submitEvent } from "../producer/mod.ts";
 import type { DeadLetter, QueueWriter } from "../queues/mod.ts";
 import type { Call } from "./command.ts";
@@ -82,7 +82,7 @@ async function sendOverHttp(call: Call<SendSettings>, event: ReadyEvent, say: Sa
   const client = await connect(call);
   const keyed = event.wire.id === "";
   say("📤", `Publishing event ${keyed ? `with key ${event.idempotencyKey ?? ""}` : event.wire.id} to agent ${event.wire.target_agent}`);
-  const path = needsOperations(event.wire.payload) ? "/v1/events" : "/events";
+  const path = needsCapability(event.wire.payload) ? "/v1/events" : "/events";
   say("🔌", `Sending event to Control Plane at ${client.baseUrl}${path}...`);
   const accepted = await submitEvent(client, event, ports, {
     signal,
@@ -114,7 +114,7 @@ async function sendThroughQueue(call: Call<SendSettings>, event: ReadyEvent, que
     checkQueueSize(writer, event);
     const { location, name } = writer.info;
     // 0.1 knows this queue alone, and nothing of operations.
-    if (queue.kind === "memphis" && needsOperations(event.wire.payload))
+    if (queue.kind === "memphis" && needsCapability(event.wire.payload))
       call.note(
         "A control plane of 0.1 that reads this station would apply the manifests whatever the event says; make sure that none does",
       );

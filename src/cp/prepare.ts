@@ -3,7 +3,7 @@ import {
   type Checked,
   type Event,
   LIMITS,
-  needsOperations,
+  needsCapability,
   NS_PER_MS,
   type Operation,
   OPERATION_DEFAULTS,
@@ -81,8 +81,8 @@ function isPlain(payload: Payload): boolean {
 }
 
 /** What only agents that know operations may be asked; a plain apply is what every agent knows. */
-function operationOf({ type, payload }: Event, plain: boolean): Operation | undefined {
-  if (plain || type !== "k8s_resource" || !needsOperations(payload)) return undefined;
+function operationOf({ type, payload }: Event): Operation | undefined {
+  if (type !== "k8s_resource" || !needsCapability(payload)) return undefined;
   return payload.operation ?? OPERATION_DEFAULTS.operation;
 }
 
@@ -136,7 +136,7 @@ function prepareInput(input: unknown, rule: IdRule): Checked<PreparedEvent> {
   const checked = checkEvent(identified.value);
   if (!checked.ok) return checked;
   const plain = isPlain(checked.value.payload);
-  const event = metaOf(checked.value, plain);
+  const event = metaOf(checked.value);
   const payloadText = plain ? JSON.stringify(checked.value.payload) : stableJson(checked.value.payload);
   const payloadBytes = Buffer.byteLength(payloadText);
   const apart = payloadBytes > LIMITS.payloadApartBytes ? encode(payloadText, payloadBytes) : undefined;
@@ -155,7 +155,7 @@ function prepareInput(input: unknown, rule: IdRule): Checked<PreparedEvent> {
 }
 
 /** An event without its payload. Written out: this is done for every event, and copying what is left over costs many times as much. */
-function metaOf(event: Event, plain: boolean): EventMeta {
+function metaOf(event: Event): EventMeta {
   return {
     id: event.id,
     type: event.type,
@@ -173,7 +173,7 @@ function metaOf(event: Event, plain: boolean): EventMeta {
     retry: event.retry,
     traceparent: event.traceparent,
     extra: event.extra,
-    operation: operationOf(event, plain),
+    operation: operationOf(event),
   };
 }
 

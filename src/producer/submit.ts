@@ -1,6 +1,6 @@
 import { type Client, isPassing, retryAfterMs } from "../client/mod.ts";
 import { Backoff, failpoint, type Ports, TransporterError } from "../kit/mod.ts";
-import { type Accepted, needsOperations } from "../protocol/mod.ts";
+import { type Accepted, needsCapability } from "../protocol/mod.ts";
 import type { ReadyEvent } from "./build-event.ts";
 
 export interface SubmitOptions {
@@ -27,7 +27,7 @@ export async function submitEvent(
 ): Promise<Accepted> {
   const backoff = new Backoff({ firstMs: 400, maxMs: 5_000 }, ports.random);
   const startedMs = ports.clock.monotonic();
-  const saysMore = event.wire?.type === "k8s_resource" && needsOperations(event.wire.payload);
+  const saysMore = event.wire?.type === "k8s_resource" && needsCapability(event.wire.payload);
   for (;;) {
     let waitMs: number;
     try {

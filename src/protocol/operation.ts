@@ -251,3 +251,16 @@ export function needsOperations(payload: Readonly<Record<string, unknown>>): boo
   if ((payload["operation"] ?? "apply") !== "apply") return true;
   return Object.keys(OPERATION_ENTRIES).some((field) => field !== "operation" && (payload[field] ?? undefined) !== undefined);
 }
+
+/** Annotations of objects that change what an apply does with them. As text: manifests are not read where events are taken in. */
+const HEEDED = /transporter\.dev\/(?:wave|force-conflicts|ignore-fields|on-immutable)/;
+
+/** Whether an event is only for agents with `OPERATIONS_CAPABILITY`: by its fields, or by what objects of its manifests ask for. */
+export function needsCapability(payload: Readonly<Record<string, unknown>>): boolean {
+  if (needsOperations(payload)) return true;
+  const { manifests } = payload;
+  return (
+    Array.isArray(manifests) &&
+    manifests.some((text: unknown) => typeof text === "string" && text.includes("transporter.dev/") && HEEDED.test(text))
+  );
+}

@@ -34,6 +34,9 @@ const SAYS_MORE: Readonly<Record<string, Record<string, unknown>>> = {
   service_account: { manifests: [configMap("a")], service_account: "web/deployer" },
   impersonate: { manifests: [configMap("a")], impersonate: { user: "jane" } },
   plan: { manifests: [configMap("a")], plan: "p1-0" },
+  annotations: {
+    manifests: [configMap("b"), configMap("a").replace("metadata:", 'metadata: {annotations: {transporter.dev/wave: "1"}}\n#')],
+  },
 };
 
 describe("an event that says more than 0.1 knows", () => {
