@@ -37,7 +37,12 @@ export class AnonymousPeak implements Disposable {
 
   constructor(pid: number) {
     this.#timer = setInterval(() => {
-      this.#bytes = Math.max(this.#bytes, memoryOf(pid).anonymousBytes);
+      try {
+        this.#bytes = Math.max(this.#bytes, memoryOf(pid).anonymousBytes);
+      } catch {
+        // It has ended, and what it had is known.
+        clearInterval(this.#timer);
+      }
     }, 50);
   }
 
