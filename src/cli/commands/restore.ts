@@ -41,7 +41,7 @@ export const restore = command({
     const directory = await besideStore(home);
     try {
       const copy = join(directory, "store.db");
-      const chunks = input === "-" ? host.stdin() : (createReadStream(input) as AsyncIterable<Uint8Array>);
+      const chunks = (): AsyncIterable<Uint8Array> => (input === "-" ? host.stdin() : createReadStream(input));
       await keep(chunks, copy, input, signal);
       const { bytes, before } = await restoreStoreFile(url, copy, { ports, log: silentLogger });
       call.note(`Restored ${url} (${formatBytes(bytes)})${before === undefined ? "" : `; what was there is ${before}`}`);
@@ -53,10 +53,11 @@ export const restore = command({
 });
 
 /** Writes what comes, and has it on disk: it becomes the store by a rename. */
-async function keep(chunks: AsyncIterable<Uint8Array>, path: string, input: string, signal: AbortSignal): Promise<void> {
+async function keep(chunks: () => AsyncIterable<Uint8Array>, path: string, input: string, signal: AbortSignal): Promise<void> {
   try {
     await using file = await open(path, "wx", 0o600);
-    for await (const chunk of chunks) {
+    // Opened only when it is read at once: until then nobody would hear that it cannot be.
+    for await (const chunk of chunks()) {
       signal.throwIfAborted();
       await file.writeFile(chunk);
     }
