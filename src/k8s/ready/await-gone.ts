@@ -1,9 +1,9 @@
-import { TransporterError, toTransporterError } from "../../kit/mod.ts";
-import { groupObjects } from "../apply/survey.ts";
+import { TransporterError } from "../../kit/mod.ts";
 import { pathOf, type Target } from "../apply/target.ts";
 import type { KubeClient } from "../http/client.ts";
 import { type Json, parseRecord, recordOf, textOf } from "../http/json.ts";
 import { watchObjects, type WatchTarget } from "../http/watch.ts";
+import { waitOver } from "./wait-over.ts";
 
 /** An object whose deletion the API server has accepted. */
 export interface Leaving {
@@ -33,8 +33,6 @@ export interface AwaitGoneOptions {
   readonly onWaiting?: (staying: readonly Staying[]) => void;
 }
 
-const FIRST_WORD_MS = 2_000;
-const NEXT_WORD_MS = 5_000;
 /** How often an account that may neither list nor watch looks. */
 const LOOK_MS = 1_000;
 
@@ -170,45 +168,16 @@ async function followGroup(client: KubeClient, group: Watched, leavers: Leavers)
  * Waits, by watching, until every object is gone or the time is over. Throws FORBIDDEN when it may not look, or the signal's reason.
  */
 export async function awaitGone(client: KubeClient, leaving: readonly Leaving[], options: AwaitGoneOptions): Promise<GoneEnding> {
-  const { timers } = client.ports;
-  const { signal, onWaiting } = options;
   const leavers = new Leavers(leaving, options.onGone);
   if (leaving.length === 0) return { status: "gone", remade: leavers.remade };
-  signal?.throwIfAborted();
-  const onAbort = (): void => leavers.end.abort();
-  signal?.addEventListener("abort", onAbort, { once: true });
-  let late = false;
-  const deadline = timers.after(options.timeoutMs, () => {
-    late = true;
-    leavers.end.abort();
-  });
-  const say = (): void => {
-    if (leavers.end.signal.aborted) return;
-    onWaiting?.(leavers.staying);
-    word = timers.after(NEXT_WORD_MS, say, { background: true });
-  };
-  let word = timers.after(FIRST_WORD_MS, say, { background: true });
-  try {
-    const ended = await Promise.allSettled(
-      groupObjects(leaving.map(({ target }) => target)).map(async (group) => {
-        try {
-          await followGroup(client, group, leavers);
-        } catch (error) {
-          if (!leavers.end.signal.aborted) leavers.end.abort();
-          throw error;
-        }
-      }),
-    );
-    signal?.throwIfAborted();
-    const { staying, remade, trouble } = leavers;
-    if (staying.length === 0) return { status: "gone", remade };
-    if (late) return { status: "timeout", staying, trouble };
-    const refused = ended.find((one) => one.status === "rejected" && one.reason instanceof TransporterError);
-    throw toTransporterError(refused?.status === "rejected" ? refused.reason : undefined);
-  } finally {
-    deadline.cancel();
-    word.cancel();
-    signal?.removeEventListener("abort", onAbort);
-    if (!leavers.end.signal.aborted) leavers.end.abort();
-  }
+  const { timeoutMs, signal } = options;
+  const onWaiting = (): void => options.onWaiting?.(leavers.staying);
+  const targets = leaving.map(({ target }) => target);
+  const { late, refused } = await waitOver(client, targets, leavers.end, { timeoutMs, signal, onWaiting }, (group) =>
+    followGroup(client, group, leavers),
+  );
+  const { staying, remade, trouble } = leavers;
+  if (staying.length === 0) return { status: "gone", remade };
+  if (late) return { status: "timeout", staying, trouble };
+  throw refused();
 }

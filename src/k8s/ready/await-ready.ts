@@ -1,4 +1,4 @@
-import { TransporterError, toTransporterError } from "../../kit/mod.ts";
+import { TransporterError } from "../../kit/mod.ts";
 import type { KubeClient } from "../http/client.ts";
 import { objectPath, type ResourceType } from "../http/discovery.ts";
 import { numberOf, parseRecord, recordOf, textOf, type Json } from "../http/json.ts";
@@ -6,8 +6,8 @@ import { claimWaitsForConsumer } from "./late-binding.ts";
 import type { Target } from "../apply/target.ts";
 import { readiness, type Readiness } from "./readiness.ts";
 import type { ReadyRules } from "./ready-when.ts";
-import { groupObjects } from "../apply/survey.ts";
 import { watchObjects, type WatchTarget } from "../http/watch.ts";
+import { waitOver } from "./wait-over.ts";
 
 export interface Awaited {
   readonly target: Target;
@@ -37,9 +37,6 @@ export interface AwaitOptions {
   readonly onReady?: ((target: Target) => void) | undefined;
 }
 
-/** The first word after two seconds, so that a quick rollout stays quiet; then often enough to see it move. */
-const FIRST_WORD_MS = 2_000;
-const NEXT_WORD_MS = 5_000;
 /** Failures come in clusters; one that is seen gets this long for the others of the same moment to be seen too. */
 const GATHER_MS = 100;
 
@@ -186,47 +183,16 @@ async function followGroup(client: KubeClient, group: Watched, waiting: Waiting)
  */
 export async function awaitReady(client: KubeClient, awaited: readonly Awaited[], options: AwaitOptions): Promise<Ending> {
   if (awaited.length === 0) return { status: "ready" };
-  const { timers } = client.ports;
   const waiting = new Waiting(client, awaited, options);
-  const { signal, onWaiting } = options;
-  signal?.throwIfAborted();
-  const onAbort = (): void => waiting.end.abort();
-  signal?.addEventListener("abort", onAbort, { once: true });
-  let late = false;
-  const deadline = timers.after(options.timeoutMs, () => {
-    late = true;
-    waiting.end.abort();
-  });
-  const say = (): void => {
-    if (waiting.end.signal.aborted) return;
-    onWaiting?.(waiting.standings);
-    word = timers.after(NEXT_WORD_MS, say, { background: true });
-  };
-  let word = timers.after(FIRST_WORD_MS, say, { background: true });
-  try {
-    const groups = groupObjects(awaited.map(({ target }) => target));
-    const ended = await Promise.allSettled(
-      groups.map(async (group) => {
-        try {
-          await followGroup(client, group, waiting);
-        } catch (error) {
-          // One collection that cannot be watched decides for all: the others need not be waited for.
-          if (!waiting.end.signal.aborted) waiting.end.abort();
-          throw error;
-        }
-      }),
-    );
-    signal?.throwIfAborted();
-    const { standings } = waiting;
-    if (standings.length === 0) return { status: "ready" };
-    if (standings.some((standing) => standing.status === "failed")) return { status: "failed", standings };
-    if (late) return { status: "timeout", standings, trouble: waiting.trouble };
-    const refused = ended.find((one) => one.status === "rejected" && one.reason instanceof TransporterError);
-    throw toTransporterError(refused?.status === "rejected" ? refused.reason : undefined);
-  } finally {
-    deadline.cancel();
-    word.cancel();
-    signal?.removeEventListener("abort", onAbort);
-    if (!waiting.end.signal.aborted) waiting.end.abort();
-  }
+  const { timeoutMs, signal } = options;
+  const onWaiting = (): void => options.onWaiting?.(waiting.standings);
+  const targets = awaited.map(({ target }) => target);
+  const { late, refused } = await waitOver(client, targets, waiting.end, { timeoutMs, signal, onWaiting }, (group) =>
+    followGroup(client, group, waiting),
+  );
+  const { standings } = waiting;
+  if (standings.length === 0) return { status: "ready" };
+  if (standings.some((standing) => standing.status === "failed")) return { status: "failed", standings };
+  if (late) return { status: "timeout", standings, trouble: waiting.trouble };
+  throw refused();
 }
